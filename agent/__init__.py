@@ -1,0 +1,1 @@
+"""The state machines, their nodes, the trace and the terminal."""

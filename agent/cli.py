@@ -1,0 +1,373 @@
+"""The command line: options in, one function called, a result out. Nothing heavy is loaded here.
+
+Exit codes: 0 done, 1 failed, 2 wrong use, 130 interrupted. With `--json`, standard output carries
+JSON and nothing else.
+"""
+
+# Bodies import what they need when they run (PLC0415): `srec --help` must answer at once.
+# ruff: noqa: PLC0415
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from mllm_srec.agent.output import Output
+
+if TYPE_CHECKING:
+    from mllm_srec.agent.recommender import Recommender
+    from mllm_srec.agent.results import Recommendation
+    from mllm_srec.store.traces import TraceStore
+
+HELP = {"help_option_names": ["-h", "--help"]}
+PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
+"""The finetune package parses its own commands, `--help` included."""
+
+DATA = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share")
+DEFAULT_HOME = DATA / "srec"
+DEMO_HOME = DATA / "srec-demo"
+
+Json = Annotated[bool, typer.Option("--json", help="JSON on stdout, all else on stderr.")]
+Home = Annotated[
+    Path, typer.Option("--home", envvar="SREC_HOME", help="Folder that holds everything.")
+]
+Engine = Annotated[
+    str, typer.Option(help="auto, vllm-server, vllm or transformers.", show_default=True)
+]
+Model = Annotated[
+    Path | None, typer.Option(help="Folder of the model; srec-tiny, which ships, by default.")
+]
+Count = Annotated[int, typer.Option("-k", min=1, help="Length of the list.")]
+WithPictures = Annotated[
+    bool, typer.Option("--pictures/--no-pictures", help="Pictures, where the terminal can.")
+]
+
+
+def group(name: str, about: str, *, bare: bool = False) -> typer.Typer:
+    """A command that has commands; a bare one has a single command, which is not named."""
+    return typer.Typer(
+        name=name,
+        help=about,
+        no_args_is_help=not bare,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        # Plain help: the drawn one costs half of the time that `srec --help` takes.
+        rich_markup_mode=None,
+        context_settings=HELP,
+    )
+
+
+app = group("srec", "Recommendations with reasons, from text, pictures and time, by a local model.")
+serve_app = group("serve", "Run the model as a server in the background.")
+index_app = group("index", "Look after the index of item vectors.")
+trace_app = group("trace", "Look into what a run did.")
+
+
+def main() -> NoReturn:
+    """Run the command; failures of ours become one line."""
+    # Read when torch loads: threads that spin while they wait take the cores from those that work.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    try:
+        app(prog_name="srec")
+    except Exception as error:
+        if not _ours(error):
+            raise
+        from mllm_srec.agent.untrusted import visible
+
+        sys.stderr.write(f"srec: {visible(str(error))}\n")
+        sys.exit(1)
+    sys.exit(0)
+
+
+def _ours(error: Exception) -> bool:
+    """Whether the error is meant for the person: it names the way out."""
+    from mllm_srec.llm.engine import ModelError
+    from mllm_srec.store.errors import StoreError
+
+    return isinstance(error, StoreError | ModelError)
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"srec {version('mllm-srec')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Say the version.", callback=_say_version)
+    ] = False,
+) -> None:
+    """Its own text is the help of `app`."""
+
+
+@app.command()
+def demo(
+    user: Annotated[str | None, typer.Argument(help="A user of the sample shop.")] = None,
+    k: Count = 5,
+    home: Home = DEMO_HOME,
+    engine: Engine = "auto",
+    model: Model = None,
+    pictures: WithPictures = True,
+    as_json: Json = False,
+) -> None:
+    """Recommendations from the sample shop, step by step."""
+    from mllm_srec.agent.demo import run_demo
+
+    with Output(as_json=as_json) as out:
+        run_demo(out, home=home, user=user, k=k, engine=engine, model=model, pictures=pictures)
+
+
+@app.command()
+def ingest(
+    items: Annotated[Path, typer.Option(help="JSONL, CSV or Parquet, a row an item.")],
+    interactions: Annotated[Path, typer.Option(help="JSONL, CSV or Parquet, a row each.")],
+    images: Annotated[
+        Path | None, typer.Option(help="Folder of the pictures; that of --items by default.")
+    ] = None,
+    home: Home = DEFAULT_HOME,
+    limit_items: Annotated[
+        int | None, typer.Option(min=1, help="Keep the items with most interactions only.")
+    ] = None,
+    max_bad_share: Annotated[
+        float, typer.Option(min=0, max=1, help="More bad rows than this, and nothing is taken.")
+    ] = 0.5,
+    fuse: Annotated[
+        bool, typer.Option("--fuse/--no-fuse", help="Without: the model is not asked yet.")
+    ] = True,
+    engine: Engine = "auto",
+    model: Model = None,
+    as_json: Json = False,
+) -> None:
+    """Take a shop in: items, pictures, interactions; and fuse each item into one description."""
+    with Output(as_json=as_json) as out:
+        from mllm_srec.agent.ingest import ingest as run
+        from mllm_srec.agent.terminal import ingest_view
+
+        with out.progress() as progress:
+            report = run(
+                home,
+                items=items,
+                interactions=interactions,
+                images=images,
+                limit_items=limit_items,
+                max_bad_share=max_bad_share,
+                fuse_now=fuse,
+                engine=engine,
+                model=model,
+                progress=progress,
+                say=out.note,
+            )
+        out.result(report.to_dict(), lambda _: ingest_view(report))
+
+
+@app.command()
+def recommend(
+    user: Annotated[str | None, typer.Argument(help="Whom to recommend to.")] = None,
+    k: Count = 10,
+    home: Home = DEFAULT_HOME,
+    engine: Engine = "auto",
+    model: Model = None,
+    pictures: WithPictures = True,
+    print_graph: Annotated[
+        bool, typer.Option("--print-graph", help="Draw the graph (Mermaid) and stop.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Recommend items to a user, with reasons."""
+    with Output(as_json=as_json) as out:
+        if print_graph:
+            from mllm_srec.agent.graph import build_graph
+
+            drawn = build_graph().compile().get_graph().draw_mermaid()
+            out.result({"mermaid": drawn}, lambda _: drawn)
+            return
+        if user is None:
+            raise typer.BadParameter("say whom to recommend to: srec recommend USER")
+        from mllm_srec.agent.recommender import Recommender
+
+        with Recommender.open(home, engine=engine, model=model, say=out.note) as srec:
+            result = srec.recommend(user, k=k)
+            _show(out, srec, result, pictures)
+
+
+def _show(out: Output, srec: "Recommender", result: "Recommendation", pictures: bool) -> None:
+    """Write a recommendation."""
+    from mllm_srec.agent.terminal import Pictures, home_pictures, recommendation_screen
+
+    source = home_pictures(srec.deployment.home)
+    out.result(
+        result.to_dict(),
+        lambda console: recommendation_screen(
+            result, Pictures.on(console, source, wanted=pictures)
+        ),
+    )
+
+
+@serve_app.command("start")
+def serve_start(home: Home = DEFAULT_HOME, model: Model = None, as_json: Json = False) -> None:
+    """Start a vLLM server for this home, on this machine alone, and wait until it answers."""
+    with Output(as_json=as_json) as out:
+        from mllm_srec.agent.serving import start
+        from mllm_srec.agent.terminal import facts_table
+
+        out.note("starting vLLM, half a minute or so ...")
+        facts = start(home, model=model)
+        out.result(facts, lambda _: facts_table(facts))
+
+
+@serve_app.command("stop")
+def serve_stop(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
+    """Stop the server of this home."""
+    with Output(as_json=as_json) as out:
+        from mllm_srec.agent.serving import stop
+
+        stopped = stop(home)
+        out.result({"stopped": stopped}, lambda _: "stopped" if stopped else "none was running")
+
+
+@serve_app.command("status")
+def serve_status(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
+    """Say whether a server runs, and what it serves."""
+    with Output(as_json=as_json) as out:
+        from mllm_srec.agent.serving import status
+        from mllm_srec.agent.terminal import facts_table
+
+        facts = status(home)
+        out.result(facts, lambda _: facts_table(facts))
+
+
+@index_app.command("status")
+def index_status(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
+    """Say what the index holds and whether it can be used."""
+    with Output(as_json=as_json) as out:
+        from dataclasses import asdict
+
+        from mllm_srec.agent.terminal import facts_table
+        from mllm_srec.store.home import Home as StoredHome
+
+        with StoredHome.open(home) as opened:
+            state = asdict(opened.representations.status())
+        out.result(state, lambda _: facts_table(state))
+        if state["problem"]:
+            raise typer.Exit(1)
+
+
+@index_app.command("rebuild")
+def index_rebuild(
+    home: Home = DEFAULT_HOME, engine: Engine = "auto", model: Model = None, as_json: Json = False
+) -> None:
+    """Make the vectors again from the stored descriptions."""
+    with Output(as_json=as_json) as out:
+        from mllm_srec.agent.ingest import rebuild_index
+
+        with out.progress() as progress:
+            count = rebuild_index(home, engine=engine, model=model, progress=progress, say=out.note)
+        out.result({"vectors": count}, lambda _: f"{count:,} vectors")
+
+
+@index_app.command("compact")
+def index_compact(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
+    """Copy the vectors to a fresh index, and give disk back."""
+    with Output(as_json=as_json) as out:
+        from mllm_srec.store.home import Home as StoredHome
+
+        with StoredHome.open(home) as opened:
+            before, after = opened.representations.compact()
+        out.result(
+            {"bytes_before": before, "bytes_after": after},
+            lambda _: f"{before / 1e6:,.1f} MB before, {after / 1e6:,.1f} MB now",
+        )
+
+
+@trace_app.command("list")
+def trace_list(
+    home: Home = DEFAULT_HOME,
+    limit: Annotated[int, typer.Option("-n", "--limit", min=1, help="Newest so many.")] = 20,
+    as_json: Json = False,
+) -> None:
+    """List traces, newest first."""
+    with Output(as_json=as_json) as out:
+        from mllm_srec.agent.trace_reading import read_run
+        from mllm_srec.agent.trace_view import run_table
+
+        with _traces(home) as traces:
+            runs = [read_run(root) for root in traces.recent(limit)]
+        out.lines((run.to_dict() for run in runs), lambda _: run_table(runs))
+
+
+@trace_app.command("show")
+def trace_show(
+    trace_id: Annotated[str, typer.Argument(help="Or the beginning of one.")],
+    home: Home = DEFAULT_HOME,
+    full: Annotated[bool, typer.Option("--full", help="Every call, every character.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show a run: its nodes, prompts as sent, raw answers, seconds, tokens."""
+    with Output(as_json=as_json) as out:
+        from mllm_srec.agent.trace_reading import read_trace
+        from mllm_srec.agent.trace_view import trace_tree
+
+        with _traces(home) as traces:
+            trace = read_trace(traces.spans(trace_id))
+        out.result(trace.to_dict(), lambda _: trace_tree(trace, full=full))
+
+
+def _traces(home: Path) -> "TraceStore":
+    """The traces of a home, to read."""
+    from mllm_srec.store.home import Home as StoredHome
+    from mllm_srec.store.traces import TraceStore
+
+    with StoredHome.open(home) as opened:
+        return TraceStore.open(opened.traces_path / "traces.sqlite", create=False)
+
+
+@app.command()
+def doctor(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
+    """Check the machine, the engines and the home; exits 1 when something is wrong."""
+    with Output(as_json=as_json) as out:
+        from mllm_srec.agent.doctor import check, findings_table
+
+        findings = check(home, out.console())
+        out.result(
+            {"findings": [each.to_dict() for each in findings]}, lambda _: findings_table(findings)
+        )
+        if any(each.state == "wrong" for each in findings):
+            raise typer.Exit(1)
+
+
+def _finetune(name: str, context: typer.Context) -> None:
+    """Hand the rest of the line to a command of the finetune package."""
+    # The one import that points up, late and declared in pyproject.toml.
+    from mllm_srec.finetune import cli as commands
+
+    sub: typer.Typer = getattr(commands, f"{name.replace('-', '_')}_app")
+    sub(context.args, prog_name=f"srec {name}")
+
+
+@app.command(context_settings=PASS_ON)
+def evaluate(context: typer.Context) -> None:
+    """Measure the recommendations of a home against simple baselines."""
+    _finetune("evaluate", context)
+
+
+@app.command(context_settings=PASS_ON)
+def finetune(context: typer.Context) -> None:
+    """Make data, train, evaluate, combine and export a model."""
+    _finetune("finetune", context)
+
+
+@app.command("sample-shop", context_settings=PASS_ON)
+def sample_shop(context: typer.Context) -> None:
+    """Draw another sample shop: items, pictures, users, and the truth apart."""
+    _finetune("sample-shop", context)
+
+
+app.add_typer(trace_app)
+app.add_typer(serve_app)
+app.add_typer(index_app)

@@ -1,0 +1,138 @@
+"""`srec demo`: from the sample shop to explained recommendations, every step on the screen."""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib.resources import files
+from pathlib import Path
+
+import polars as pl
+
+from mllm_srec.agent import serving
+from mllm_srec.agent.deployment import Deployment
+from mllm_srec.agent.ingest import fuse_missing, ingest
+from mllm_srec.agent.output import Output
+from mllm_srec.agent.recommender import Recommender
+from mllm_srec.agent.results import IngestReport
+from mllm_srec.agent.terminal import (
+    Pictures,
+    home_pictures,
+    ingest_view,
+    next_steps,
+    recommendation_screen,
+)
+from mllm_srec.llm import server
+from mllm_srec.llm.vllm_settings import vllm_distribution
+from mllm_srec.store.home import Home
+
+HISTORY = (12, 18)
+"""Interactions of the user who is shown: some windows, and still one screen."""
+
+
+def sample_shop() -> Path:
+    """The folder of the shop that ships with the package."""
+    return Path(str(files("mllm_srec.store"))) / "sample_shop"
+
+
+def run_demo(
+    out: Output,
+    *,
+    home: Path,
+    user: str | None,
+    k: int,
+    engine: str,
+    model: Path | None,
+    pictures: bool,
+) -> None:
+    """Take the sample shop in, recommend to one of its users, and say what to type next."""
+    started = time.perf_counter()
+    out.note(f"sample shop in {home}")
+    with _server(out, home, engine, model) as ready:
+        report = _take_in(out, home)
+        chosen = ready.result()
+        with Deployment.open(home, engine=chosen, model=model, say=out.note) as deployment:
+            with out.progress() as progress:
+                fused, fallbacks = fuse_missing(deployment, progress)
+            seconds = time.perf_counter() - started
+            info = deployment.info
+            report = replace(
+                report, fused=fused, fallbacks=fallbacks, seconds=seconds, engine=info.engine
+            )
+            out.show(lambda _: ingest_view(report))
+            srec = Recommender(deployment)
+            result = srec.recommend(user or demo_user(deployment.home), k=k)
+            source = home_pictures(deployment.home)
+            out.result(
+                {"home": str(home), "ingest": report.to_dict(), "recommendation": result.to_dict()},
+                lambda console: recommendation_screen(
+                    result, Pictures.on(console, source, wanted=pictures)
+                ),
+            )
+            others = [each for each in _fit_users(deployment.home) if each != result.user]
+    out.show(lambda _: next_steps(_commands(home, result.trace_id, others)))
+
+
+def demo_user(home: Home) -> str:
+    """A user with a history that fills a screen."""
+    return next(iter(_fit_users(home)), home.catalogue.user_ids()[0])
+
+
+def _fit_users(home: Home) -> list[str]:
+    counts = home.catalogue.interactions_frame().group_by("user_id").len()
+    fit = counts.filter(pl.col("len").is_between(*HISTORY)).sort("user_id")
+    return [str(user_id) for user_id in fit["user_id"]]
+
+
+def _take_in(out: Output, home: Path) -> IngestReport:
+    shop = sample_shop()
+    with out.progress() as progress:
+        return ingest(
+            home,
+            items=shop / "items.parquet",
+            interactions=shop / "interactions.parquet",
+            images=shop,
+            fuse_now=False,
+            progress=progress,
+        )
+
+
+@contextmanager
+def _server(out: Output, home: Path, engine: str, model: Path | None) -> Iterator[Future[str]]:
+    """The engine to ask: a server of our own for the length of the demo, where vLLM is installed.
+
+    It starts while the shop is read, and is stopped at the end; one that runs already stays.
+    """
+    with Home.open(home, create=True) as opened:
+        server_file = opened.server_file
+    chosen: Future[str] = Future()
+    if engine != "auto" or vllm_distribution() is None or server.status(server_file):
+        chosen.set_result(engine)
+        yield chosen
+        return
+    out.note("starting vLLM in the background, half a minute or so ...")
+
+    def start() -> str:
+        serving.start(home, model=model)
+        return "vllm-server"
+
+    with ThreadPoolExecutor(1, thread_name_prefix="server") as starter:
+        chosen = starter.submit(start)
+        try:
+            yield chosen
+        finally:
+            if not chosen.cancel() and chosen.exception() is None:
+                server.stop(server_file)
+
+
+def _commands(home: Path, trace_id: str, users: list[str]) -> list[tuple[str, str]]:
+    at = f"--home {home}"
+    other = users[0] if users else "USER"
+    return [
+        (f"srec demo {other}", "another user of the sample shop"),
+        (f"srec trace show {trace_id[:8]} {at}", "what the model was asked, and what it said"),
+        (f"srec serve start {at}", "keep the model running, so that answers take seconds"),
+        (f"srec recommend {other} {at}", "only the recommendation; --json for programs"),
+        ("srec ingest --items FILE --interactions FILE --images DIR", "your own shop"),
+    ]

@@ -1,0 +1,174 @@
+"""A home with a model on top: what ingest, recommendation and evaluation run on."""
+
+import asyncio
+import hashlib
+import threading
+from collections.abc import Callable, Coroutine
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from mllm_srec.agent.cache import CachedCalls
+from mllm_srec.agent.dispatch import AsyncEngine
+from mllm_srec.agent.state import Context, Settings
+from mllm_srec.agent.traced_calls import TracedCalls
+from mllm_srec.agent.tracing import Tracer
+from mllm_srec.llm.engine import Engine, EngineInfo
+from mllm_srec.llm.load import bundled_model, load_engine, resolve_model
+from mllm_srec.llm.pictures import PREPARATION_VERSION, load_budget
+from mllm_srec.llm.prompting import prompt_hash
+from mllm_srec.store.home import Home
+from mllm_srec.store.manifest import IndexFacts
+from mllm_srec.store.traces import TraceStore
+from mllm_srec.tools.collaborative import CollaborativeModel
+from mllm_srec.tools.ranking import CombineWeights
+
+T = TypeVar("T")
+WEIGHTS = "combine"
+"""Name of the setting under which fitted weights are kept in a home."""
+
+
+class Deployment:
+    """An open home, a loaded engine, and the loop on which the graph runs.
+
+    An engine given by kind is loaded when first needed, and closed with the deployment; an engine
+    given as it is stays its owner's.
+    """
+
+    def __init__(
+        self,
+        home: Home,
+        *,
+        engine: str | Engine = "auto",
+        model: Path | None = None,
+        settings: Settings | None = None,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self.home = home
+        self.settings = settings or Settings()
+        self.model = resolve_model(model or bundled_model())
+        self._wanted = engine
+        self._say = say
+        self._closing = ExitStack()
+        self._calls: TracedCalls | None = None
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="graph", daemon=True)
+        self._thread.start()
+        traces = self._closing.enter_context(TraceStore.open(home.traces_path / "traces.sqlite"))
+        self.tracer = Tracer(traces)
+
+    @classmethod
+    def open(cls, path: Path | str, *, create: bool = False, **options: Any) -> Self:
+        """Open a home and put a model on top; see `Home.open` and the constructor."""
+        return cls(Home.open(path, create=create), **options)
+
+    @property
+    def calls(self) -> TracedCalls:
+        """The model: traced, cached, batched.
+
+        Raises:
+            ModelError: The engine could not be loaded.
+        """
+        if self._calls is None:
+            engine = self._load(self._wanted) if isinstance(self._wanted, str) else self._wanted
+            front = AsyncEngine(engine)
+            self._closing.callback(front.close)
+            self._calls = TracedCalls(CachedCalls(front, self.home.steps))
+        return self._calls
+
+    def _load(self, kind: str) -> Engine:
+        loaded = load_engine(kind, self.model, server_file=self.home.server_file)
+        if loaded.note:
+            self._say(loaded.note)
+        # Registered before what runs on it, so closed after.
+        self._closing.callback(loaded.engine.close)
+        return loaded.engine
+
+    @property
+    def info(self) -> EngineInfo:
+        """What answers."""
+        return self.calls.info
+
+    def context(
+        self,
+        *,
+        collaborative: CollaborativeModel | None = None,
+        weights: CombineWeights | None = None,
+    ) -> Context:
+        """What the nodes depend on; the parts of retrieval and ranking may be given.
+
+        Raises:
+            IndexMismatch: The stored vectors were made by another model or other prompts.
+        """
+        self.home.representations.use(self.index_facts())
+        chosen = weights or self.weights()
+        return Context(
+            home=self.home,
+            calls=self.calls,
+            collaborative=(collaborative or self.collaborative()).tuned(chosen.collaborative),
+            weights=chosen,
+            budget=load_budget(self.model),
+            tracer=self.tracer,
+            settings=self.settings,
+        )
+
+    def index_facts(self) -> IndexFacts:
+        """What the vectors of this model are made with."""
+        dimension = self.run(self.calls.embed(["dimension"])).shape[1]
+        return IndexFacts(
+            model=self.info.model,
+            model_hash=self.info.model_hash,
+            prompt_hash=prompt_hash("look", "fuse"),
+            preparation_hash=f"{PREPARATION_VERSION} {load_budget(self.model)}",
+            dimension=dimension,
+        )
+
+    def weights(self) -> CombineWeights:
+        """The weights fitted by `srec finetune combine`, or the defaults."""
+        stored = self.home.read_setting(WEIGHTS)
+        return CombineWeights.model_validate(stored["weights"]) if stored else CombineWeights()
+
+    def collaborative(self) -> CollaborativeModel:
+        """The collaborative model of the whole log, fitted again when the log has changed."""
+        frame = self.home.catalogue.interactions_frame()
+        item_ids = self.home.catalogue.item_ids()
+        digest = hashlib.sha256("\0".join(item_ids).encode())
+        digest.update(frame.hash_rows(seed=0).to_numpy().tobytes())
+        path = self.home.path / "collaborative" / f"{digest.hexdigest()[:16]}.npz"
+        if path.exists():
+            return CollaborativeModel.load(path)
+        model = CollaborativeModel.fit(frame, item_ids, min_rating=self.settings.liked_rating)
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        for old in path.parent.glob("*.npz"):
+            old.unlink()
+        model.save(path)
+        return model
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the graph's loop and wait for it; callable from any other thread."""
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except KeyboardInterrupt:
+            future.cancel()
+            raise
+
+    def close(self) -> None:
+        """Close the engine, the traces and the home."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+        self._closing.close()
+        self.home.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

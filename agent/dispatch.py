@@ -1,0 +1,111 @@
+"""One engine, many callers: calls that wait while the engine works leave together as one batch."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mllm_srec.agent.tracing import engine_time
+from mllm_srec.llm.engine import Answer, Engine, EngineInfo, LabelScores, Prompt
+
+Key = tuple[Any, ...]
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """Inputs that go to the engine in one call, and the futures of who waits for their part."""
+
+    run: Callable[[list[Any]], Sequence[Any]]
+    inputs: list[Any] = field(default_factory=list)
+    parts: list[tuple[int, int, asyncio.Future[Sequence[Any]]]] = field(default_factory=list)
+
+
+class AsyncEngine:
+    """The asynchronous front of an engine.
+
+    The engine runs in one worker thread. Calls of the same kind and settings that arrive while it
+    is busy are merged, so that fifty users' next steps fill one batch.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="engine")
+        self._waiting: dict[Key, _Waiting] = {}
+        self._pump: asyncio.Task[None] | None = None
+
+    @property
+    def info(self) -> EngineInfo:
+        """What answers."""
+        return self._engine.info
+
+    async def generate(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        max_tokens: int,
+        schema: Mapping[str, Any] | None = None,
+    ) -> list[Answer]:
+        """See `Engine.generate`."""
+
+        def run(inputs: list[Prompt]) -> Sequence[Answer]:
+            return self._engine.generate(inputs, max_tokens=max_tokens, schema=schema)
+
+        return list(await self._join(("generate", max_tokens, repr(schema)), run, prompts))
+
+    async def score_labels(
+        self, prompts: Sequence[Prompt], labels: Sequence[str]
+    ) -> list[LabelScores]:
+        """See `Engine.score_labels`."""
+
+        def run(inputs: list[Prompt]) -> Sequence[LabelScores]:
+            return self._engine.score_labels(inputs, labels)
+
+        return list(await self._join(("score_labels", *labels), run, prompts))
+
+    async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """See `Engine.embed`."""
+
+        def run(inputs: list[str]) -> Sequence[NDArray[np.float32]]:
+            return list(self._engine.embed(inputs))
+
+        return np.asarray(await self._join(("embed",), run, texts), dtype=np.float32)
+
+    async def _join(
+        self, key: Key, run: Callable[[list[Any]], Sequence[Any]], inputs: Sequence[Any]
+    ) -> Sequence[Any]:
+        if not inputs:
+            return []
+        waiting = self._waiting.setdefault(key, _Waiting(run))
+        future: asyncio.Future[Sequence[Any]] = asyncio.get_running_loop().create_future()
+        start = len(waiting.inputs)
+        waiting.inputs.extend(inputs)
+        waiting.parts.append((start, len(waiting.inputs), future))
+        if self._pump is None or self._pump.done():
+            self._pump = asyncio.create_task(self._work())
+        with engine_time():
+            return await future
+
+    async def _work(self) -> None:
+        # One turn of the loop lets tasks that are ready at the same moment join the first batch.
+        await asyncio.sleep(0)
+        loop = asyncio.get_running_loop()
+        while self._waiting:
+            waiting = self._waiting.pop(next(iter(self._waiting)))
+            try:
+                results = await loop.run_in_executor(self._worker, waiting.run, waiting.inputs)
+            except Exception as error:  # noqa: BLE001 - handed on to every caller of the batch
+                for _, _, future in waiting.parts:
+                    if not future.done():
+                        future.set_exception(error)
+                continue
+            for start, stop, future in waiting.parts:
+                if not future.done():
+                    future.set_result(results[start:stop])
+
+    def close(self) -> None:
+        """Let the worker go; the engine itself is closed by its owner."""
+        self._worker.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,139 @@
+"""`srec ingest`: take a shop in, and fuse every item that has no current representation."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mllm_srec.agent.deployment import Deployment
+from mllm_srec.agent.nodes.fuse_items import fuse, fuse_key, item_key
+from mllm_srec.agent.results import IngestReport, Progress
+from mllm_srec.agent.state import Context
+from mllm_srec.store.home import Home
+from mllm_srec.store.intake import IntakeReport, load_shop
+from mllm_srec.store.records import Item
+
+
+def ingest(
+    home: Path,
+    *,
+    items: Path,
+    interactions: Path,
+    images: Path | None = None,
+    limit_items: int | None = None,
+    engine: str = "auto",
+    model: Path | None = None,
+    max_bad_share: float = 0.5,
+    fuse_now: bool = True,
+    progress: Progress = lambda stage, done, total: None,
+    say: Callable[[str], None] = lambda line: None,
+) -> IngestReport:
+    """Load a shop into a home and fuse its items.
+
+    Killed at any moment and run again, it ends with the same content.
+
+    Raises:
+        InputError: A file cannot be read, or more than `max_bad_share` of its rows are bad.
+        HomeBusy: Another process writes to the home.
+        ModelError: The model could not be loaded; what was loaded before is kept.
+    """
+    started = time.perf_counter()
+    with Home.open(home, create=True) as opened, opened.lock():
+        taken = load_shop(
+            opened,
+            items=items,
+            interactions=interactions,
+            images=images,
+            limit_items=limit_items,
+            max_bad_share=max_bad_share,
+            now=time.time(),
+            progress=progress,
+        )
+    if not fuse_now:
+        return _report(taken, 0, 0, started, "none")
+    with (
+        Deployment.open(home, engine=engine, model=model, say=say) as deployment,
+        deployment.home.lock(),
+    ):
+        fused, fallbacks = fuse_missing(deployment, progress)
+        return _report(taken, fused, fallbacks, started, deployment.info.engine)
+
+
+def fuse_missing(
+    deployment: Deployment, progress: Progress = lambda stage, done, total: None
+) -> tuple[int, int]:
+    """Fuse what has no current representation, in batches that are committed one by one.
+
+    Returns:
+        Items that have a representation now, and how many of these are plain forms.
+    """
+    context = deployment.context()
+    missing = stale_items(context)
+    batch = deployment.settings.ingest_batch
+    for start in range(0, len(missing), batch):
+        progress("fuse", start, len(missing))
+        items = missing[start : start + batch]
+        with deployment.tracer.run("ingest", inputs={"items": len(items)}, engine=deployment.info):
+            deployment.run(fuse(context, items))
+    progress("fuse", len(missing), len(missing))
+    entries = deployment.home.catalogue.representations()
+    return len(entries), sum(entry.fallback for entry in entries.values())
+
+
+def rebuild_index(
+    home: Path,
+    *,
+    engine: str = "auto",
+    model: Path | None = None,
+    progress: Progress = lambda stage, done, total: None,
+    say: Callable[[str], None] = lambda line: None,
+) -> int:
+    """Make all vectors again from the stored descriptions; returns how many.
+
+    Raises:
+        ModelError: The model could not be loaded.
+    """
+    with Deployment.open(home, engine=engine, model=model, say=say) as deployment:
+        entries = list(deployment.home.catalogue.representations().values())
+        batch = deployment.settings.ingest_batch
+
+        def batches() -> Iterator[tuple[list[str], NDArray[np.float32]]]:
+            for start in range(0, len(entries), batch):
+                progress("vectors", start, len(entries))
+                part = entries[start : start + batch]
+                lines = [entry.fused.line for entry in part]
+                vectors = deployment.run(deployment.calls.embed(lines))
+                yield [entry.item_id for entry in part], vectors
+
+        return deployment.home.representations.rebuild(deployment.index_facts(), batches())
+
+
+def stale_items(context: Context) -> list[Item]:
+    """Items whose representation is missing or was made from something else."""
+    known = context.home.catalogue.representations()
+    key = fuse_key(context)
+    return [
+        item
+        for item_id, item in context.home.catalogue.items().items()
+        if item_id not in known or known[item_id].key != item_key(item, key)
+    ]
+
+
+def _report(
+    taken: IntakeReport, fused: int, fallbacks: int, started: float, engine: str
+) -> IngestReport:
+    return IngestReport(
+        items=taken.items,
+        interactions=taken.interactions,
+        users=taken.users,
+        fused=fused,
+        rejected=taken.rejected,
+        pictures_rejected=taken.pictures_rejected,
+        left_out=taken.left_out,
+        fallbacks=fallbacks,
+        seconds=time.perf_counter() - started,
+        engine=engine,
+        reject_file=str(taken.reject_file) if taken.reject_file else None,
+    )

@@ -1,0 +1,1 @@
+"""One file a node; file = function = node name = name in the trace."""

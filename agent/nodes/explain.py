@@ -1,0 +1,190 @@
+"""explain: for each recommended item a reason that cites evidence."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from langgraph.runtime import Runtime
+from pydantic import Field
+
+from mllm_srec.agent.ask import Question, ask
+from mllm_srec.agent.nodes.fuse_items import UNKNOWN
+from mllm_srec.agent.nodes.profile_user import profile_text
+from mllm_srec.agent.nodes.score_targets import preference_text
+from mllm_srec.agent.nodes.summarize_preferences import fused_items
+from mllm_srec.agent.state import Context, Event, Reason, State, Update
+from mllm_srec.llm.engine import Prompt
+from mllm_srec.llm.prompting import render
+from mllm_srec.llm.structured import InvalidAnswer, parse
+from mllm_srec.store.records import FusedItem, Record
+
+MAX_TOKENS = 120
+MAX_CITED = 3
+"""Interactions shown to the model as evidence."""
+PHRASES = {
+    "material": "made of {}",
+    "brand": "from {}",
+    "price": "in the {} price range",
+    "purpose": "for {}",
+    "suits": "suited to {}",
+}
+"""How a value that the text tells stands in a sentence, by the name of its attribute."""
+COLD_REASON = "Often chosen by others; nothing is known about this user yet."
+
+
+class CitedReason(Record):
+    """The model's reason for one item."""
+
+    reason: str = Field(min_length=1, max_length=400)
+    cites: list[int] = Field(default_factory=list, max_length=8)
+    """Numbers of the interactions in the prompt, from 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exhibit:
+    """An interaction that can be cited, and the values it shares with the recommended item."""
+
+    item_id: str
+    fused: FusedItem
+    shared: tuple[str, ...]
+
+
+async def explain(state: State, runtime: Runtime[Context]) -> Update:
+    """Give a reason for each of the first k items."""
+    top = [candidate["item_id"] for candidate in state.candidates[: state.k]]
+    if not state.history:
+        return {
+            "reasons": [
+                Reason(item_id=item_id, reason=COLD_REASON, evidence=[], fallback=False)
+                for item_id in top
+            ]
+        }
+    context = runtime.context
+    representations = context.home.catalogue.representations(top)
+    history = fused_items(context, state.history)
+    profile, preference = profile_text(state.profile), preference_text(state)
+    exhibits = [exhibits_for(representations[item].fused, state.history, history) for item in top]
+    replies = await ask(
+        context.calls,
+        [
+            question(profile, preference, shown, representations[item_id].fused)
+            for item_id, shown in zip(top, exhibits, strict=True)
+        ],
+        max_tokens=MAX_TOKENS,
+        schema=CitedReason.model_json_schema(),
+    )
+    return {
+        "reasons": [
+            Reason(
+                item_id=item_id,
+                reason=reply.value.reason,
+                evidence=[shown[cite - 1].item_id for cite in reply.value.cites],
+                fallback=reply.fallback,
+            )
+            for item_id, shown, reply in zip(top, exhibits, replies, strict=True)
+        ]
+    }
+
+
+def exhibits_for(
+    item: FusedItem, events: Sequence[Event], fused: Mapping[str, FusedItem]
+) -> list[Exhibit]:
+    """The liked interactions that share most with the item, the newest first among equals."""
+    facets = [value for value in item.facets() if value != UNKNOWN]
+    liked = dict.fromkeys(
+        event["item_id"] for event in reversed(events) if event["verdict"] == "liked"
+    )
+    found = [
+        Exhibit(item_id, fused[item_id], tuple(v for v in facets if v in fused[item_id].facets()))
+        for item_id in liked
+    ]
+    found.sort(key=lambda exhibit: -len(exhibit.shared))
+    return [exhibit for exhibit in found[:MAX_CITED] if exhibit.shared]
+
+
+def question(
+    profile: str, preference: str, exhibits: Sequence[Exhibit], item: FusedItem
+) -> Question[CitedReason]:
+    """Why does the item suit the user?"""
+    return Question(
+        prompt=explain_prompt(profile, preference, exhibits, item),
+        check=lambda text: check_reason(text, exhibits, item),
+        plain=lambda: plain_reason(preference, exhibits, item),
+    )
+
+
+def explain_prompt(
+    profile: str, preference: str, exhibits: Sequence[Exhibit], item: FusedItem
+) -> Prompt:
+    """The prompt of one reason; the beginning is shared by all items of a user."""
+    lines = "\n".join(
+        f"[{number}] {exhibit.fused.line}" for number, exhibit in enumerate(exhibits, 1)
+    )
+    return render(
+        "explain",
+        profile=profile,
+        preference=preference,
+        interactions=lines or "none that share anything",
+        item=item.line,
+    )
+
+
+def check_reason(text: str, exhibits: Sequence[Exhibit], item: FusedItem) -> CitedReason:
+    """Parse a reason and hold its claims against the item and the interactions it cites.
+
+    Raises:
+        InvalidAnswer: It is malformed, cites what was not shown, or gives the item a value that
+            it does not have.
+    """
+    reason = parse(text, CitedReason)
+    for cite in reason.cites:
+        if not 1 <= cite <= len(exhibits):
+            raise InvalidAnswer(text, f"interaction [{cite}] was not shown")
+    cited = [exhibits[cite - 1] for cite in dict.fromkeys(reason.cites)]
+    own = {value.casefold() for value in item.facets()}
+    known = own | {value.casefold() for exhibit in cited for value in exhibit.fused.facets()}
+    shown = {value.casefold() for exhibit in exhibits for value in exhibit.fused.facets()}
+    words = " ".join(re.findall(r"[\w'-]+", reason.reason.casefold()))
+    named = {value for value in own | shown if re.search(rf"\b{re.escape(value)}\b", words)}
+    if stray := sorted(named - known):
+        raise InvalidAnswer(text, f"{stray[0]!r} belongs to neither the item nor what is cited")
+    if not named & own:
+        raise InvalidAnswer(text, "it says nothing about the item")
+    return CitedReason(reason=reason.reason, cites=list(dict.fromkeys(reason.cites)))
+
+
+def plain_reason(preference: str, exhibits: Sequence[Exhibit], item: FusedItem) -> CitedReason:
+    """A reason by rule: what the item shares with what the user liked."""
+    if not exhibits:
+        return CitedReason(reason=f"This {item.what} is something new: {item.line}.", cites=[])
+    values = [value for value in exhibits[0].shared if value != item.what][:3]
+    cites = [
+        number
+        for number, exhibit in enumerate(exhibits, 1)
+        if set(values or [item.what]) & set(exhibit.shared)
+    ]
+    others = dict.fromkeys(exhibits[number - 1].fused.what for number in cites)
+    like = _join([f"the {what}" for what in others])
+    if values:
+        text = f"This {item.what} is {_join(_phrases(values, item))}, like {like} you liked"
+    else:
+        text = f"Another {item.what}, like {like} you liked"
+    lately = [value for value in values if value in re.findall(r"[\w'-]+", preference)]
+    if lately:
+        text += f"; lately you prefer {_join(lately)}"
+    return CitedReason(reason=f"{text}.", cites=cites)
+
+
+def _phrases(values: Sequence[str], item: FusedItem) -> list[str]:
+    """Values as they stand after "this item is": what is seen as it is, what is told in words."""
+    names = {value: name for name, value in item.told.items() if value not in item.seen.values()}
+    return [
+        PHRASES.get(names[value], f"{names[value]} {{}}").format(value) if value in names else value
+        for value in values
+    ]
+
+
+def _join(words: Sequence[str]) -> str:
+    if len(words) < 2:
+        return "".join(words)
+    return f"{', '.join(words[:-1])} and {words[-1]}"

@@ -1,0 +1,213 @@
+"""fuse_items: one readable representation for every item that lacks one (MLLM-SRec, step 1).
+
+The model is asked about the picture alone, then merges its own answer with the item's text.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+
+from langgraph.runtime import Runtime
+from pydantic import Field
+
+from mllm_srec.agent.ask import Question, Reply, ask
+from mllm_srec.agent.state import Context, State, Update
+from mllm_srec.llm.engine import Picture, Prompt
+from mllm_srec.llm.pictures import PREPARATION_VERSION, prepare
+from mllm_srec.llm.prompting import prompt_hash, render
+from mllm_srec.llm.structured import InvalidAnswer, parse
+from mllm_srec.store.records import FusedItem, Item, Name, Record, Representation, Word
+
+UNKNOWN = "unknown"
+MAX_TOKENS = 160
+FIELD_CHARACTERS = {"title": 300, "description": 600, "keywords": 200, "brand": 80, "category": 200}
+"""How much of each field a prompt shows: long texts must not push the task out of sight."""
+PRICE_BANDS = ((15.0, "budget"), (40.0, "mid"), (float("inf"), "premium"))
+"""Upper bounds, in the shop's currency, of the words that stand for a price."""
+
+
+class VisualAnswer(Record):
+    """What the model sees in the picture alone (step 1a)."""
+
+    what: Word
+    seen: dict[Name, Word] = Field(default_factory=dict, max_length=8)
+
+    @property
+    def text(self) -> str:
+        """The answer as it stands in the fuse prompt."""
+        return compact(self.model_dump())
+
+
+async def fuse_items(state: State, runtime: Runtime[Context]) -> Update:
+    """Fuse the items of the history that have no current representation."""
+    context = runtime.context
+    item_ids = list(dict.fromkeys(event["item_id"] for event in state.history))
+    items = context.home.catalogue.items(item_ids)
+    known = context.home.catalogue.representations(item_ids)
+    key = fuse_key(context)
+    missing = [
+        item
+        for item_id, item in items.items()
+        if item_id not in known or known[item_id].key != item_key(item, key)
+    ]
+    if missing:
+        await fuse(context, missing)
+    return {}
+
+
+async def fuse(context: Context, items: Sequence[Item]) -> list[Representation]:
+    """Fuse items, and write their descriptions and vectors to the store."""
+    pictures = {
+        item.item_id: prepare(
+            context.home.pictures.load(item.picture),
+            context.budget,
+        )
+        for item in items
+        if item.picture is not None
+    }
+    looks = await _look(context, pictures)
+    replies = await ask(
+        context.calls,
+        [fuse_question(item, looks.get(item.item_id)) for item in items],
+        max_tokens=MAX_TOKENS,
+        schema=FusedItem.model_json_schema(),
+    )
+    key = fuse_key(context)
+    fused = [
+        Representation(
+            item_id=item.item_id,
+            fused=reply.value,
+            fallback=reply.fallback,
+            key=item_key(item, key),
+        )
+        for item, reply in zip(items, replies, strict=True)
+    ]
+    vectors = await context.calls.embed([entry.fused.line for entry in fused])
+    # The vector first: what has no current description is fused again after a kill in between.
+    context.home.representations.put([entry.item_id for entry in fused], vectors)
+    context.home.catalogue.put_representations(fused)
+    return fused
+
+
+async def _look(context: Context, pictures: Mapping[str, Picture]) -> dict[str, VisualAnswer]:
+    replies: list[Reply[VisualAnswer]] = await ask(
+        context.calls,
+        [look_question(picture) for picture in pictures.values()],
+        max_tokens=MAX_TOKENS,
+        schema=VisualAnswer.model_json_schema(),
+    )
+    return {
+        item_id: reply.value
+        for item_id, reply in zip(pictures, replies, strict=True)
+        if not reply.fallback
+    }
+
+
+def look_question(picture: Picture) -> Question[VisualAnswer]:
+    """What does the picture show, whatever the text says?"""
+    return Question(
+        prompt=render("look", pictures=(picture,)),
+        check=lambda text: parse(text, VisualAnswer),
+        plain=lambda: VisualAnswer(what=UNKNOWN),
+    )
+
+
+def fuse_question(item: Item, look: VisualAnswer | None) -> Question[FusedItem]:
+    """What is the item, by its picture and its text together?"""
+    return Question(
+        prompt=fuse_prompt(item, look),
+        check=lambda text: check_fused(text, item, look),
+        plain=lambda: plain_fused(item, look),
+    )
+
+
+def fuse_prompt(item: Item, look: VisualAnswer | None) -> Prompt:
+    """The fuse prompt of an item and of what its picture showed."""
+    return render("fuse", look=look.text if look else "none", text=item_text(item) or "none")
+
+
+def check_fused(text: str, item: Item, look: VisualAnswer | None) -> FusedItem:
+    """Parse a fused description and hold it against picture answer and text.
+
+    Raises:
+        InvalidAnswer: It is malformed, or names something that neither picture nor text supports.
+    """
+    fused = parse(text, FusedItem)
+    shown = set(look.seen.values()) if look else set()
+    for value in fused.seen.values():
+        if value not in shown:
+            raise InvalidAnswer(text, f"{value!r} is not in the picture")
+    words = item_text(item).casefold()
+    for value in (*fused.told.values(), *fused.conflicts.values()):
+        if value.casefold() not in words:
+            raise InvalidAnswer(text, f"{value!r} is not in the text")
+    named = {UNKNOWN, look.what} if look else {UNKNOWN}
+    if fused.what not in named and fused.what.casefold() not in words:
+        raise InvalidAnswer(text, f"{fused.what!r} is in neither picture nor text")
+    return fused
+
+
+def plain_fused(item: Item, look: VisualAnswer | None) -> FusedItem:
+    """A description without the model's merging: the picture's answer and the plain fields."""
+    told = {"brand": one_line(item.brand, 80), "price": price_band(item.price)}
+    return FusedItem(
+        what=look.what
+        if look
+        else (one_line(item.categories[0], 80) if item.categories else UNKNOWN),
+        seen=look.seen if look else {},
+        told={name: value for name, value in told.items() if value},
+    )
+
+
+def item_text(item: Item) -> str:
+    """The item's text as prompts show it: one field a line, nothing where nothing is known."""
+    fields = {
+        "title": item.title,
+        "brand": item.brand,
+        "category": ", ".join(item.categories),
+        "price": price_band(item.price),
+        "keywords": item.keywords,
+        "description": item.description,
+    }
+    return "\n".join(
+        f"{name.capitalize()}: {text}"
+        for name, value in fields.items()
+        if (text := one_line(value, FIELD_CHARACTERS.get(name, 80)))
+    )
+
+
+def one_line(text: str, limit: int) -> str:
+    """Text that can stand in a prompt: one line, capped, and no character opens a markup.
+
+    Special tokens of every model family begin with `<`, so a catalogue cannot write one.
+    """
+    flat = re.sub(r"\s+", " ", text).strip().replace("<", "(").replace(">", ")")
+    return flat if len(flat) <= limit else flat[: limit - 1].rstrip() + "…"
+
+
+def price_band(price: float | None) -> str:
+    """The word that stands for a price, empty without one."""
+    if price is None:
+        return ""
+    return next(word for bound, word in PRICE_BANDS if price < bound)
+
+
+def compact(value: object) -> str:
+    """JSON without spaces, as the model is taught to write it."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def fuse_key(context: Context) -> str:
+    """Hash of what every fused description depends on besides the item."""
+    parts = (
+        context.calls.info.model_hash,
+        prompt_hash("look", "fuse"),
+        f"{PREPARATION_VERSION} {context.budget}",
+    )
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def item_key(item: Item, key: str) -> str:
+    """Content hash under which an item's representation is current."""
+    return hashlib.sha256(f"{key}\0{item.model_dump_json()}".encode()).hexdigest()

@@ -1,0 +1,193 @@
+"""profile_user: what is stable in the taste, with the interactions that show it (step 3).
+
+Counting is a tool's work: the prompt carries the shares of every value, the model says what they
+mean, and code ties each of its statements to the interactions behind it.
+"""
+
+import itertools
+from collections.abc import Mapping, Sequence
+
+from langgraph.runtime import Runtime
+from pydantic import Field
+
+from mllm_srec.agent.ask import Question, ask
+from mllm_srec.agent.nodes.fuse_items import UNKNOWN
+from mllm_srec.agent.nodes.summarize_preferences import fused_items
+from mllm_srec.agent.state import Context, Event, State, Statement, Update
+from mllm_srec.llm.engine import Prompt
+from mllm_srec.llm.prompting import render
+from mllm_srec.llm.structured import InvalidAnswer, parse
+from mllm_srec.store.records import FusedItem, Record, Word
+
+MAX_TOKENS = 220
+MAX_LIKED_VALUES = 22
+MAX_DISLIKED_VALUES = 6
+
+SHARES = (("loves", 50), ("likes", 30), ("leans", 15))
+"""Least share of the liked interactions, in percent, that a strength stands for."""
+LEAST_COUNT = 2
+"""Liked interactions that a value needs before it says anything stable."""
+
+
+class Profile(Record):
+    """The stable taste: values of items, by strength."""
+
+    loves: list[Word] = Field(default_factory=list, max_length=24)
+    likes: list[Word] = Field(default_factory=list, max_length=24)
+    leans: list[Word] = Field(default_factory=list, max_length=24)
+    dislikes: list[Word] = Field(default_factory=list, max_length=12)
+
+    @property
+    def text(self) -> str:
+        """The profile in words, as prompts and people read it."""
+        parts = [f"{name} {', '.join(values)}" for name, values in self if values]
+        return "; ".join(parts) or "nothing stable yet"
+
+
+class Evidence(Record):
+    """How often a value occurs in a history, in percent."""
+
+    value: str
+    liked: int
+    """Share of the liked interactions."""
+    disliked: int
+    """Share of the disliked interactions."""
+    liked_count: int
+    disliked_count: int
+
+
+async def profile_user(state: State, runtime: Runtime[Context]) -> Update:
+    """Describe the stable taste from the whole history."""
+    context = runtime.context
+    fused = fused_items(context, state.history)
+    [reply] = await ask(
+        context.calls,
+        [question(state.history, fused)],
+        max_tokens=MAX_TOKENS,
+        schema=Profile.model_json_schema(),
+    )
+    return {
+        "profile": statements(reply.value, state.history, fused),
+        "profile_fallback": reply.fallback,
+    }
+
+
+def question(events: Sequence[Event], fused: Mapping[str, FusedItem]) -> Question[Profile]:
+    """What does the whole history say about the user?"""
+    evidence = count_evidence(events, fused)
+    return Question(
+        prompt=profile_prompt(evidence),
+        check=lambda text: check_profile(text, evidence),
+        plain=lambda: plain_profile(evidence),
+    )
+
+
+def profile_prompt(evidence: Sequence[Evidence]) -> Prompt:
+    """The prompt of the profile: values with equal shares stand together, in one line."""
+    liked = [(entry.liked, entry.value) for entry in evidence if not _against(entry)]
+    disliked = [(entry.disliked, entry.value) for entry in evidence if _against(entry)]
+    return render("profile_user", liked=_by_share(liked), disliked=_by_share(disliked))
+
+
+def _against(entry: Evidence) -> bool:
+    return entry.disliked_count > entry.liked_count
+
+
+def _by_share(values: Sequence[tuple[int, str]]) -> str:
+    lines = (
+        f"{share} percent: {', '.join(value for _, value in group)}"
+        for share, group in itertools.groupby(values, key=lambda pair: pair[0])
+    )
+    return "\n".join(lines) or "none"
+
+
+def count_evidence(events: Sequence[Event], fused: Mapping[str, FusedItem]) -> list[Evidence]:
+    """Count the values of liked and disliked items; the most frequent first, then the newest."""
+    liked: dict[str, int] = {}
+    disliked: dict[str, int] = {}
+    totals = {"liked": 0, "disliked": 0}
+    for event in reversed(events):
+        if event["verdict"] == "neutral":
+            continue
+        totals[event["verdict"]] += 1
+        counts = liked if event["verdict"] == "liked" else disliked
+        for value in fused[event["item_id"]].facets():
+            if value != UNKNOWN:
+                counts[value] = counts.get(value, 0) + 1
+    often = [value for value in liked if liked[value] >= LEAST_COUNT]
+    often.sort(key=lambda value: -liked[value])
+    never = [value for value in disliked if disliked[value] > liked.get(value, 0)]
+    never.sort(key=lambda value: -disliked[value])
+    return [
+        Evidence(
+            value=value,
+            liked=round(100 * liked.get(value, 0) / max(totals["liked"], 1)),
+            disliked=round(100 * disliked.get(value, 0) / max(totals["disliked"], 1)),
+            liked_count=liked.get(value, 0),
+            disliked_count=disliked.get(value, 0),
+        )
+        for value in (*often[:MAX_LIKED_VALUES], *never[:MAX_DISLIKED_VALUES])
+    ]
+
+
+def check_profile(text: str, evidence: Sequence[Evidence]) -> Profile:
+    """Parse a profile and keep the statements that some interaction supports.
+
+    Raises:
+        InvalidAnswer: It is malformed, or nothing in it is supported.
+    """
+    profile = parse(text, Profile)
+    liked = {entry.value for entry in evidence if entry.liked_count}
+    disliked = {entry.value for entry in evidence if entry.disliked_count}
+    kept = {
+        name: [
+            value
+            for value in dict.fromkeys(values)
+            if value in (disliked if name == "dislikes" else liked)
+        ]
+        for name, values in profile
+    }
+    if evidence and not any(kept.values()):
+        raise InvalidAnswer(text, "no statement has an interaction that supports it")
+    return Profile.model_validate(kept)
+
+
+def plain_profile(evidence: Sequence[Evidence]) -> Profile:
+    """The profile by thresholds on the shares."""
+    named: dict[str, list[str]] = {"loves": [], "likes": [], "leans": [], "dislikes": []}
+    for entry in evidence:
+        if _against(entry):
+            named["dislikes"].append(entry.value)
+            continue
+        strength = next((name for name, least in SHARES if entry.liked >= least), None)
+        if strength:
+            named[strength].append(entry.value)
+    return Profile.model_validate(named)
+
+
+def statements(
+    profile: Profile, events: Sequence[Event], fused: Mapping[str, FusedItem]
+) -> list[Statement]:
+    """Tie each statement to the interactions it rests on."""
+    return [
+        Statement(
+            value=value,
+            strength=strength,
+            item_ids=[
+                event["item_id"]
+                for event in events
+                if event["verdict"] == ("disliked" if strength == "dislikes" else "liked")
+                and value in fused[event["item_id"]].facets()
+            ],
+        )
+        for strength, values in profile
+        for value in values
+    ]
+
+
+def profile_text(profile: Sequence[Statement]) -> str:
+    """The statements in words, the same as `Profile.text` of the profile they came from."""
+    named: dict[str, list[str]] = {}
+    for statement in profile:
+        named.setdefault(statement["strength"], []).append(statement["value"])
+    return Profile.model_validate(named).text

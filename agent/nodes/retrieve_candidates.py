@@ -1,0 +1,41 @@
+"""retrieve_candidates: from the whole catalogue to the items worth scoring."""
+
+from langgraph.runtime import Runtime
+
+from mllm_srec.agent.nodes.score_targets import preference_text
+from mllm_srec.agent.state import Context, State, Update, scored
+from mllm_srec.store.records import Interaction
+from mllm_srec.tools.retrieval import Query, Retriever
+
+
+async def retrieve_candidates(state: State, runtime: Runtime[Context]) -> Update:
+    """Gather candidates by what others took next, by taste, by likeness, and by popularity."""
+    context = runtime.context
+    preference = None
+    if state.history:
+        [preference] = await context.calls.embed([preference_text(state)])
+    retriever = Retriever(
+        context.collaborative,
+        context.home.representations,
+        context.weights.retrieval,
+        min_rating=context.settings.liked_rating,
+    )
+    history = [
+        Interaction(
+            user_id=state.user_id,
+            item_id=event["item_id"],
+            position=event["position"],
+            rating=event["rating"],
+            timestamp=event["timestamp"],
+        )
+        for event in state.history
+    ]
+    found = retriever.retrieve(
+        Query(
+            history=history,
+            preference=preference,
+            allowed=None if state.allowed is None else frozenset(state.allowed),
+        ),
+        count=context.settings.candidates,
+    )
+    return {"candidates": [scored(candidate, None, None, 0.0) for candidate in found]}

@@ -1,0 +1,213 @@
+"""What the program hands back: typed, frozen results, and the JSON that they become.
+
+Field names of the JSON are a promise to other programs; `SCHEMA` grows when one changes its
+meaning.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
+
+SCHEMA = 1
+"""Version of the JSON form of a recommendation."""
+
+Progress = Callable[[str, int, int | None], None]
+"""Called as `progress(stage, done, total)`; `total` is None while it is not known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IngestReport:
+    """What `ingest` took, made and refused."""
+
+    items: int
+    interactions: int
+    users: int
+    fused: int
+    """Items that have a representation now."""
+    rejected: int
+    """Rows refused; each stands in the reject file with its reason."""
+    pictures_rejected: int
+    left_out: int
+    """Items beyond `--limit-items`: not refused, not wanted."""
+    fallbacks: int
+    """Texts that code put in the place of the model's."""
+    seconds: float
+    engine: str
+    reject_file: str | None = None
+    """Path of the reject file, None where nothing was refused."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as plain JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryEntry:
+    """One interaction of the user's history, as a person reads it."""
+
+    item_id: str
+    title: str
+    line: str = ""
+    """The fused description in one line."""
+    rating: float | None = None
+    timestamp: int | None = None
+    """Seconds since 1970-01-01 UTC; None where the log gives an order only."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """The preference after one window of the history."""
+
+    item_ids: tuple[str, ...]
+    """Items of the window, oldest first."""
+    preference: str
+    """The preference text as carried to the next window."""
+    rising: tuple[str, ...] = ()
+    fading: tuple[str, ...] = ()
+    fallback: bool = False
+    """True where code put a plain form in the place of the model's words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statement:
+    """One stable taste, and the interactions it rests on."""
+
+    facet: str
+    strength: str
+    """`loves`, `likes`, `leans` or `dislikes`."""
+    evidence: tuple[str, ...] = ()
+    """Item ids of the supporting interactions."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """The stable taste of a user."""
+
+    text: str
+    """As the scoring prompt reads it."""
+    statements: tuple[Statement, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecommendedItem:
+    """One recommended item with its reason."""
+
+    item_id: str
+    title: str
+    score: float
+    retrieval_rank: int
+    """1 is the first of the retrieval, before the model looked."""
+    reason: str
+    evidence: tuple[str, ...] = ()
+    """Item ids of the user's history that the reason rests on."""
+    sources: tuple[str, ...] = ()
+    """Retrieval sources that proposed it."""
+    line: str = ""
+    """The fused description in one line."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tokens:
+    """What one node asked of the model."""
+
+    calls: int = 0
+    """Prompts that went to the engine."""
+    stored: int = 0
+    """Prompts that an earlier run had answered: the engine was not asked."""
+    prompt: int = 0
+    completion: int = 0
+    cached: int = 0
+    """Prompt tokens found in the engine's prefix cache."""
+
+    def __add__(self, other: "Tokens") -> "Tokens":
+        return Tokens(
+            calls=self.calls + other.calls,
+            stored=self.stored + other.stored,
+            prompt=self.prompt + other.prompt,
+            completion=self.completion + other.completion,
+            cached=self.cached + other.cached,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recommendation:
+    """The answer to "what should this user see next, and why?"."""
+
+    user: str
+    engine: str
+    """Kind of engine that answered: `vllm-server`, `vllm`, `transformers`, ..."""
+    model: str
+    trace_id: str
+    preference: str
+    """Never empty: for a cold user it says so."""
+    profile: Profile
+    items: tuple[RecommendedItem, ...]
+    """Best first."""
+    windows: tuple[Window, ...] = ()
+    """How the preference moved, oldest first."""
+    history: tuple[HistoryEntry, ...] = ()
+    """The history that was read, oldest first."""
+    fallbacks: int = 0
+    """Texts that code put in the place of the model's."""
+    noise_floor: float | None = None
+    """Scores closer than this are equal: the engine's own arithmetic moves them that far."""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """Wall seconds: `total`, and one entry a node."""
+    engine_seconds: float = 0.0
+    """Seconds of the total during which at least one call was with the engine."""
+    tokens: Mapping[str, Tokens] = field(default_factory=dict)
+    """Node to its calls and tokens."""
+    path: tuple[str, ...] = ()
+    """Nodes in the order in which they ran."""
+    notes: tuple[str, ...] = ()
+    """What a reader should know: a cold user, a degraded engine, a lost trace."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The result as plain JSON values, with its schema number."""
+        return {"schema": SCHEMA, **_listed(asdict(self))}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` wrote.
+
+        Raises:
+            ValueError: It is of another schema, or not a recommendation.
+        """
+        if data.get("schema") != SCHEMA:
+            raise ValueError(
+                f"this is schema {data.get('schema')!r} of a recommendation, this version reads "
+                f"{SCHEMA}: run the recommendation again"
+            )
+        try:
+            return cls(**_parts(data))
+        except (TypeError, KeyError) as error:
+            raise ValueError(f"this is not a recommendation: {error}") from error
+
+
+def _parts(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a recommendation, rebuilt from plain JSON values."""
+    profile = data["profile"]
+    statements = tuple(Statement(**_tupled(each)) for each in profile["statements"])
+    return {
+        **{name: value for name, value in data.items() if name != "schema"},
+        "profile": Profile(text=profile["text"], statements=statements),
+        "items": tuple(RecommendedItem(**_tupled(each)) for each in data["items"]),
+        "windows": tuple(Window(**_tupled(each)) for each in data["windows"]),
+        "history": tuple(HistoryEntry(**each) for each in data["history"]),
+        "tokens": {node: Tokens(**each) for node, each in data["tokens"].items()},
+        "path": tuple(data["path"]),
+        "notes": tuple(data["notes"]),
+    }
+
+
+def _tupled(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in data.items()}
+
+
+def _listed(value: Any) -> Any:
+    """Tuples as lists, all the way down, so that the value equals its JSON round trip."""
+    if isinstance(value, Mapping):
+        return {str(name): _listed(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_listed(each) for each in value]
+    return value

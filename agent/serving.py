@@ -1,0 +1,39 @@
+"""`srec serve`: the vLLM server of a home."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from mllm_srec.llm import server
+from mllm_srec.llm.load import bundled_model, resolve_model
+from mllm_srec.store.home import Home
+
+
+def start(home: Path, *, model: Path | None = None) -> dict[str, Any]:
+    """Start a server for the home's model and wait until it has answered about a picture.
+
+    Raises:
+        ModelError: vLLM is missing, a server runs already, or it does not become ready.
+    """
+    with Home.open(home, create=True) as opened:
+        record = server.start(resolve_model(model or bundled_model()), opened.server_file)
+    return _facts(record)
+
+
+def stop(home: Path) -> bool:
+    """Stop the server of a home; False where none ran."""
+    with Home.open(home) as opened:
+        return server.stop(opened.server_file)
+
+
+def status(home: Path) -> dict[str, Any]:
+    """What runs, as facts for a person."""
+    with Home.open(home) as opened:
+        record = server.status(opened.server_file)
+        log = server.log_file(opened.server_file)
+    return {**_facts(record), "log": str(log)} if record else {"running": False}
+
+
+def _facts(record: server.ServerRecord) -> dict[str, Any]:
+    facts = asdict(record)
+    return {"running": True, **facts, "model": Path(record.model).name, "url": record.url}

@@ -1,0 +1,116 @@
+"""Values as span attributes: OpenInference names where it has one, `srec.*` where it has none."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, is_dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+
+from openinference.semconv.trace import ImageAttributes, MessageAttributes, MessageContentAttributes
+from openinference.semconv.trace import SpanAttributes as Names
+from pydantic import BaseModel
+
+from mllm_srec.agent.results import Tokens
+from mllm_srec.llm.engine import EngineInfo, Message
+from mllm_srec.store.spans import Attribute
+
+Attributes = dict[str, Attribute]
+IMAGE_URL = f"{MessageContentAttributes.MESSAGE_CONTENT_IMAGE}.{ImageAttributes.IMAGE_URL}"
+LOGPROB = "srec.logprob."
+"""Beginning of the attributes that hold the log-probability of a label."""
+STORED = "srec.stored"
+"""Present, and true, on a call that an earlier run had answered."""
+BATCH = "srec.batch"
+"""How many calls the node handed over together; their spans have one start and one end."""
+
+
+@cache
+def code_version() -> str:
+    """Version of this program; a bare checkout has none."""
+    try:
+        return version("mllm-srec")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def as_json(value: object) -> str:
+    """Any value of ours as JSON; bytes by their length alone."""
+    return json.dumps(value, ensure_ascii=False, default=_plain)
+
+
+def value_attributes(name: str, mime_name: str, value: object) -> Attributes:
+    """Input or output of a step; nothing for None."""
+    return {} if value is None else {name: as_json(value), mime_name: "application/json"}
+
+
+def engine_attributes(info: EngineInfo) -> Attributes:
+    """What answers."""
+    return {
+        Names.LLM_MODEL_NAME: info.model,
+        "srec.engine": info.engine,
+        "srec.engine.version": info.version,
+        "srec.model.hash": info.model_hash,
+        "srec.dtype": info.dtype,
+    }
+
+
+def token_attributes(tokens: Tokens) -> Attributes:
+    """Token counts of a call, or of a whole run."""
+    return {
+        Names.LLM_TOKEN_COUNT_PROMPT: tokens.prompt,
+        Names.LLM_TOKEN_COUNT_COMPLETION: tokens.completion,
+        Names.LLM_TOKEN_COUNT_TOTAL: tokens.prompt + tokens.completion,
+        Names.LLM_TOKEN_COUNT_PROMPT_DETAILS_CACHE_READ: tokens.cached,
+    }
+
+
+def input_messages(messages: Sequence[Message], addresses: Mapping[str, str]) -> Attributes:
+    """A prompt as sent.
+
+    Args:
+        messages: The prompt's messages.
+        addresses: Key of each picture to the address of its bytes, `sha256:...`.
+    """
+    attributes: Attributes = {}
+    for number, message in enumerate(messages):
+        start = f"{Names.LLM_INPUT_MESSAGES}.{number}"
+        attributes[f"{start}.{MessageAttributes.MESSAGE_ROLE}"] = message.role
+        if not message.pictures:
+            attributes[f"{start}.{MessageAttributes.MESSAGE_CONTENT}"] = message.text
+            continue
+        part = f"{start}.{MessageAttributes.MESSAGE_CONTENTS}.%d."
+        for index, picture in enumerate(message.pictures):
+            here = part % index
+            attributes[here + MessageContentAttributes.MESSAGE_CONTENT_TYPE] = "image"
+            attributes[here + IMAGE_URL] = addresses[picture.key]
+            attributes[here + "srec.picture"] = f"{picture.key} {picture.width}x{picture.height}"
+        here = part % len(message.pictures)
+        attributes[here + MessageContentAttributes.MESSAGE_CONTENT_TYPE] = "text"
+        attributes[here + MessageContentAttributes.MESSAGE_CONTENT_TEXT] = message.text
+    return attributes
+
+
+def output_message(text: str) -> Attributes:
+    """The raw answer of the model."""
+    start = f"{Names.LLM_OUTPUT_MESSAGES}.0"
+    return {
+        f"{start}.{MessageAttributes.MESSAGE_ROLE}": "assistant",
+        f"{start}.{MessageAttributes.MESSAGE_CONTENT}": text,
+    }
+
+
+def _plain(value: object) -> object:
+    """What `json` cannot write by itself."""
+    if isinstance(value, BaseModel):
+        return value.model_dump()
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    if isinstance(value, bytes | bytearray | memoryview):
+        return f"<{len(value)} bytes>"
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, set | frozenset):
+        return sorted(value, key=repr)
+    if hasattr(value, "tolist"):  # arrays and scalars of numpy
+        return value.tolist()
+    return repr(value)

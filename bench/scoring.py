@@ -1,0 +1,148 @@
+"""Scoring a user's candidates, against a loop that sends each full prompt by itself."""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from bench.figures import Figure, ratio
+from bench.shop import Call, Shop
+from mllm_srec.agent.recommender import Recommender, Request
+from mllm_srec.agent.state import Settings
+from mllm_srec.llm.chat_template import ChatTemplate
+from mllm_srec.llm.engine import LabelScores, Prompt
+from mllm_srec.llm.labels import label_token_ids
+
+CANDIDATES = 100
+LEAST_SHARED, MOST_OWN = 256, 64
+"""Tokens that all prompts share, and that one has of its own."""
+SAME = 0.15
+"""Log-probabilities of one label that differ by more are not of the same prompt and model."""
+
+
+class Scorer(Protocol):
+    """Whatever scores labels."""
+
+    def score_labels(self, prompts: Sequence[Prompt], labels: Sequence[str]) -> list[LabelScores]:
+        """See `Engine.score_labels`."""
+        ...
+
+
+class Loop:
+    """A plain loop over transformers: one full prompt a call, nothing kept in between."""
+
+    def __init__(self, model: Path, dtype: str) -> None:
+        import torch  # noqa: PLC0415 - after vLLM, which sets how its threads wait
+        from transformers import AutoModelForImageTextToText  # noqa: PLC0415
+
+        loaded: Any = AutoModelForImageTextToText.from_pretrained(
+            model, dtype=getattr(torch, dtype), local_files_only=True
+        )
+        self._model = loaded.eval()
+        self._torch: Any = torch
+        self._template = ChatTemplate(model)
+
+    def score(self, prompts: Sequence[Prompt], labels: Sequence[str]) -> list[dict[str, float]]:
+        """Log-probabilities of the labels after each prompt."""
+        ids, torch = label_token_ids(self._template, labels), self._torch
+        scores = []
+        with torch.inference_mode():
+            for prompt in prompts:
+                tokens = self._template.encode(self._template.render(prompt))
+                logits = self._model(input_ids=torch.tensor([tokens]), use_cache=False).logits
+                found = torch.log_softmax(logits[0, -1].float(), -1)
+                scores.append({label: float(found[token]) for label, token in ids.items()})
+        return scores
+
+
+def measure(shop: Shop, repeats: int) -> list[Figure]:
+    """Score the same hundred prompts in all ways, in turns."""
+    call, shared = _scoring_call(shop)
+    # Imports torch: after vLLM, as in the product.
+    from mllm_srec.llm.transformers_engine import TransformersEngine  # noqa: PLC0415
+
+    alone = TransformersEngine(shop.model)
+    loops = {name: Loop(shop.model, name) for name in ("float32", "bfloat16")}
+    ways: dict[str, Callable[[], list[dict[str, float]]]] = {
+        "vllm": lambda: _scores(shop.engine, call),
+        "transformers": lambda: _scores(alone, call),
+        **{
+            name: lambda loop=loop: loop.score(call.prompts, call.labels)  # type: ignore[misc]
+            for name, loop in loops.items()
+        },
+    }
+    reference = loops["float32"].score(call.prompts, call.labels)
+    rates: dict[str, list[float]] = {name: [] for name in ways}
+    for turn in range(repeats + 1):
+        for name, way in ways.items():
+            shop.engine.forget()
+            started = time.perf_counter()
+            found = way()
+            rate = len(call.prompts) / (time.perf_counter() - started)
+            _check_same(name, reference, found)
+            if turn:  # The first one warms up.
+                rates[name].append(rate)
+    # The reference is whichever precision is faster on this machine.
+    naive = [max(pair) for pair in zip(rates["float32"], rates["bfloat16"], strict=True)]
+    return [
+        Figure(
+            f"score_{name}",
+            ratio(rates[name], naive),
+            limit,
+            at_least=True,
+            detail=(
+                f"{max(rates[name]):.0f} candidates/s at best, loop "
+                + ", ".join(f"{max(rates[dtype]):.0f} in {dtype}" for dtype in loops)
+                + f"; {shared} tokens shared"
+            ),
+        )
+        for name, limit in (("vllm", 10.0), ("transformers", 4.0))
+    ]
+
+
+def _scores(engine: Scorer, call: Call) -> list[dict[str, float]]:
+    return [dict(one.logprobs) for one in engine.score_labels(call.prompts, call.labels)]
+
+
+def _scoring_call(shop: Shop) -> tuple[Call, int]:
+    """What the product asks to score a user with a full profile, and the tokens shared.
+
+    Raises:
+        RuntimeError: No user has prompts of the sizes wanted.
+    """
+    template = ChatTemplate(shop.model)
+    settings = Settings(candidates=CANDIDATES)
+    with shop.deployment(shop.fresh_home(fused=True), settings) as deployment:
+        srec = Recommender(deployment)
+        counts = deployment.home.catalogue.interactions_frame().group_by("user_id").len()
+        for user in counts.sort("len", "user_id", descending=True)["user_id"].head(20):
+            shop.engine.calls.clear()
+            srec.rank_many([Request(user)])
+            call = shop.engine.calls[-1]
+            shared, own = _sizes([template.encode(template.render(p)) for p in call.prompts])
+            if len(call.prompts) == CANDIDATES and shared >= LEAST_SHARED and own <= MOST_OWN:
+                return call, shared
+    raise RuntimeError(
+        f"no user with {CANDIDATES} candidates has {LEAST_SHARED} tokens shared and at most "
+        f"{MOST_OWN} of each candidate; the last one has {shared} and {own}"
+    )
+
+
+def _sizes(prompts: Sequence[list[int]]) -> tuple[int, int]:
+    """Tokens that all prompts begin with, and the most that one has after these."""
+    first, last = min(prompts), max(prompts)
+    pairs = zip(first, last, strict=False)
+    shared = next((place for place, (a, b) in enumerate(pairs) if a != b), len(first))
+    return shared, max(map(len, prompts)) - shared
+
+
+def _check_same(
+    name: str, wanted: Sequence[dict[str, float]], found: Sequence[dict[str, float]]
+) -> None:
+    worst = max(
+        abs(one[label] - other[label])
+        for one, other in zip(wanted, found, strict=True)
+        for label in one
+    )
+    if worst > SAME:
+        raise RuntimeError(f"{name} gives other log-probabilities than the loop, by {worst:.3f}")

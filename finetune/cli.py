@@ -1,0 +1,224 @@
+"""The commands that make and measure: `srec finetune`, `srec evaluate`, `srec sample-shop`."""
+
+# Bodies import what they need when they run (PLC0415): torch and TRL take seconds to load.
+# ruff: noqa: PLC0415
+
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+import typer
+
+from mllm_srec.agent.cli import DEFAULT_HOME, HELP, Engine, Home, Json, Model, group
+from mllm_srec.agent.output import Output
+
+
+def _command(name: str) -> typer.Typer:
+    """A command of its own, without commands below it."""
+    return typer.Typer(
+        name=name, add_completion=False, pretty_exceptions_enable=False, context_settings=HELP
+    )
+
+
+finetune_app = group("finetune", "Make data, train, evaluate, combine and export a model.")
+evaluate_app = _command("evaluate")
+sample_shop_app = _command("sample-shop")
+
+Choice = TypeVar("Choice", bound=str)
+Truth = Annotated[
+    Path | None, typer.Option(help="The folder `truth` of a drawn shop, for what needs it.")
+]
+Part = Annotated[str, typer.Option(help="validation or test.")]
+
+
+@finetune_app.command("data")
+def data(
+    labels: Annotated[Path, typer.Option(help="What annotators said of the training items.")],
+    out: Annotated[Path, typer.Option(help="Folder for train.jsonl, validation.jsonl.")],
+    home: Home = DEFAULT_HOME,
+    seed: int = 1,
+    as_json: Json = False,
+) -> None:
+    """Write SFT records for every step, from the training part of a home."""
+    with Output(as_json=as_json) as output:
+        from dataclasses import asdict
+
+        from mllm_srec.agent.terminal import facts_table
+        from mllm_srec.finetune.data import DataSettings, write_data
+        from mllm_srec.store.home import Home as StoredHome
+
+        with StoredHome.open(home) as opened:
+            report = asdict(write_data(opened, labels, out, DataSettings(seed=seed)))
+        output.result(report, lambda _: facts_table(report))
+
+
+@finetune_app.command("evaluate")
+def evaluate_chain(
+    home: Home = DEFAULT_HOME,
+    truth: Truth = None,
+    users: Annotated[int | None, typer.Option(min=1, help="Warm users; all by default.")] = None,
+    split: Part = "test",
+    engine: Engine = "auto",
+    model: Model = None,
+    as_json: Json = False,
+) -> None:
+    """Measure each step of the chain."""
+    with Output(as_json=as_json) as output:
+        from mllm_srec.agent.recommender import Recommender
+        from mllm_srec.agent.terminal import facts_table
+        from mllm_srec.finetune import chain_evaluation
+
+        with Recommender.open(home, engine=engine, model=model, say=output.note) as srec:
+            figures = chain_evaluation.evaluate_chain(
+                srec, truth=truth, users=users, part=_part(split)
+            )
+        output.result(figures, lambda _: facts_table(figures))
+
+
+def _part(name: str) -> Literal["validation", "test"]:
+    return _one_of("--split", name, "validation", "test")
+
+
+def _one_of(option: str, given: str, *choices: Choice) -> Choice:
+    for choice in choices:
+        if choice == given:
+            return choice
+    raise typer.BadParameter(f"{option} {given!r}: say {' or '.join(choices)}")
+
+
+@sample_shop_app.command("sample-shop")
+def sample_shop(
+    out: Annotated[Path, typer.Option(help="Folder to write to; made when missing.")],
+    seed: Annotated[int, typer.Option(help="Another seed is another shop.")] = 1,
+    items: Annotated[int, typer.Option(min=64)] = 1600,
+    users: Annotated[int, typer.Option(min=10)] = 2000,
+    pictures: Annotated[bool, typer.Option("--pictures/--no-pictures")] = True,
+    as_json: Json = False,
+) -> None:
+    """Draw a shop: items, pictures, users, labels, and the truth apart."""
+    with Output(as_json=as_json) as output:
+        from mllm_srec.finetune.shop.make import make_shop
+
+        make_shop(seed, items, users, out, pictures=pictures)
+        output.result({"out": str(out)}, lambda _: f"drawn to {out}")
+
+
+@finetune_app.command("train")
+def train(
+    data_folder: Annotated[Path, typer.Option("--data", help="Folder that `data` wrote.")],
+    out: Annotated[Path, typer.Option(help="Folder for checkpoints, log and the model.")],
+    recipe: Annotated[Path | None, typer.Option(help="TOML; srec-tiny's by default.")] = None,
+    base: Annotated[Path | None, typer.Option(help="Model folder to start from.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="In place of the recipe's.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="From the last checkpoint.")] = False,
+    home: Home = DEFAULT_HOME,
+    as_json: Json = False,
+) -> None:
+    """Train on SFT records, with the pictures of a home."""
+    with Output(as_json=as_json) as output:
+        from dataclasses import replace
+        from importlib.resources import files
+
+        from mllm_srec.agent.terminal import facts_table
+        from mllm_srec.finetune.recipe import Recipe
+        from mllm_srec.finetune.train import train as run
+        from mllm_srec.store.home import Home as StoredHome
+
+        path = recipe or Path(str(files("mllm_srec.finetune"))) / "recipes" / "srec-tiny.toml"
+        settings = Recipe.load(path)
+        if minutes is not None:
+            settings = replace(settings, minutes=minutes, steps=None)
+        with StoredHome.open(home) as opened:
+            report = run(settings, data_folder, opened.pictures.load, out, base=base, resume=resume)
+        facts = {
+            "model": str(report.folder),
+            "steps": report.steps,
+            "tokens": report.tokens,
+            "seconds": report.seconds,
+            "dropped": report.dropped,
+            "validation": dict(report.validation),
+        }
+        output.result(facts, lambda _: facts_table(facts))
+
+
+@finetune_app.command("combine")
+def combine(
+    home: Home = DEFAULT_HOME,
+    users: Annotated[int | None, typer.Option(min=5, help="All by default.")] = None,
+    engine: Engine = "auto",
+    model: Model = None,
+    as_json: Json = False,
+) -> None:
+    """Fit calibration and the weights of retrieval and score on the validation part."""
+    with Output(as_json=as_json) as output:
+        from mllm_srec.agent.deployment import Deployment
+        from mllm_srec.agent.terminal import facts_table
+        from mllm_srec.finetune.graph_ranking import GraphRanker, combine_home, split_home, stored
+
+        with Deployment.open(home, engine=engine, model=model, say=output.note) as deployment:
+            ranker = GraphRanker(deployment, split_home(deployment.home, deployment.settings))
+            facts = stored(combine_home(ranker, users=users), ranker)
+        output.result(facts, lambda _: facts_table(facts))
+
+
+@evaluate_app.command("evaluate")
+def evaluate(
+    home: Home = DEFAULT_HOME,
+    split: Part = "test",
+    protocol: Annotated[str, typer.Option(help="full, or sampled: 1 and 20 others.")] = "full",
+    split_by: Annotated[str, typer.Option(help="user, or time: one cut for all.")] = "user",
+    day_order: Annotated[str, typer.Option(help="published, or shuffled inside a day.")] = (
+        "published"
+    ),
+    min_rating: Annotated[float | None, typer.Option(help="Lowest rating that is a like.")] = None,
+    users: Annotated[int | None, typer.Option(min=1, help="All by default.")] = None,
+    rows: Annotated[str | None, typer.Option(help="Names with commas; all by default.")] = None,
+    truth: Truth = None,
+    engine: Engine = "auto",
+    model: Model = None,
+    as_json: Json = False,
+) -> None:
+    """Rank for held-out users: the graph, its retrieval alone, and simple baselines."""
+    with Output(as_json=as_json) as output:
+        from dataclasses import replace
+
+        from mllm_srec.agent.state import Settings
+        from mllm_srec.agent.terminal import facts_table
+        from mllm_srec.finetune.ranking_evaluation import RankingOptions, evaluate_home
+
+        settings = Settings()
+        if min_rating is not None:
+            disliked = min(settings.disliked_rating, min_rating - 0.5)
+            settings = replace(settings, liked_rating=min_rating, disliked_rating=disliked)
+        options = RankingOptions(
+            part=_part(split),
+            protocol=_one_of("--protocol", protocol, "full", "sampled"),
+            split_by=_one_of("--split-by", split_by, "user", "time"),
+            day_order=_one_of("--day-order", day_order, "published", "shuffled"),
+            users=users,
+            rows=None if rows is None else tuple(rows.split(",")),
+            truth=truth,
+        )
+        report = evaluate_home(
+            home, options, settings=settings, engine=engine, model=model, say=output.note
+        )
+        output.result(report, lambda _: facts_table(report))
+
+
+@finetune_app.command("export")
+def export(
+    model: Annotated[Path, typer.Option(help="Folder of the trained model.")],
+    out: Annotated[Path, typer.Option(help="Folder to write.")],
+    name: Annotated[str, typer.Option(help="For the card.")] = "srec-tiny",
+    max_mib: Annotated[float | None, typer.Option(help="Refuse to write more.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write a trained model in 16 bits, with all that serving needs."""
+    with Output(as_json=as_json) as output:
+        from dataclasses import asdict
+
+        from mllm_srec.agent.terminal import facts_table
+        from mllm_srec.finetune.export import export as run
+
+        limit = None if max_mib is None else int(max_mib * 2**20)
+        report = {**asdict(run(model, out, name=name, max_bytes=limit)), "folder": str(out)}
+        output.result(report, lambda _: facts_table(report))

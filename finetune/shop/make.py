@@ -1,0 +1,23 @@
+"""A whole drawn shop in one call."""
+
+from pathlib import Path
+
+from mllm_srec.finetune.shop.catalogue import make_items, write_catalogue
+from mllm_srec.finetune.shop.users import write_interactions
+
+
+def make_shop(seed: int, items: int, users: int, out: Path, *, pictures: bool = True) -> None:
+    """Make a shop: catalogue, labels and interactions, and the truth about them in `truth/`.
+
+    The same arguments give the same bytes.
+
+    Args:
+        seed: Another seed is another shop: other brands, items, users.
+        items: How many items.
+        users: How many users.
+        out: A folder; made when missing.
+        pictures: False draws none, for large shops.
+    """
+    truths = make_items(seed, items)
+    write_catalogue(truths, out, seed=seed, pictures=pictures)
+    write_interactions(truths, seed=seed, users=users, out_dir=out)

@@ -1,0 +1,254 @@
+"""What is fitted and what is asked: training part, validation cases, test cases.
+
+Targets are a user's last two likes: the last is test, the one before validation. A like is an
+interaction rated at or above the threshold, or without a rating, with an item that the user had not
+met before (seen items are never recommended, so a repetition could only be missed).
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import chain, groupby
+from operator import itemgetter
+from typing import Literal
+
+import numpy as np
+import polars as pl
+
+from mllm_srec.store.records import Interaction
+
+SplitBy = Literal["user", "time"]
+DayOrder = Literal["published", "shuffled"]
+
+COLD = 3
+"""Most training interactions of a cold user."""
+DAY_S = 86_400
+
+
+class SplitError(ValueError):
+    """The log cannot be split this way; the message names the way out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One question to a recommender: what came next?"""
+
+    user_id: str
+    target: str
+    position: int
+    """Position of the target: the history is everything before it."""
+    time: int | None
+    """When the user came back, seconds since 1970 UTC; None where the log has no times."""
+    history: tuple[Interaction, ...]
+    """In time order, low ratings included."""
+    training: int
+    """Interactions of the user in the training part."""
+
+    @property
+    def cold(self) -> bool:
+        """Whether little was known of the user when the models were fitted."""
+        return self.training <= COLD
+
+
+@dataclass(frozen=True)
+class Split:
+    """The training part, and the cases to tune on and to report."""
+
+    train: pl.DataFrame
+    """What models may be fitted on: user_id, item_id, position, rating, timestamp."""
+    validation: tuple[Case, ...]
+    test: tuple[Case, ...]
+    item_ids: tuple[str, ...]
+    """The catalogue that is ranked; the order of every score array."""
+
+    @property
+    def cold_items(self) -> frozenset[str]:
+        """Items without any interaction in the training part."""
+        return frozenset(self.item_ids) - frozenset(self.train["item_id"])
+
+    def cases(self, part: Literal["validation", "test"]) -> tuple[Case, ...]:
+        """The cases of one part."""
+        return self.validation if part == "validation" else self.test
+
+
+def split_by_user(
+    frame: pl.DataFrame, item_ids: Sequence[str], *, min_rating: float | None = None
+) -> Split:
+    """Hold out each user's last two likes.
+
+    Users without two likes, or with nothing before the first of them, give no case; all they did
+    is training.
+
+    Args:
+        frame: Columns user_id, item_id, position; rating and timestamp where there are any.
+        item_ids: The catalogue; interactions with other items are left out.
+        min_rating: Lowest rating that is a like; None takes every interaction as one.
+    """
+    log = _ordered(frame, item_ids)
+    train: list[Interaction] = []
+    validation, test = list[Case](), list[Case]()
+    for history in _histories(log):
+        likes = _first_likes(history, min_rating)
+        if len(likes) < 2 or likes[-2] == 0:
+            train.extend(history)
+            continue
+        before = likes[-2]
+        train.extend(history[:before])
+        validation.append(_case(history, before, before))
+        test.append(_case(history, likes[-1], before))
+    return Split(_frame(train), tuple(validation), tuple(test), tuple(item_ids))
+
+
+def split_by_time(
+    frame: pl.DataFrame,
+    item_ids: Sequence[str],
+    *,
+    min_rating: float | None = None,
+    cuts: tuple[float, float] = (0.8, 0.9),
+) -> Split:
+    """Cut the whole log at two times, so that no other user's future is in the training part.
+
+    Training is what lies before the first cut. A user's last like between the cuts is a validation
+    target, the last one after the second cut a test target; a history is everything before its
+    target. Users without any history give no case.
+
+    Args:
+        frame: As for `split_by_user`, with timestamps.
+        item_ids: The catalogue; interactions with other items are left out.
+        min_rating: Lowest rating that is a like; None takes every interaction as one.
+        cuts: Shares of all interactions that lie before the first and before the second cut.
+
+    Raises:
+        SplitError: Interactions have no time.
+    """
+    log = _ordered(frame, item_ids)
+    if log["timestamp"].null_count():
+        raise SplitError(
+            f"{log['timestamp'].null_count()} of {len(log)} interactions have no timestamp: "
+            "split by user instead"
+        )
+    first, second = (log["timestamp"].quantile(cut, "higher") or 0 for cut in cuts)
+    train: list[Interaction] = []
+    validation, test = list[Case](), list[Case]()
+    for history in _histories(log):
+        times = [one.timestamp or 0 for one in history]
+        known = int(np.searchsorted(times, first))
+        train.extend(history[:known])
+        likes = [place for place in _first_likes(history, min_rating) if place > 0]
+        between = [place for place in likes if first <= times[place] < second]
+        after = [place for place in likes if times[place] >= second]
+        validation.extend(_case(history, place, known) for place in between[-1:])
+        test.extend(_case(history, place, known) for place in after[-1:])
+    return Split(_frame(train), tuple(validation), tuple(test), tuple(item_ids))
+
+
+def shuffle_days(frame: pl.DataFrame, *, seed: int) -> pl.DataFrame:
+    """Order each user's interactions of one day anew, at random; positions are counted anew.
+
+    Logs whose times are days (Amazon's) have an arbitrary order inside a day, which a model of
+    directions would profit from.
+
+    Raises:
+        SplitError: Interactions have no time.
+    """
+    if "timestamp" not in frame.columns or frame["timestamp"].null_count():
+        raise SplitError("the log has no times: there is no day to shuffle, use 'published'")
+    # Sorted first, so that the result depends on the seed and the log, not on the order of rows.
+    log = frame.sort("user_id", "position")
+    dice = pl.Series(np.random.default_rng(seed).random(len(log)))
+    return (
+        log.with_columns(day=pl.col("timestamp") // DAY_S, dice=dice)
+        .sort("user_id", "day", "dice")
+        .with_columns(position=pl.int_range(pl.len(), dtype=pl.Int64).over("user_id"))
+        .drop("day", "dice")
+    )
+
+
+def find_leaks(split: Split) -> list[str]:
+    """Name every target or later interaction that stands where a model could see it.
+
+    Returns:
+        One line a leak, empty where the split is clean.
+    """
+    ends: dict[str, int] = {}
+    for case in chain(split.test, split.validation):
+        ends[case.user_id] = min(case.position, ends.get(case.user_id, case.position))
+    limits = pl.DataFrame(
+        {"user_id": list(ends), "end": list(ends.values())},
+        schema={"user_id": pl.String, "end": pl.Int64},
+    )
+    late = split.train.join(limits, on="user_id").filter(pl.col("position") >= pl.col("end"))
+    found = [
+        f"training: user {user!r} has {item!r} at position {position}, at or after a target"
+        for user, item, position in late.select("user_id", "item_id", "position").iter_rows()
+    ]
+    for case in chain(split.validation, split.test):
+        if any(one.position >= case.position or one.item_id == case.target for one in case.history):
+            found.append(f"history: user {case.user_id!r} shows the target {case.target!r}")
+    return found
+
+
+def sample_cases(cases: Sequence[Case], users: int | None, *, seed: int = 0) -> list[Case]:
+    """Draw so many cases, in their own order; all where there are not more."""
+    if users is None or users >= len(cases):
+        return list(cases)
+    chosen = np.random.default_rng(seed).permutation(len(cases))[:users]
+    return [cases[row] for row in sorted(chosen.tolist())]
+
+
+_SCHEMA = {
+    "user_id": pl.String,
+    "item_id": pl.String,
+    "position": pl.Int64,
+    "rating": pl.Float64,
+    "timestamp": pl.Int64,
+}
+
+
+def _ordered(frame: pl.DataFrame, item_ids: Sequence[str]) -> pl.DataFrame:
+    """The log of the catalogue's items with all columns, by user and position."""
+    missing = [
+        pl.lit(None, dtype=kind).alias(name)
+        for name, kind in _SCHEMA.items()
+        if name not in frame.columns
+    ]
+    return (
+        frame.with_columns(missing)
+        .select(pl.col(name).cast(kind) for name, kind in _SCHEMA.items())
+        .filter(pl.col("item_id").is_in(list(item_ids)))
+        .sort("user_id", "position", "item_id")
+    )
+
+
+def _histories(log: pl.DataFrame) -> Iterable[list[Interaction]]:
+    """Yield each user's interactions in time order."""
+    for _, rows in groupby(log.iter_rows(named=True), key=itemgetter("user_id")):
+        # The values come out of typed columns: no need to validate each of them again.
+        yield [Interaction.model_construct(**row) for row in rows]
+
+
+def _first_likes(history: Sequence[Interaction], min_rating: float | None) -> list[int]:
+    """Places of the likes of items that the user had not met before."""
+    met, places = set[str](), list[int]()
+    for place, one in enumerate(history):
+        liked = min_rating is None or one.rating is None or one.rating >= min_rating
+        if liked and one.item_id not in met:
+            places.append(place)
+        met.add(one.item_id)
+    return places
+
+
+def _case(history: Sequence[Interaction], place: int, training: int) -> Case:
+    target = history[place]
+    return Case(
+        user_id=target.user_id,
+        target=target.item_id,
+        position=target.position,
+        time=target.timestamp,
+        history=tuple(history[:place]),
+        training=training,
+    )
+
+
+def _frame(train: Sequence[Interaction]) -> pl.DataFrame:
+    columns = {name: [getattr(one, name) for one in train] for name in _SCHEMA}
+    return pl.DataFrame(columns, schema=_SCHEMA)

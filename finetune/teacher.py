@@ -1,0 +1,210 @@
+"""Teacher (a): what a careful annotator would answer, from the labels of the training items.
+
+Labels say what an item is; the later steps are taught by the chain's own plain forms, computed on
+the annotated items. Nothing here reads the truth of a shop.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from mllm_srec.agent.nodes import explain, fuse_items, profile_user, summarize_preferences
+from mllm_srec.agent.nodes.fuse_items import UNKNOWN, VisualAnswer, compact
+from mllm_srec.agent.nodes.profile_user import Profile
+from mllm_srec.agent.nodes.score_targets import describe_now, score_prompt
+from mllm_srec.agent.nodes.summarize_preferences import Preference
+from mllm_srec.agent.state import Event, Settings
+from mllm_srec.finetune.records import Record, RecordGroup
+from mllm_srec.llm.prompting import render
+from mllm_srec.store.records import FusedItem, Item
+
+SEEN = ("colour", "pattern", "style")
+TOLD = ("material", "brand", "price", "purpose", "suits")
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """The labels of one item, as the two answers of the fuse step."""
+
+    look: VisualAnswer | None
+    fused: FusedItem
+
+
+def read_labels(path: str) -> dict[str, Annotation]:
+    """Read annotations, by item id."""
+    return {row["item_id"]: annotate(row) for row in pl.read_parquet(path).iter_rows(named=True)}
+
+
+def annotate(label: Mapping[str, str | bool | None]) -> Annotation:
+    """Turn one row of labels into the answers that the fuse step should give."""
+    words = {name: str(value) for name, value in label.items() if value is not None}
+    what = words.get("what", UNKNOWN)
+    has_picture = "pattern" in words
+    seen = {name: words[name] for name in SEEN if name in words} if has_picture else {}
+    told = {name: words[name] for name in TOLD if name in words}
+    if not has_picture and "colour" in words:
+        told = {"colour": words["colour"], **told}
+    conflicts = {"colour": words["text_colour"]} if has_picture and "text_colour" in words else {}
+    return Annotation(
+        look=VisualAnswer(what=what, seen=seen) if has_picture else None,
+        fused=FusedItem(what=what, seen=seen, told=told, conflicts=conflicts),
+    )
+
+
+def look_record(item: Item, annotation: Annotation) -> Record | None:
+    """Teach what a picture shows."""
+    if annotation.look is None or item.picture is None:
+        return None
+    return Record.of("look", render("look"), annotation.look.text, [item.picture])
+
+
+def fuse_record(
+    item: Item, annotation: Annotation, seen_elsewhere: VisualAnswer, rng: np.random.Generator
+) -> Record:
+    """Teach the merging of a visual answer with a text.
+
+    A description is a function of the two, whatever they say. So half of the records pair the text
+    with another picture's answer, and a third bring words that no shop has: what must be learned
+    is to copy and to compare, not which brand goes with which product.
+    """
+    look, fused = annotation.look, annotation.fused
+    if look is not None and rng.random() < 0.5:
+        look = seen_elsewhere
+        said = fused.conflicts.get("colour")
+        conflicts = {"colour": said} if said and said != look.seen.get("colour") else {}
+        fused = FusedItem(what=look.what, seen=look.seen, told=fused.told, conflicts=conflicts)
+    if rng.random() < 0.35:
+        item, fused = _rename(item, fused, rng)
+    answer = compact(fused.model_dump())
+    return Record.of("fuse", fuse_items.fuse_prompt(item, look), answer)
+
+
+def _rename(item: Item, fused: FusedItem, rng: np.random.Generator) -> tuple[Item, FusedItem]:
+    told = dict(fused.told)
+    for name in ("brand", "material", "purpose"):
+        old = told.get(name)
+        if old is None or rng.random() < 0.3:
+            continue
+        new = _invent(rng)
+        new = new.capitalize() if name == "brand" else new
+        item = item.model_copy(
+            update={
+                field: _swap(getattr(item, field), old, new)
+                for field in ("title", "brand", "description")
+            }
+        )
+        told[name] = new
+    return item, fused.model_copy(update={"told": told})
+
+
+def _swap(text: str, old: str, new: str) -> str:
+    return text.replace(old, new).replace(old.capitalize(), new.capitalize())
+
+
+def _invent(rng: np.random.Generator) -> str:
+    consonants, vowels = "bcdfghklmnprstvwz", "aeiou"
+    return "".join(
+        consonants[rng.integers(len(consonants))]
+        + vowels[rng.integers(len(vowels))]
+        + ("" if rng.random() < 0.6 else consonants[rng.integers(len(consonants))])
+        for _ in range(rng.integers(2, 4))
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Taste:
+    """What the first steps of the chain would say of a history."""
+
+    profile: str
+    preference: str
+
+
+class Historian:
+    """The annotated history of one user, and the plain forms of the chain along it."""
+
+    def __init__(
+        self, events: Sequence[Event], fused: Mapping[str, FusedItem], settings: Settings
+    ) -> None:
+        self.events = events
+        self.fused = fused
+        self.settings = settings
+        self._states: dict[int, Preference] = {0: Preference()}
+
+    def before(self, stop: int) -> Preference:
+        """The preference carried into the window that ends at `stop`."""
+        done = (stop - 1) // self.settings.window_step
+        for number in range(1, done + 1):
+            if number not in self._states:
+                start = (number - 1) * self.settings.window_step
+                window = self.events[start : start + self.settings.window_size]
+                self._states[number] = summarize_preferences.plain_preference(
+                    self._states[number - 1], window, self.fused
+                )
+        return self._states[done]
+
+    def window(self, stop: int) -> Sequence[Event]:
+        """The events of the last window of the history that ends at `stop`."""
+        start = (stop - 1) // self.settings.window_step * self.settings.window_step
+        return self.events[start:stop]
+
+    def preference(self, stop: int) -> Preference:
+        """The dynamic preference of the history that ends at `stop`."""
+        if stop == 0:
+            return Preference()
+        return summarize_preferences.plain_preference(
+            self.before(stop), self.window(stop), self.fused
+        )
+
+    def profile(self, stop: int) -> Profile:
+        """The profile of the history that ends at `stop`."""
+        evidence = profile_user.count_evidence(self.events[:stop], self.fused)
+        return profile_user.plain_profile(evidence)
+
+    def taste(self, stop: int) -> Taste:
+        """Profile and preference of the history that ends at `stop`."""
+        return Taste(profile=self.profile(stop).text, preference=self.preference(stop).text)
+
+    def window_record(self, stop: int) -> Record:
+        """Teach one window."""
+        before, window = self.before(stop), self.window(stop)
+        answer = summarize_preferences.plain_preference(before, window, self.fused)
+        prompt = summarize_preferences.window_prompt(before, window, self.fused)
+        return Record.of("summarize_preferences", prompt, compact(answer.model_dump()))
+
+    def profile_record(self, stop: int) -> Record:
+        """Teach the profile."""
+        evidence = profile_user.count_evidence(self.events[:stop], self.fused)
+        answer = profile_user.plain_profile(evidence)
+        prompt = profile_user.profile_prompt(evidence)
+        return Record.of("profile_user", prompt, compact(answer.model_dump()))
+
+    def explain_record(self, stop: int, item: FusedItem) -> Record:
+        """Teach the reason for one item."""
+        taste = self.taste(stop)
+        exhibits = explain.exhibits_for(item, self.events[:stop], self.fused)
+        answer = explain.plain_reason(taste.preference, exhibits, item)
+        prompt = explain.explain_prompt(taste.profile, taste.preference, exhibits, item)
+        return Record.of("explain", prompt, compact(answer.model_dump()))
+
+    def score_group(
+        self, stop: int, liked: Sequence[FusedItem], others: Sequence[FusedItem]
+    ) -> RecordGroup:
+        """Teach the score: one prompt an item, all from the same beginning."""
+        taste = self.taste(stop)
+        last = self.events[stop - 1]["timestamp"] if stop else None
+        coming = self.events[stop]["timestamp"] if stop < len(self.events) else None
+        now = describe_now(coming, last)
+        prompts = [
+            score_prompt(taste.profile, taste.preference, now, item) for item in (*liked, *others)
+        ]
+        labels = ["Yes"] * len(liked) + ["No"] * len(others)
+        return RecordGroup.of("score_target", prompts, labels)
+
+
+def share(name: str, salt: str = "") -> float:
+    """A number in [0, 1) that depends on a name alone: for splits that never move."""
+    digest = hashlib.sha256(f"{salt}\0{name}".encode()).digest()
+    return int.from_bytes(digest[:8]) / 2**64

@@ -1,0 +1,69 @@
+"""What is true of a drawn shop, read for evaluation alone."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from mllm_srec.finetune.shop.users import DAY_S, START
+from mllm_srec.finetune.shop.vocabulary import ItemTruth
+
+
+def read_items(truth: Path) -> dict[str, ItemTruth]:
+    """The true attributes of all items, by id."""
+    rows = pl.read_parquet(truth / "items.parquet").iter_rows(named=True)
+    return {row["item_id"]: _truth(row) for row in rows}
+
+
+def _truth(row: dict[str, Any]) -> ItemTruth:
+    known = {name: row[name] for name in ItemTruth.__dataclass_fields__}
+    return ItemTruth(**{**known, "noise": tuple(known["noise"])})
+
+
+def label_of(item: ItemTruth) -> dict[str, str | None]:
+    """The true attributes as the row of labels that a careful annotator would write."""
+    picture, text = item.has_picture, not item.bare_text
+    return {
+        "what": item.what if picture or text else None,
+        "colour": item.colour if picture else item.text_colour,
+        "pattern": item.pattern if picture else None,
+        "style": item.style if picture else None,
+        "material": item.material if text else None,
+        "brand": item.brand if text else None,
+        "price": item.price_band,
+        "purpose": item.purpose if text else None,
+        "suits": item.suits if text else None,
+        "text_colour": item.text_colour if picture else None,
+    }
+
+
+def unseen_items(truth: Path) -> set[str]:
+    """Items that nobody annotated: never seen in training."""
+    table = pl.read_parquet(truth / "items.parquet")
+    return set(table.filter(pl.col("split") == "test")["item_id"])
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """How the hidden taste of one user moved."""
+
+    change: float
+    """Time of the change, seconds since 1970 UTC."""
+    gained: frozenset[str]
+    lost: frozenset[str]
+
+
+def drifts(truth: Path) -> dict[str, Drift]:
+    """The users whose taste moved, with the values they came to like and those they left."""
+    table = pl.read_parquet(truth / "users.parquet").filter(pl.col("kind") != "steady")
+    found = {}
+    for row in table.iter_rows(named=True):
+        old = {entry["value"] for entry in row["old"] if entry["weight"] > 0}
+        new = {entry["value"] for entry in row["new"] if entry["weight"] > 0}
+        found[row["user_id"]] = Drift(
+            change=START + DAY_S * (row["change_day"] + row["change_days"]),
+            gained=frozenset(new - old),
+            lost=frozenset(old - new),
+        )
+    return found

@@ -1,0 +1,1 @@
+"""How we speak to a multimodal model: engines, prompts, label scoring, embeddings."""

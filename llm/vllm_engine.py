@@ -1,0 +1,257 @@
+"""vLLM in this process: batch work such as ingest and evaluation."""
+
+import itertools
+import logging
+import os
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mllm_srec.llm.chat_template import ChatTemplate
+from mllm_srec.llm.embedding import TokenEmbedder
+from mllm_srec.llm.engine import (
+    Answer,
+    EngineInfo,
+    EngineLost,
+    LabelScores,
+    ModelError,
+    Prompt,
+    Usage,
+)
+from mllm_srec.llm.labels import label_token_ids
+from mllm_srec.llm.model_files import model_hash
+from mllm_srec.llm.pictures import open_prepared
+from mllm_srec.llm.vllm_settings import (
+    KV_CACHE_BYTES,
+    vllm_distribution,
+    vllm_environment,
+    vllm_settings,
+)
+
+
+class VLLMEngine:
+    """A model loaded by vLLM in this process, of which there is one at a time."""
+
+    _open = False
+
+    def __init__(self, model_path: Path, *, dtype: str = "bfloat16", max_pictures: int = 4) -> None:
+        """Load a model; a tiny one takes 9 s on two free cores, 7 of them imports.
+
+        Raises:
+            ModelError: vLLM is missing, or cannot load the model.
+        """
+        if VLLMEngine._open:
+            # Its parallel state is global: the first one to close would end both.
+            raise ModelError("vLLM runs one model in a process: close the other engine first")
+        self._template = ChatTemplate(model_path)
+        self._embedder = TokenEmbedder(model_path, self._template.tokenizer)
+        self._label_ids: dict[tuple[str, ...], dict[str, int]] = {}
+        self._llm, self._vllm = _load(model_path, vllm_settings(dtype, max_pictures=max_pictures))
+        VLLMEngine._open = True
+        self._info = EngineInfo(
+            "vllm",
+            version(vllm_distribution() or "vllm"),
+            model_path.name,
+            model_hash(model_path),
+            dtype,
+        )
+        self._numbers = itertools.count()
+        self._waiting: dict[str, list[Any]] = {}
+        # Reentrant: a stream closed while another call steps gives its request up from there.
+        self._lock = threading.RLock()
+        self._prompt_tokens = 0
+        self._cached_tokens = 0
+
+    @property
+    def info(self) -> EngineInfo:
+        """What answers."""
+        return self._info
+
+    @property
+    def prefix_hit_rate(self) -> float:
+        """Share of all prompt tokens so far that the prefix cache had, 0 to 1."""
+        return self._cached_tokens / self._prompt_tokens if self._prompt_tokens else 0.0
+
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        max_tokens: int,
+        schema: Mapping[str, Any] | None = None,
+    ) -> list[Answer]:
+        """Answer each prompt greedily; see `Engine.generate`."""
+        answers = []
+        for out in self._run(prompts, self._sampling(max_tokens, schema)):
+            finished = out.outputs[0].finish_reason == "stop"
+            usage = self._usage(out)
+            if not finished and usage.completion_tokens < max_tokens:
+                raise ModelError(
+                    f"a prompt of {usage.prompt_tokens} tokens and {max_tokens} to answer do not "
+                    "fit into the model's context: shorten the prompt"
+                )
+            answers.append(Answer(out.outputs[0].text, usage, finished))
+        return answers
+
+    def stream(self, prompt: Prompt, *, max_tokens: int) -> Iterator[str]:
+        """Yield the pieces of one answer; a consumer that stops early stops the engine too."""
+        params = self._sampling(max_tokens, None)
+        params.output_kind = self._vllm.sampling_params.RequestOutputKind.DELTA
+        (request,) = self._add([prompt], params)
+        try:
+            while True:
+                for out in self._take(request):
+                    if out.outputs[0].text:
+                        yield out.outputs[0].text
+                    if out.finished:
+                        return
+                self._step()
+        finally:
+            self._drop([request])
+
+    def score_labels(self, prompts: Sequence[Prompt], labels: Sequence[str]) -> list[LabelScores]:
+        """Log-probabilities of labels under the whole next-token distribution."""
+        key = tuple(labels)
+        if key not in self._label_ids:
+            self._label_ids[key] = label_token_ids(self._template, labels)
+        ids = self._label_ids[key]
+        params = self._vllm.SamplingParams(
+            temperature=0.0, max_tokens=1, logprob_token_ids=list(ids.values()), detokenize=False
+        )
+        scores = []
+        for out in self._run(prompts, params):
+            position = out.outputs[0].logprobs[0]
+            found = {label: float(position[token].logprob) for label, token in ids.items()}
+            scores.append(LabelScores(found, self._usage(out)))
+        return scores
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Unit vectors (N, D) of texts."""
+        return self._embedder.embed(texts)
+
+    def close(self) -> None:
+        """Give the model and its cache back."""
+        if self._llm is not None:
+            self._llm.llm_engine.engine_core.shutdown()
+            self._llm = None
+            VLLMEngine._open = False
+
+    def _sampling(self, max_tokens: int, schema: Mapping[str, Any] | None) -> Any:
+        structured = None
+        if schema is not None:
+            structured = self._vllm.sampling_params.StructuredOutputsParams(json=dict(schema))
+        return self._vllm.SamplingParams(
+            temperature=0.0, max_tokens=max_tokens, structured_outputs=structured
+        )
+
+    def _input(self, prompt: Prompt) -> dict[str, Any]:
+        tokens = self._template.encode(self._template.render(prompt))
+        content: dict[str, Any] = {"prompt_token_ids": tokens}
+        if prompt.pictures:
+            content["multi_modal_data"] = {"image": [open_prepared(p) for p in prompt.pictures]}
+            # Our keys name pixels and preparation, and spare vLLM hashing the pixels.
+            content["multi_modal_uuids"] = {"image": [p.key for p in prompt.pictures]}
+        return content
+
+    def _run(self, prompts: Sequence[Prompt], params: Any) -> list[Any]:
+        params.output_kind = self._vllm.sampling_params.RequestOutputKind.FINAL_ONLY
+        requests = self._add(prompts, params)
+        try:
+            while not all(self._waiting[request] for request in requests):
+                self._step()
+            return [self._waiting[request][-1] for request in requests]
+        finally:
+            self._drop(requests)
+
+    def _add(self, prompts: Sequence[Prompt], params: Any) -> list[str]:
+        """Queue prompts, all or none."""
+        if self._llm is None:
+            raise EngineLost("the vLLM engine is closed: load it again")
+        requests: list[str] = []
+        try:
+            with self._lock, self._translated():
+                for prompt in prompts:
+                    name = f"{next(self._numbers)}"
+                    requests.append(name)
+                    self._waiting[name] = []
+                    self._llm.llm_engine.add_request(name, self._input(prompt), params)
+        except ModelError:
+            self._drop(requests)
+            raise
+        return requests
+
+    def _step(self) -> None:
+        """Let the engine compute one token for all requests that run, whoever asked."""
+        with self._lock, self._translated():
+            for out in self._llm.llm_engine.step():
+                if out.request_id in self._waiting:
+                    self._waiting[out.request_id].append(out)
+
+    def _take(self, request: str) -> list[Any]:
+        outputs, self._waiting[request] = self._waiting[request], []
+        return outputs
+
+    def _drop(self, requests: Sequence[str]) -> None:
+        """Forget requests; those still running, after an error or Ctrl-C, are stopped."""
+        with self._lock:
+            for request in requests:
+                self._waiting.pop(request, None)
+            if self._llm is not None:
+                self._llm.llm_engine.abort_request(list(requests))
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Turn vLLM's errors into ours."""
+        errors = self._vllm.exceptions
+        try:
+            yield
+        except (errors.VLLMClientError, ValueError) as error:
+            # vLLM's own validation: too long, too many pictures, a schema it cannot take.
+            raise ModelError(f"vLLM refuses the prompt: {error}") from error
+        except (errors.VLLMServerError, RuntimeError) as error:
+            raise EngineLost(f"vLLM stopped: {error}; load the engine again") from error
+
+    def _usage(self, output: Any) -> Usage:
+        prompt, cached = len(output.prompt_token_ids), output.num_cached_tokens or 0
+        self._prompt_tokens += prompt
+        self._cached_tokens += cached
+        return Usage(prompt, len(output.outputs[0].token_ids), cached)
+
+
+def _load(model_path: Path, settings: dict[str, Any]) -> tuple[Any, Any]:
+    os.environ.update(vllm_environment(in_process=True))
+    # Warns, before vLLM has read its own log level, that Triton has no CPU part.
+    logging.getLogger("vllm.triton_utils.importing").setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import vllm  # noqa: PLC0415 — heavy, and absent where only transformers is
+            import vllm.exceptions  # noqa: PLC0415
+            import vllm.sampling_params  # noqa: PLC0415
+    except ImportError as error:
+        raise ModelError(
+            "vLLM is not installed: pip install 'mllm-srec[vllm]', or use the engine 'transformers'"
+        ) from error
+    on_cpu: Callable[[], bool] = vllm.platforms.current_platform.is_cpu
+    if on_cpu():
+        settings["kv_cache_memory_bytes"] = KV_CACHE_BYTES
+        _stop_compiling()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return vllm.LLM(str(model_path), use_tqdm_on_load=False, **settings), vllm
+    except (ValueError, RuntimeError, OSError, KeyError) as error:
+        raise ModelError(f"vLLM cannot load {model_path}: {error}") from error
+
+
+def _stop_compiling() -> None:
+    # The environment variable comes too late where torch was imported before us.
+    import torch._dynamo  # noqa: PLC0415 — heavy
+
+    torch._dynamo.config.disable = True

@@ -1,0 +1,1 @@
+"""What is kept: catalogue, interactions, item representations, cached steps, traces."""

@@ -1,0 +1,211 @@
+"""Values of input rows as typed fields: cleaned, or refused with a reason."""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+MAX_ID = 200
+"""Longest id, characters."""
+
+MAX_CATEGORIES = 50
+
+# Escape sequences of terminals: CSI, then strings such as titles and links, then two-byte ones.
+_ESCAPES = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
+    r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c|$)"
+    r"|\x1b[ -/]*[0-~]?"
+)
+
+# Control characters, marks that reverse or hide text (a reader sees other words than a model),
+# invisible tags, and halves of surrogate pairs, which no encoding can write.
+_HIDDEN = re.compile(
+    "[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff"
+    "\ud800-\udfff\ufff9-\ufffb\U000e0000-\U000e007f]"
+)
+
+
+class FieldError(ValueError):
+    """A field of a row is missing or wrong."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(reason)
+        self.field = field
+        self.reason = reason
+
+
+def clean_text(text: str) -> str:
+    """Remove terminal escapes, control and hidden characters; fold white space."""
+    if not text.isprintable():
+        text = _HIDDEN.sub("", _ESCAPES.sub("", text))
+    return " ".join(text.split())
+
+
+def identifier(row: Mapping[str, Any], field: str) -> str:
+    """An id: text, or a whole number as its digits.
+
+    Raises:
+        FieldError: It is missing, of another type, too long, or has control characters.
+    """
+    value = row.get(field)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        if abs(value) >= 10**MAX_ID:
+            raise _wrong(field, "an id", value)
+        return str(value)
+    if not isinstance(value, str):
+        raise _wrong(field, "an id", value)
+    value = value.strip()
+    if not value:
+        raise FieldError(field, "missing")
+    if len(value) > MAX_ID:
+        raise FieldError(field, f"{len(value):,} characters, at most {MAX_ID} are taken")
+    if not value.isprintable():
+        raise FieldError(field, f"has control characters: {shown(value)}")
+    return value
+
+
+def text(row: Mapping[str, Any], field: str) -> str:
+    """Clean text, empty where it is missing.
+
+    Raises:
+        FieldError: It is of another type.
+    """
+    value = row.get(field)
+    if value is None or _is_nan(value):
+        return ""
+    if not isinstance(value, str):
+        raise _wrong(field, "text", value)
+    return clean_text(value)
+
+
+def words(row: Mapping[str, Any], field: str) -> tuple[str, ...]:
+    """A list of texts: a list, a list of paths, a JSON list, or text with `|` between.
+
+    Raises:
+        FieldError: It is none of these.
+    """
+    value = row.get(field)
+    if value is None or _is_nan(value):
+        return ()
+    if isinstance(value, str):
+        value = _split(value)
+    if not isinstance(value, (list, tuple)):
+        raise _wrong(field, "a list", value)
+    found = []
+    for part in value:
+        path = part if isinstance(part, (list, tuple)) else [part]
+        if not all(isinstance(step, str) or step is None for step in path):
+            raise _wrong(field, "a list of text", value)
+        found.append(" > ".join(filter(None, (clean_text(step or "") for step in path))))
+    return tuple(dict.fromkeys(filter(None, found)))[:MAX_CATEGORIES]
+
+
+def number(row: Mapping[str, Any], field: str) -> float | None:
+    """A finite number, None where it is missing; `"$1,299.00"` is one.
+
+    Raises:
+        FieldError: It is not.
+    """
+    value = row.get(field)
+    if isinstance(value, str):
+        value = value.strip().lstrip("$€£¥").replace(",", "").strip()
+    if value is None or value == "" or _is_nan(value):
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float, str, Decimal)):
+        raise _wrong(field, "a number", value)
+    try:
+        found = float(value)
+    except (ValueError, OverflowError) as error:
+        raise _wrong(field, "a number", value) from error
+    if not math.isfinite(found):
+        raise _wrong(field, "a finite number", value)
+    return found
+
+
+def not_negative(row: Mapping[str, Any], field: str) -> float | None:
+    """A number of at least 0, None where it is missing.
+
+    Raises:
+        FieldError: It is not.
+    """
+    found = number(row, field)
+    if found is not None and found < 0:
+        raise _wrong(field, "a number from 0 up", row.get(field))
+    return found
+
+
+def whole(row: Mapping[str, Any], field: str) -> int | None:
+    """A whole number from 0 up, None where it is missing.
+
+    Raises:
+        FieldError: It is not.
+    """
+    found = number(row, field)
+    if found is None:
+        return None
+    # Beyond 2**53 a float no longer tells whole numbers apart; no position or second is there.
+    if not 0 <= found <= 2**53 or not found.is_integer():
+        raise _wrong(field, "a whole number from 0 up", row.get(field))
+    return int(found)
+
+
+def seconds(row: Mapping[str, Any], field: str, *, now: float) -> int | None:
+    """Seconds since 1970 from a number, an ISO 8601 text or a date; None where it is missing.
+
+    Args:
+        row: The row.
+        field: The name of the field.
+        now: Seconds since 1970; no time may lie behind it.
+
+    Raises:
+        FieldError: It is none of these, or lies before 1970 or in the future.
+    """
+    value = row.get(field)
+    if isinstance(value, str) and "-" in value[1:]:
+        try:
+            value = datetime.fromisoformat(value.strip())
+        except ValueError as error:
+            raise _wrong(field, "a time", value) from error
+    if isinstance(value, datetime):
+        zoned = value if value.tzinfo else value.replace(tzinfo=UTC)
+        value = (zoned - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds()
+    found = number({field: value}, field)
+    if found is None:
+        return None
+    if found < 0:
+        raise FieldError(field, f"before 1970: {shown(row.get(field))}")
+    if found > now:
+        hint = " (milliseconds? seconds are expected)" if found / 1000 <= now < found / 100 else ""
+        raise FieldError(field, f"in the future: {shown(row.get(field))}{hint}")
+    return int(found)
+
+
+def shown(value: object) -> str:
+    """A value as a reject file shows it: escaped, and cut when long."""
+    # A huge number cannot be written in digits.
+    plain = hex(value) if isinstance(value, int) and value.bit_length() > 1_000 else ascii(value)
+    return plain if len(plain) <= 80 else f"{plain[:77]}..."
+
+
+def _wrong(field: str, wanted: str, value: object) -> FieldError:
+    if value is None:
+        return FieldError(field, "missing")
+    return FieldError(field, f"expected {wanted}, got {type(value).__name__} {shown(value)}")
+
+
+def _is_nan(value: object) -> bool:
+    return isinstance(value, float) and math.isnan(value)
+
+
+def _split(value: str) -> object:
+    if value.lstrip().startswith("["):
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError):
+            return [value]
+    return value.split("|")

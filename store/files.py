@@ -1,0 +1,73 @@
+"""Files of a home: readable by their owner alone, written whole or not at all."""
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mllm_srec.store.errors import StoreError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def private_folder(path: Path) -> Path:
+    """Make the folder, if need be, and close it to everybody but its owner.
+
+    Raises:
+        StoreError: The disk is full.
+    """
+    with disk_errors(path):
+        path.mkdir(mode=0o700, exist_ok=True)
+    if path.stat().st_mode & 0o077:
+        path.chmod(0o700)
+    return path
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all, readable by its owner alone.
+
+    What stood there is replaced. Written beside it first, under a name ending in `.partial`.
+
+    Raises:
+        StoreError: The disk is full.
+    """
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    with disk_errors(path):
+        try:
+            with open(partial, "wb", opener=owner_only) as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        except OSError:
+            partial.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Say in one line that the disk is full; let other errors pass.
+
+    Raises:
+        StoreError: The disk is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise StoreError(disk_full(path)) from error
+
+
+def disk_full(path: Path | str) -> str:
+    """What to tell a person whose disk is full."""
+    return (
+        f"the disk is full: {str(path)!r} could not be written. Free space and run the same "
+        "command again; what was kept before is whole"
+    )
+
+
+def owner_only(path: str, flags: int) -> int:
+    """Opener for `open`: the new file is readable by its owner alone."""
+    return os.open(path, flags, 0o600)

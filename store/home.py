@@ -1,0 +1,245 @@
+"""The home: one folder that holds everything of one deployment."""
+
+import json
+import os
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from filelock import FileLock, Timeout
+
+from mllm_srec.store.catalogue import Catalogue
+from mllm_srec.store.errors import HomeBusy, HomeError, StoreError
+from mllm_srec.store.files import disk_errors, owner_only, private_folder, write_private
+from mllm_srec.store.pictures import PictureStore
+from mllm_srec.store.representations import RepresentationIndex
+from mllm_srec.store.steps import StepCache
+
+FORMAT = 1
+"""Version of the layout of a home; a newer one is refused."""
+
+_KIND = "mllm-srec home"
+_MARK = "home.json"
+
+_Member = TypeVar("_Member", Catalogue, RepresentationIndex, StepCache)
+
+
+class Home:
+    """An open home. Members open when first used; `close` closes what was opened.
+
+    Everything that reads may run beside one writer. What writes does so under `lock`, which the
+    members take themselves.
+    """
+
+    def __init__(
+        self, path: Path, *, database_url: str | None = None, chroma_url: str | None = None
+    ) -> None:
+        self.path = path
+        self._database_url = database_url
+        self._chroma_url = chroma_url
+        self._opened = ExitStack()
+        self._file_lock = FileLock(path / "lock", mode=0o600, blocking=False, thread_local=False)
+        self._lock_guard = threading.RLock()
+
+    @classmethod
+    def open(
+        cls,
+        path: Path | str,
+        *,
+        create: bool = False,
+        database_url: str | None = None,
+        chroma_url: str | None = None,
+    ) -> Self:
+        """Open a home.
+
+        Args:
+            path: Its folder.
+            create: Make one where there is none; an empty folder becomes a home.
+            database_url: SQLAlchemy address of the database; a SQLite file in the home by default.
+            chroma_url: Address of a Chroma server; embedded in the home by default.
+
+        Raises:
+            HomeError: The folder is missing, is not a home, or is one of a newer version.
+        """
+        folder = Path(path).expanduser().resolve()
+        if not _is_home(folder):
+            if not create:
+                raise HomeError(f"no home at {str(folder)!r}: make one with `srec ingest --home`")
+            _make_home(folder)
+        _check_format(folder)
+        private_folder(folder)
+        return cls(folder, database_url=database_url, chroma_url=chroma_url)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Be the one writer for the length of the block; blocks may nest, also across threads.
+
+        Raises:
+            HomeBusy: Another process is the writer.
+        """
+        writer = self.path / "writer.json"
+        with self._lock_guard, disk_errors(writer):
+            try:
+                self._file_lock.acquire()
+            except Timeout as error:
+                raise HomeBusy(self._busy()) from error
+            # A courtesy to whoever has to wait; it must not fail the writer.
+            with suppress(OSError), open(writer, "w", opener=owner_only) as file:
+                json.dump({"pid": os.getpid()}, file)
+        try:
+            yield
+        finally:
+            with self._lock_guard:
+                if self._file_lock.lock_counter == 1:
+                    writer.unlink(missing_ok=True)
+                self._file_lock.release()
+
+    @cached_property
+    def catalogue(self) -> Catalogue:
+        """Items, interactions and descriptions, in SQL."""
+        url = self._database_url or f"sqlite:///{self.path / 'catalogue.sqlite'}"
+        return self._closing(Catalogue.open(url, lock=self.lock))
+
+    @cached_property
+    def pictures(self) -> PictureStore:
+        """The pictures of the items."""
+        return PictureStore(private_folder(self.path / "pictures"))
+
+    @cached_property
+    def representations(self) -> RepresentationIndex:
+        """The vectors of the items, in Chroma."""
+        folder = private_folder(self.path / "vectors")
+        return self._closing(
+            RepresentationIndex(folder, lock=self.lock, chroma_url=self._chroma_url)
+        )
+
+    @cached_property
+    def steps(self) -> StepCache:
+        """What the model answered before, by content hash."""
+        url = self._database_url or f"sqlite:///{self.path / 'steps.sqlite'}"
+        return self._closing(StepCache.open(url))
+
+    @property
+    def traces_path(self) -> Path:
+        """The folder of the traces."""
+        return private_folder(self.path / "traces")
+
+    @property
+    def rejects_path(self) -> Path:
+        """The folder of the reject files."""
+        return private_folder(self.path / "rejects")
+
+    @property
+    def server_file(self) -> Path:
+        """Where a running model server is recorded; the file may be missing."""
+        return self.path / "server.json"
+
+    def read_setting(self, name: str) -> dict[str, Any] | None:
+        """A setting by name, None where it was never written.
+
+        Raises:
+            StoreError: The stored setting is not a JSON object.
+        """
+        path = self._setting(name)
+        try:
+            value = json.loads(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise StoreError(f"the setting {str(path)!r} is broken: delete the file") from error
+        if not isinstance(value, dict):
+            raise StoreError(f"the setting {str(path)!r} is no JSON object: delete the file")
+        return value
+
+    def write_setting(self, name: str, value: dict[str, Any]) -> None:
+        """Replace a setting; a reader sees the old value or the new one."""
+        private_folder(self.path / "settings")
+        text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False)
+        write_private(self._setting(name), text.encode())
+
+    def delete_item(self, item_id: str) -> bool:
+        """Delete an item, its interactions, description and vector; False if it was not there.
+
+        Its picture stays: other items may have the same.
+        """
+        with self.lock():
+            self.representations.delete([item_id])
+            return self.catalogue.delete_item(item_id)
+
+    def delete_user(self, user_id: str) -> int:
+        """Delete what the home's databases hold of a user; the number of interactions deleted."""
+        with self.lock():
+            self.steps.delete_owner(user_id)
+            return self.catalogue.delete_user(user_id)
+
+    def close(self) -> None:
+        """Close every member that was opened."""
+        self._opened.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _closing(self, member: _Member) -> _Member:
+        self._opened.callback(member.close)
+        return member
+
+    def _setting(self, name: str) -> Path:
+        if not re.fullmatch(r"[a-z][a-z0-9_-]*", name):
+            raise ValueError(f"setting {name!r}: use lower-case letters, digits, - and _")
+        return self.path / "settings" / f"{name}.json"
+
+    def _busy(self) -> str:
+        try:
+            pid = json.loads((self.path / "writer.json").read_bytes())["pid"]
+        except (OSError, ValueError, KeyError):
+            # The writer has not said who it is yet, or has just left.
+            return f"another process writes to {str(self.path)!r}: try again when it is done"
+        return f"process {pid} writes to {str(self.path)!r}: try again when it is done"
+
+
+def _is_home(folder: Path) -> bool:
+    return (folder / _MARK).is_file()
+
+
+def _make_home(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise HomeError(f"{str(folder)!r} is a file: give --home a folder")
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # A process killed right here leaves a partial mark; that folder is still ours.
+    foreign = [path.name for path in folder.iterdir() if not path.name.startswith(f"{_MARK}.")]
+    if foreign and not _is_home(folder):
+        raise HomeError(
+            f"{str(folder)!r} is not empty and not a home (it holds {min(foreign)!r}): "
+            "give --home a new or an empty folder"
+        )
+    write_private(folder / _MARK, json.dumps({"kind": _KIND, "format": FORMAT}).encode())
+
+
+def _check_format(folder: Path) -> None:
+    try:
+        mark = json.loads((folder / _MARK).read_bytes())
+        kind, version = mark["kind"], int(mark["format"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise HomeError(f"{str(folder / _MARK)!r} is not the mark of a home of ours") from error
+    if kind != _KIND:
+        raise HomeError(
+            f"{str(folder)!r} belongs to something else ({kind!r}): give another --home"
+        )
+    if version > FORMAT:
+        raise HomeError(
+            f"the home {str(folder)!r} has format {version}, this version knows up to {FORMAT}: "
+            "upgrade mllm-srec"
+        )

@@ -1,0 +1,224 @@
+"""Pictures of items: decoded with care, kept by content hash."""
+
+import hashlib
+import os
+import re
+import struct
+import threading
+import zlib
+from io import BytesIO
+from pathlib import Path
+
+from PIL import Image, ImageOps
+
+from mllm_srec.store.errors import BadPicture, StoreError
+from mllm_srec.store.files import disk_errors, private_folder
+
+MAX_SIDE = 512
+"""Longest side of a stored picture, pixels."""
+
+MAX_PIXELS = 64_000_000
+"""A picture whose header announces more is refused before it is decoded."""
+
+MAX_BYTES = 32 * 1024 * 1024
+"""Largest picture file that is read."""
+
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
+
+# Facts of the header that neither change how a picture looks here nor tell of a person.
+_HARMLESS = {
+    "jfif", "jfif_version", "jfif_unit", "jfif_density", "dpi", "gamma", "srgb", "chromaticity",
+    "progressive", "progression", "adobe", "adobe_transform", "icc_profile", "interlace",
+}  # fmt: skip
+
+# What Pillow raises on files that are not what their header says.
+_UNREADABLE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    EOFError,
+    IndexError,
+    KeyError,
+    OverflowError,
+    ZeroDivisionError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+
+
+def open_picture(source: bytes | Path) -> Image.Image:
+    """Decode a picture: first frame, upright, RGB, what is transparent on white.
+
+    Args:
+        source: A JPEG, PNG, WebP, GIF or BMP; its name may say otherwise.
+
+    Raises:
+        BadPicture: It is none of these, is broken or cut off, or is too large.
+    """
+    content = source if isinstance(source, bytes) else _read(source)
+    image = _open(content)
+    try:
+        image.load()
+        return _rgb(ImageOps.exif_transpose(image))
+    except _UNREADABLE as error:
+        raise BadPicture(f"broken or cut off ({error})") from error
+    except MemoryError as error:
+        raise BadPicture(f"{image.width} x {image.height} pixels do not fit in memory") from error
+
+
+class PictureStore:
+    """Pictures under their SHA-256, `ab/ab12...`, at most `MAX_SIDE` pixels a side."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._partial = private_folder(folder / "partial")
+
+    def add(self, content: bytes) -> str:
+        """Keep a picture.
+
+        Small RGB pictures without metadata are kept as they are, others as a JPEG.
+
+        Returns:
+            The SHA-256 of `content`; the same picture is kept once.
+
+        Raises:
+            BadPicture: The picture is refused.
+            StoreError: The disk is full.
+        """
+        key = hashlib.sha256(content).hexdigest()
+        path = self._path(key)
+        if not path.exists():
+            kept = _canonical(content)
+            # Written aside and moved: a killed process leaves no half picture under a key.
+            partial = self._partial / f"{key}.{os.getpid()}.{threading.get_ident()}"
+            with disk_errors(path):
+                private_folder(path.parent)
+                with open(
+                    partial, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)
+                ) as f:
+                    f.write(kept)
+                partial.replace(path)
+        return key
+
+    def __contains__(self, key: str) -> bool:
+        return self._path(key).exists()
+
+    def load(self, key: str) -> Image.Image:
+        """A kept picture as RGB.
+
+        Raises:
+            StoreError: There is none of that key, or its file was damaged.
+        """
+        try:
+            return open_picture(self._path(key).read_bytes())
+        except FileNotFoundError as error:
+            raise StoreError(f"no picture {key!r} is kept: run `srec ingest` again") from error
+        except BadPicture as error:
+            raise StoreError(
+                f"the kept picture {key!r} was damaged ({error}): delete "
+                f"{str(self._path(key))!r} and run `srec ingest` again"
+            ) from error
+
+    def thumbnail(self, key: str, side: int) -> Image.Image:
+        """A kept picture, made smaller where its longest side exceeds `side` pixels."""
+        image = self.load(key)
+        image.thumbnail((side, side))
+        return image
+
+    def delete(self, key: str) -> None:
+        """Delete a picture, if it is there."""
+        self._path(key).unlink(missing_ok=True)
+
+    def sweep(self) -> None:
+        """Remove what killed processes left half written; call it as the one writer."""
+        for path in self._partial.iterdir():
+            path.unlink(missing_ok=True)
+
+    def _path(self, key: str) -> Path:
+        if not re.fullmatch(r"[0-9a-f]{64}", key):
+            raise ValueError(f"picture key {key!r}: expected 64 hexadecimal digits")
+        return self._folder / key[:2] / key
+
+
+def read_inside(folder: Path, name: str) -> bytes:
+    """Read a picture file named by an item, from inside its folder only.
+
+    Args:
+        folder: The folder of the pictures.
+        name: A path relative to it. `images/1.jpg` is found in a folder `images` as well.
+
+    Raises:
+        BadPicture: The name is an address, leads out of the folder, or is no readable file.
+    """
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", name) or name.startswith("//"):
+        raise BadPicture("an address: pictures are read from --images alone, nothing is fetched")
+    path = Path(name)
+    if "\0" in name or path.is_absolute() or ".." in path.parts or "\\" in name:
+        raise BadPicture("the path leads out of the folder of the pictures")
+    root = folder.resolve()
+    found = root / path
+    if path.parts[:1] == (root.name,) and not found.exists():
+        found = root.joinpath(*path.parts[1:])
+    try:
+        real = found.resolve(strict=True)
+    except (OSError, RuntimeError) as error:
+        raise BadPicture("no such file") from error
+    if not real.is_relative_to(root):
+        raise BadPicture("the path leads out of the folder of the pictures")
+    if not real.is_file():
+        raise BadPicture("not a file")
+    return _read(real)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise BadPicture(f"cannot be read ({error.strerror})") from error
+    if len(content) > MAX_BYTES:
+        raise BadPicture(f"larger than {MAX_BYTES // 2**20} MiB")
+    return content
+
+
+def _open(content: bytes) -> Image.Image:
+    if not content:
+        raise BadPicture("empty")
+    try:
+        image = Image.open(BytesIO(content), formats=_FORMATS)
+    except Image.DecompressionBombError as error:
+        raise BadPicture(f"more than {MAX_PIXELS:,} pixels") from error
+    except _UNREADABLE as error:
+        raise BadPicture("not a JPEG, PNG, WebP, GIF or BMP picture") from error
+    if image.width * image.height > MAX_PIXELS:
+        raise BadPicture(f"{image.width} x {image.height}: more than {MAX_PIXELS:,} pixels")
+    if image.format == "JPEG":
+        # Decodes at a fraction of the size, at least twice what is kept.
+        image.draft("RGB", (2 * MAX_SIDE, 2 * MAX_SIDE))
+    return image
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):
+        # 16-bit grey; Pillow would clip it to white.
+        image = image.convert("I").point(lambda value: value / 256).convert("L")
+    if image.has_transparency_data:
+        clear = image.convert("RGBA")
+        white = Image.new("RGBA", clear.size, "white")
+        return Image.alpha_composite(white, clear).convert("RGB")
+    return image.convert("RGB")
+
+
+def _canonical(content: bytes) -> bytes:
+    image = open_picture(content)
+    header = _open(content)
+    plain = header.format in ("JPEG", "PNG") and header.mode == "RGB"
+    small = max(header.size) <= MAX_SIDE and len(content) <= 2**20
+    if plain and small and header.info.keys() <= _HARMLESS:
+        return content
+    image.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
+    kept = BytesIO()
+    image.save(kept, "JPEG", quality=95, subsampling=0)
+    return kept.getvalue()

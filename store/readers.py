@@ -1,0 +1,274 @@
+"""Rows of a shop from JSON lines, CSV and Parquet; what is bad comes out as a `Reject`."""
+
+import ast
+import csv
+import gzip
+import json
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import polars as pl
+
+from mllm_srec.store import fields
+from mllm_srec.store.errors import InputError
+from mllm_srec.store.fields import FieldError, shown
+from mllm_srec.store.records import MAX_TITLE, Item
+
+MAX_TEXT = 20_000
+"""Characters kept of a description and of keywords; longer ones are cut and the cut is reported."""
+
+_CAPS = {"title": MAX_TITLE, "brand": MAX_TITLE, "description": MAX_TEXT, "keywords": MAX_TEXT}
+
+_ITEM_COLUMNS = (
+    "item_id", "title", "brand", "categories", "description", "price", "keywords", "image",
+)  # fmt: skip
+_INTERACTION_COLUMNS = ("user_id", "item_id", "position", "rating", "timestamp")
+
+# Amazon Reviews 2014 and 2018.
+_AMAZON = {
+    "asin": "item_id",
+    "reviewerID": "user_id",
+    "overall": "rating",
+    "unixReviewTime": "timestamp",
+    "category": "categories",
+}
+
+_SLICE = 200_000
+"""Rows of a Parquet file in memory at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """One thing that was not taken as it stood, and why."""
+
+    file: str
+    line: int
+    """From 1; the row number in a Parquet file."""
+    field: str | None
+    """None where the whole row is meant."""
+    reason: str
+    kind: Literal["row", "picture", "cut"] = "row"
+    """`row`: not taken; `picture`: taken without its picture; `cut`: taken with a shorter text."""
+
+
+@dataclass(frozen=True, slots=True)
+class ItemRow:
+    """An item as it stands in a file."""
+
+    line: int
+    item: Item
+    """Without its picture."""
+    image: object
+    """What the file names as its picture; None without one. Not checked yet."""
+    cut: tuple[tuple[str, int], ...]
+    """Fields that were cut, with the length that they had."""
+
+
+@dataclass(frozen=True, slots=True)
+class InteractionRow:
+    """An interaction as it stands in a file."""
+
+    line: int
+    user_id: str
+    item_id: str
+    position: int | None
+    rating: float | None
+    timestamp: int | None
+
+
+Values = Mapping[str, Any]
+_Row = TypeVar("_Row", ItemRow, InteractionRow)
+
+
+def read_items(path: Path) -> Iterator[ItemRow | Reject]:
+    """Yield the items of a file in their order.
+
+    Raises:
+        InputError: The file cannot be read, is empty, not UTF-8, or of no known format.
+    """
+    yield from _parsed(path, _ITEM_COLUMNS, _item)
+
+
+def read_interactions(path: Path, *, now: float) -> Iterator[InteractionRow | Reject]:
+    """Yield the interactions of a file in their order.
+
+    Args:
+        path: The file.
+        now: Seconds since 1970; later interactions are rejected.
+
+    Raises:
+        InputError: The file cannot be read, is empty, not UTF-8, or of no known format.
+    """
+    yield from _parsed(
+        path, _INTERACTION_COLUMNS, lambda line, row: _interaction(line, row, now=now)
+    )
+
+
+def _parsed(
+    path: Path, columns: tuple[str, ...], parse: Callable[[int, Values], _Row]
+) -> Iterator[_Row | Reject]:
+    rows = 0
+    for line, values in _rows(path, columns):
+        rows += 1
+        if isinstance(values, str):
+            yield Reject(str(path), line, None, values)
+            continue
+        try:
+            yield parse(line, values)
+        except FieldError as error:
+            yield Reject(str(path), line, error.field, error.reason)
+    if not rows:
+        raise InputError(f"{str(path)!r} is empty: it has no rows")
+
+
+def _item(line: int, row: Values) -> ItemRow:
+    texts, cut = {}, []
+    for field, cap in _CAPS.items():
+        value = fields.text(row, field)
+        if len(value) > cap:
+            cut.append((field, len(value)))
+        texts[field] = value[:cap].rstrip()
+    item = Item(
+        item_id=fields.identifier(row, "item_id"),
+        categories=tuple(name[:MAX_TITLE] for name in fields.words(row, "categories")),
+        price=fields.not_negative(row, "price"),
+        **texts,
+    )
+    image = row.get("image")
+    return ItemRow(line, item, None if image in ("", [], ()) else image, tuple(cut))
+
+
+def _interaction(line: int, row: Values, *, now: float) -> InteractionRow:
+    return InteractionRow(
+        line,
+        fields.identifier(row, "user_id"),
+        fields.identifier(row, "item_id"),
+        fields.whole(row, "position"),
+        fields.number(row, "rating"),
+        fields.seconds(row, "timestamp", now=now),
+    )
+
+
+def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, Values | str]]:
+    """Yield line and values of each row; a text in the place of values says what is wrong."""
+    name = path.name.lower().removesuffix(".gz")
+    readers = {
+        ".jsonl": _json_rows,
+        ".json": _json_rows,
+        ".ndjson": _json_rows,
+        ".csv": _csv_rows,
+        ".parquet": _parquet_rows,
+    }
+    reader = readers.get(Path(name).suffix)
+    if reader is None:
+        raise InputError(
+            f"{str(path)!r}: no reader for this ending; known are {', '.join(readers)}, "
+            "all but Parquet also with .gz"
+        )
+    try:
+        yield from reader(path, columns)
+    except (OSError, EOFError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{str(path)!r} cannot be read: {reason}") from error
+
+
+def _json_rows(path: Path, _columns: tuple[str, ...]) -> Iterator[tuple[int, Values | str]]:
+    for number, line in enumerate(_lines(path), 1):
+        if not line.strip():
+            continue
+        try:
+            values = _json(line)
+        except (ValueError, SyntaxError, RecursionError, MemoryError) as error:
+            yield number, f"not JSON: {error}"
+            continue
+        if isinstance(values, dict):
+            yield number, _amazon(values)
+        else:
+            yield number, f"expected a JSON object, got {type(values).__name__}"
+
+
+def _json(line: str) -> object:
+    # Amazon's metadata of 2014 are Python literals, not JSON.
+    if line.startswith("{'"):
+        return ast.literal_eval(line)
+    return json.loads(line)
+
+
+def _amazon(values: dict[str, Any]) -> dict[str, Any]:
+    if "asin" not in values or "item_id" in values:
+        return values
+    renamed = {_AMAZON.get(name, name): value for name, value in values.items()}
+    description = renamed.get("description")
+    if isinstance(description, list):
+        renamed["description"] = " ".join(part for part in description if isinstance(part, str))
+    if isinstance(renamed.get("image"), list):
+        # Addresses, which are not followed.
+        del renamed["image"]
+    return renamed
+
+
+def _csv_rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, Values | str]]:
+    reader = csv.reader(_lines(path))
+    header: list[str] | None = None
+    while True:
+        line = reader.line_num + 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield line, f"not CSV: {error}"
+            continue
+        if not cells:
+            continue
+        if header is None:
+            header = [cell.strip() for cell in cells]
+            _check_columns(path, header, columns)
+        elif len(cells) != len(header):
+            yield line, f"{len(cells)} fields where the header has {len(header)}"
+        else:
+            yield line, _amazon({k: v or None for k, v in zip(header, cells, strict=True)})
+
+
+def _parquet_rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, Values | str]]:
+    if path.stat().st_size == 0:
+        raise InputError(f"{str(path)!r} is empty: it has no rows")
+    try:
+        lazy = pl.scan_parquet(path, glob=False)
+        names = lazy.collect_schema().names()
+        _check_columns(path, names, columns)
+        known = lazy.select([name for name in names if name in {*columns, *_AMAZON}])
+        offset = 0
+        while (part := known.slice(offset, _SLICE).collect()).height:
+            for row in part.iter_rows(named=True):
+                offset += 1
+                yield offset, _amazon(row)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        raise InputError(f"{str(path)!r} is no readable Parquet file: {error}") from error
+
+
+def _check_columns(path: Path, found: list[str], columns: tuple[str, ...]) -> None:
+    ids = [name for name in columns if name.endswith("_id")]
+    names = {_AMAZON.get(name, name) for name in found}
+    missing = [name for name in ids if name not in names]
+    if missing:
+        raise InputError(
+            f"{str(path)!r} has no column {missing[0]!r}: it has {shown(found)}, "
+            f"wanted are {', '.join(columns)}"
+        )
+
+
+def _lines(path: Path) -> Iterator[str]:
+    opened = gzip.open if path.name.lower().endswith(".gz") else open
+    with opened(path, "rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                raise InputError(
+                    f"{str(path)!r} is not UTF-8 at line {number}: convert it, for example with "
+                    "iconv -f latin1 -t utf-8"
+                ) from error

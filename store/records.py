@@ -1,0 +1,99 @@
+"""The things of a shop as typed records: items, interactions, fused descriptions."""
+
+from collections.abc import Iterator
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+MAX_TITLE = 2_000
+"""Characters kept of a title; longer ones are cut and the cut is reported."""
+
+MAX_WORD = 80
+Word = Annotated[str, Field(min_length=1, max_length=MAX_WORD)]
+
+
+def _check_name(name: str) -> str:
+    if not 1 <= len(name) <= MAX_WORD:
+        raise ValueError(f"a name has 1 to {MAX_WORD} characters, not {len(name)}")
+    return name
+
+
+Name = Annotated[str, AfterValidator(_check_name)]
+"""A word as a key. Checked in code: as a part of the JSON schema it would be `propertyNames`, which
+no grammar that guides an engine knows."""
+
+
+class Record(BaseModel):
+    """Base of all records: immutable, unknown fields refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Item(Record):
+    """One item of the catalogue, as the shop describes it."""
+
+    item_id: str = Field(min_length=1, max_length=200)
+    title: str = ""
+    brand: str = ""
+    categories: tuple[str, ...] = ()
+    description: str = ""
+    keywords: str = ""
+    price: float | None = Field(default=None, ge=0)
+    """In the shop's own currency."""
+    picture: str | None = None
+    """Content hash of the stored picture (see `pictures`), None without one."""
+
+
+class Interaction(Record):
+    """One thing a user did with one item."""
+
+    user_id: str = Field(min_length=1, max_length=200)
+    item_id: str
+    position: int = Field(ge=0)
+    """0, 1, 2, ... in the user's own time order."""
+    rating: float | None = None
+    timestamp: int | None = None
+    """Seconds since 1970-01-01 UTC; None where the log gives an order only."""
+
+
+class FusedItem(Record):
+    """One readable representation of an item: what picture and text say together.
+
+    The answer of the fuse step (MLLM-SRec, step 1b), validated. Attribute names are the model's.
+    """
+
+    what: Word
+    """What kind of thing it is: `"stroller"`, `"drama film"`, or `"unknown"`."""
+    seen: dict[Name, Word] = Field(default_factory=dict, max_length=8)
+    """Attributes read off the picture, name to value."""
+    told: dict[Name, Word] = Field(default_factory=dict, max_length=10)
+    """Attributes stated by the text, name to value."""
+    conflicts: dict[Name, Word] = Field(default_factory=dict, max_length=8)
+    """Attributes of `seen` that the text contradicts, name to the text's value; the picture is
+    trusted."""
+
+    @property
+    def agreements(self) -> tuple[str, ...]:
+        """Names of attributes on which picture and text give the same value."""
+        return tuple(name for name, value in self.seen.items() if self.told.get(name) == value)
+
+    def facets(self) -> Iterator[str]:
+        """Yield the distinct values that describe the item, `what` first: `"red"`, `"cotton"`."""
+        yield from dict.fromkeys([self.what, *self.seen.values(), *self.told.values()])
+
+    @property
+    def line(self) -> str:
+        """The item in one line: `"stroller: red, striped, sporty; cotton, Nordlund, travel"`."""
+        seen, told = ", ".join(self.seen.values()), ", ".join(self.told.values())
+        return f"{self.what}: {'; '.join(part for part in (seen, told) if part)}".rstrip(": ")
+
+
+class Representation(Record):
+    """A fused item as the store keeps it."""
+
+    item_id: str
+    fused: FusedItem
+    fallback: bool = False
+    """True where code put a plain form in the place of the model's answer."""
+    key: str
+    """Content hash of everything the fused description depends on."""

@@ -1,0 +1,183 @@
+"""Spans as records, and the form in which a batch of them is packed into rows.
+
+What the spans of one batch have in common (settings, the shared beginning of scoring prompts) is
+packed once, so that a turn with a hundred scoring calls stays small. Readers see plain spans.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+INLINE_CHARS = 256
+"""Longer strings become blobs; a reference costs about 15 bytes."""
+PREFIX_CHARS = 64
+"""Shortest common beginning of texts that is worth a blob."""
+
+Attribute = (
+    str | bool | int | float | Sequence[str] | Sequence[bool] | Sequence[int] | Sequence[float]
+)
+Row = tuple[Any, ...]
+"""Values in the order of `COLUMNS`."""
+COLUMNS = (
+    "trace_id", "span_id", "parent_id", "name", "kind", "start_ns", "end_ns", "status", "message",
+    "attributes", "shared", "events",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened during a span."""
+
+    name: str
+    time_ns: int
+    attributes: Mapping[str, Attribute] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """One OpenTelemetry span; ids are lower-case hexadecimal digits."""
+
+    trace_id: str
+    span_id: str
+    parent_id: str | None
+    """None for the root of a trace."""
+    name: str
+    kind: str
+    """OpenInference span kind: `AGENT`, `CHAIN`, `LLM`, ..."""
+    start_ns: int
+    """Nanoseconds since 1970-01-01 UTC."""
+    end_ns: int | None
+    """None while the span runs, and for ever when the process died in it."""
+    status: str = "UNSET"
+    """`UNSET`, `OK` or `ERROR`."""
+    message: str = ""
+    """Of an error."""
+    attributes: Mapping[str, Attribute] = field(default_factory=dict)
+    events: tuple[Event, ...] = ()
+
+    @property
+    def seconds(self) -> float | None:
+        """Wall seconds, None for a span without an end."""
+        return None if self.end_ns is None else (self.end_ns - self.start_ns) / 1e9
+
+
+def pack(batch: Sequence[Span], put: Callable[[bytes], int]) -> list[Row]:
+    """Turn spans into rows.
+
+    Args:
+        batch: Spans written together; what they share is packed once.
+        put: Keeps bytes and returns the number that finds them again.
+    """
+    common = _common(batch)
+    heads = {name: (head, put(_bytes(head))) for name, head in _heads(batch, common).items()}
+    shared = put(_json(common).encode()) if common else None
+
+    def packed(name: str, value: Attribute) -> object:
+        if not isinstance(value, str):
+            return value
+        if name in heads:
+            head, number = heads[name]
+            return {"blob": number, "tail": value[len(head) :]}
+        return {"blob": put(_bytes(value))} if len(value) > INLINE_CHARS else value
+
+    def row(span: Span) -> Row:
+        own = {n: packed(n, v) for n, v in span.attributes.items() if n not in common}
+        parent = None if span.parent_id is None else bytes.fromhex(span.parent_id)
+        return (
+            bytes.fromhex(span.trace_id),
+            bytes.fromhex(span.span_id),
+            parent,
+            _storable(span.name),
+            span.kind,
+            span.start_ns,
+            span.end_ns,
+            span.status,
+            _storable(span.message),
+            _json(own),
+            shared,
+            _json([[e.name, e.time_ns, dict(e.attributes)] for e in span.events]),
+        )
+
+    return [row(span) for span in batch]
+
+
+def unpack(row: Row, get: Callable[[int], bytes | None]) -> Span:
+    """Turn a row back into a span; what is lost says so in its place."""
+    trace_id, span_id, parent_id, name, kind, start_ns, end_ns, status, message, *rest = row
+    own, shared, events = rest
+    common = {} if shared is None else json.loads(get(shared) or "{}")
+
+    def unpacked(value: Any) -> Attribute:
+        if isinstance(value, dict):
+            content = get(value["blob"])
+            head = "[lost]" if content is None else content.decode("utf-8", "surrogatepass")
+            return head + str(value.get("tail", ""))
+        return tuple(value) if isinstance(value, list) else value
+
+    return Span(
+        trace_id=trace_id.hex(),
+        span_id=span_id.hex(),
+        parent_id=None if parent_id is None else parent_id.hex(),
+        name=name,
+        kind=kind,
+        start_ns=start_ns,
+        end_ns=end_ns,
+        status=status,
+        message=message,
+        attributes={n: unpacked(v) for n, v in {**common, **json.loads(own)}.items()},
+        events=tuple(
+            Event(each, time_ns, {n: unpacked(v) for n, v in values.items()})
+            for each, time_ns, values in json.loads(events)
+        ),
+    )
+
+
+def _common(batch: Sequence[Span]) -> dict[str, Attribute]:
+    """Attributes with one value in all spans of a batch of at least two."""
+    if len(batch) < 2:
+        return {}
+    first, *others = [span.attributes for span in batch]
+    return {
+        name: value
+        for name, value in first.items()
+        if all(name in other and _same(other[name], value) for other in others)
+    }
+
+
+def _same(one: Attribute, other: Attribute) -> bool:
+    """Equality that tells True from 1."""
+    return type(one) is type(other) and one == other
+
+
+def _heads(batch: Sequence[Span], common: Mapping[str, Attribute]) -> dict[str, str]:
+    """The common beginnings, by attribute, of the strings in which all spans differ."""
+    if len(batch) < 2:
+        return {}
+    heads = {}
+    for name in batch[0].attributes:
+        values = [span.attributes.get(name) for span in batch]
+        if name not in common and all(isinstance(value, str) for value in values):
+            head = _beginning([str(value) for value in values])
+            if len(head) >= PREFIX_CHARS:
+                heads[name] = head
+    return heads
+
+
+def _beginning(texts: Sequence[str]) -> str:
+    """The longest beginning that all texts have: that of the two extremes in sorted order."""
+    first, last = min(texts), max(texts)
+    return first[: next((i for i, c in enumerate(first) if c != last[i : i + 1]), len(first))]
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _storable(text: str) -> str:
+    """SQLite takes no lone surrogates; a broken catalogue text may hold some."""
+    return text.encode("utf-8", "backslashreplace").decode()

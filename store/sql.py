@@ -1,0 +1,98 @@
+"""What the SQL stores share: opening a database, upserts, errors in one line."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine, MetaData, Table, create_engine, event
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.sql.dml import Insert
+
+from mllm_srec.store.errors import StoreError
+from mllm_srec.store.files import disk_full
+
+CHUNK = 5_000
+"""Rows of one statement; SQLite takes at most 32,766 variables."""
+
+_T = TypeVar("_T")
+
+
+def open_engine(url: str, tables: MetaData) -> Engine:
+    """Open a database and make the tables that are missing.
+
+    Raises:
+        StoreError: The address is wrong, its driver is missing, or the database does not open.
+    """
+    try:
+        address = make_url(url)
+        if address.get_backend_name() == "sqlite":
+            engine = create_engine(address, connect_args={"timeout": 30})
+            event.listen(engine, "connect", _prepare_sqlite)
+            if address.database:
+                # The write-ahead files take over the mode of this one.
+                Path(address.database).touch(mode=0o600)
+        else:
+            engine = create_engine(address)
+    except OSError as error:
+        raise StoreError(f"the database {address.database!r} does not open: {error}") from error
+    except ArgumentError as error:
+        # Without the address: it may hold a password.
+        raise StoreError("the database address is no SQLAlchemy URL") from error
+    except (ImportError, NoSuchModuleError) as error:
+        raise StoreError(
+            f"no driver for {address.drivername!r} databases is installed: {error}"
+        ) from error
+    with sql_errors(engine):
+        tables.create_all(engine)
+    return engine
+
+
+def upsert(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert rows; a row whose primary key is there replaces it."""
+    if rows:
+        connection.execute(upsert_statement(connection.dialect.name, table), rows)
+
+
+def upsert_statement(dialect: str, table: Table) -> Insert:
+    """The statement that inserts or replaces a row, for SQLite or PostgreSQL."""
+    keys = list(table.primary_key.columns)
+    insert = postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
+    values = {c.name: insert.excluded[c.name] for c in table.columns if c not in set(keys)}
+    return insert.on_conflict_do_update(index_elements=keys, set_=values)
+
+
+def chunks(values: Iterable[_T], size: int = CHUNK) -> Iterator[list[_T]]:
+    """Yield the values in lists of `size`, the last one shorter."""
+    rest = iter(values)
+    while part := list(islice(rest, size)):
+        yield part
+
+
+@contextmanager
+def sql_errors(engine: Engine) -> Iterator[None]:
+    """Turn what the database says into one line with a way out.
+
+    Raises:
+        StoreError: The disk is full, the file is no database, or the database is busy or away.
+    """
+    place = engine.url.database or engine.url.render_as_string(hide_password=True)
+    try:
+        yield
+    except DBAPIError as error:
+        reason = str(error.orig)
+        # SQLite calls a file that may not grow an I/O error.
+        if "is full" in reason or "disk I/O error" in reason:
+            raise StoreError(disk_full(place)) from error
+        raise StoreError(f"the database {place!r} answers {reason!r}") from error
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    # Write-ahead: readers go on while one process writes, and a killed writer leaves no trace.
+    # Synchronous "normal" may lose the last commits when the power fails, never the consistency;
+    # ingest repeats them.
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}").close()

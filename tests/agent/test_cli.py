@@ -1,0 +1,209 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mllm_srec.store.home import Home
+from mllm_srec.store.spans import Span
+from mllm_srec.store.traces import TraceStore
+
+SREC = "from mllm_srec.agent.cli import main; main()"
+COMMANDS = (
+    "demo",
+    "ingest",
+    "recommend",
+    "trace",
+    "serve",
+    "index",
+    "evaluate",
+    "finetune",
+    "doctor",
+)
+HEAVY = (
+    "torch",
+    "vllm",
+    "chromadb",
+    "langgraph",
+    "langchain_core",
+    "transformers",
+    "numpy",
+    "polars",
+)
+
+# Commands that only a test needs, run by the real `main`.
+EXTRA = """
+import os, signal, subprocess, sys
+from mllm_srec.agent.cli import Json, app, main
+from mllm_srec.agent.output import Output
+from mllm_srec.store.errors import HomeError
+
+@app.command()
+def interrupted():
+    signal.raise_signal(signal.SIGINT)
+
+@app.command()
+def refused():
+    raise HomeError("no home at '/x':\\nmake one \\x1b[2J")
+
+@app.command()
+def broken():
+    raise ZeroDivisionError("a bug")
+
+@app.command()
+def noisy(as_json: Json = False):
+    with Output(as_json=as_json) as out:
+        print("noise of a library")
+        os.write(1, b"noise from C\\n")
+        subprocess.run([sys.executable, "-c", "print('noise of a child')"], check=True)
+        out.note("a note")
+        out.result({"title": "\\ud800 \\u00e9", "score": float("nan")}, lambda _: "a view")
+        out.lines([{"n": 1}, {"n": 2}], lambda _: "two lines")
+    print("after")
+
+main()
+"""
+
+
+def run(
+    *arguments: str, program: str = SREC, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        env={**os.environ, "COLUMNS": "100", **environment},
+    )
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A home with the trace of one run."""
+    path = tmp_path / "home"
+    with Home.open(path, create=True) as opened:
+        store = TraceStore.open(opened.traces_path / "traces.sqlite")
+    common = {"trace_id": "ab" * 16, "start_ns": 0, "end_ns": 10**9, "status": "OK"}
+    store.put_spans(
+        [
+            Span(span_id="01" * 8, parent_id=None, name="recommend", kind="AGENT", **common),  # type: ignore[arg-type]
+            Span(span_id="02" * 8, parent_id="01" * 8, name="explain", kind="CHAIN", **common),  # type: ignore[arg-type]
+        ]
+    )
+    store.close()
+    return path
+
+
+def test_help_names_every_command() -> None:
+    done = run("--help")
+    assert done.returncode == 0
+    for command in COMMANDS:
+        assert f" {command} " in done.stdout
+
+
+def test_importing_the_agent_or_the_command_line_loads_nothing_heavy() -> None:
+    program = f"""
+import sys, mllm_srec.agent, mllm_srec.agent.cli
+print([name for name in {HEAVY} if name in sys.modules])
+"""
+    assert run(program=program).stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("recommend",),
+        ("recommend", "u1", "-k", "0"),
+        ("recommend", "u1", "--colour"),
+        ("ingest", "--items", "x"),
+        ("trace", "show"),
+        ("nonsense",),
+    ],
+)
+def test_wrong_use_exits_2_and_leaves_stdout_alone(arguments: tuple[str, ...]) -> None:
+    done = run(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Usage" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("trace", "list"), ("trace", "show", "ab"), ("index", "status"), ("serve", "status")],
+)
+def test_a_missing_home_exits_1_with_one_line_and_is_not_made(
+    tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    done = run(*arguments, "--json", "--home", str(tmp_path / "none"))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert len(done.stderr.splitlines()) == 1
+    assert "srec ingest" in done.stderr
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_failure_of_ours_is_one_line_without_escapes() -> None:
+    done = run("refused", program=EXTRA)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "srec: no home at '/x': make one \\x1b[2J\n"
+
+
+def test_a_bug_shows_its_traceback() -> None:
+    done = run("broken", program=EXTRA)
+    assert done.returncode == 1
+    assert "ZeroDivisionError: a bug" in done.stderr
+    assert "Traceback" in done.stderr
+
+
+def test_an_interrupt_exits_130_without_a_traceback() -> None:
+    done = run("interrupted", program=EXTRA)
+    assert (done.returncode, done.stdout) == (130, "")
+    assert "Traceback" not in done.stderr
+
+
+def test_with_json_stdout_carries_json_alone() -> None:
+    done = run("noisy", "--json", program=EXTRA)
+    first, *others = done.stdout.splitlines()
+    assert json.loads(first) == {"title": "\ud800 é", "score": None}
+    assert [json.loads(line) for line in others[:2]] == [{"n": 1}, {"n": 2}]
+    assert others[2:] == ["after"]
+    for noise in ("noise of a library", "noise from C", "noise of a child", "a note"):
+        assert noise in done.stderr
+
+
+def test_without_json_people_get_the_view() -> None:
+    done = run("noisy", program=EXTRA)
+    assert "a view\ntwo lines\n" in done.stdout
+    assert done.stderr == "a note\n"
+
+
+def test_traces_are_listed_and_shown(home: Path) -> None:
+    listed = run("trace", "list", "--json", SREC_HOME=str(home))
+    [line] = listed.stdout.splitlines()
+    assert json.loads(line)["trace_id"] == "ab" * 16
+    shown = json.loads(run("trace", "show", "abab", "--json", "--home", str(home)).stdout)
+    assert shown["nodes"][0]["name"] == "explain"
+    assert shown["nodes"][0]["seconds"] == 1.0
+    assert "explain" in run("trace", "show", "abab", "--home", str(home)).stdout
+
+
+def test_a_closed_reader_is_no_traceback(home: Path) -> None:
+    command = f"{sys.executable} -c '{SREC}' trace show abab --json --home {home} | true"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr
+
+
+def test_the_graph_can_be_drawn_without_a_home() -> None:
+    drawn = json.loads(run("recommend", "--print-graph", "--json").stdout)["mermaid"]
+    for node in ("load_user", "fuse_items", "summarize_preferences", "score_targets", "explain"):
+        assert node in drawn
+
+
+def test_doctor_says_what_it_looked_at(tmp_path: Path) -> None:
+    done = run("doctor", "--json", "--home", str(tmp_path / "none"))
+    findings = {each["name"]: each for each in json.loads(done.stdout)["findings"]}
+    assert {"Python", "torch", "vLLM", "model", "terminal", "home"} <= set(findings)
+    wrong = [each for each in findings.values() if each["state"] == "wrong"]
+    assert done.returncode == (1 if wrong else 0)
+    assert "srec ingest" in findings["home"]["text"]

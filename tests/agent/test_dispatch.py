@@ -1,0 +1,198 @@
+"""Many callers, one engine: merged batches, and each gets its own."""
+
+import asyncio
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mllm_srec.agent.dispatch import AsyncEngine
+from mllm_srec.llm.engine import Answer, EngineLost, LabelScores, Message, Prompt
+from mllm_srec.llm.scripted import ScriptedEngine
+
+PATIENCE_S = 60
+
+
+@dataclass
+class Held(ScriptedEngine):
+    """Keeps each batch; the first waits until it is let go."""
+
+    batches: list[list[str]] = field(default_factory=list)
+    begun: threading.Event = field(default_factory=threading.Event)
+    go: threading.Event = field(default_factory=threading.Event)
+    threads: set[int] = field(default_factory=set)
+    losses: int = 0
+
+    def _begin(self, batch: list[str]) -> None:
+        self.batches.append(batch)
+        self.threads.add(threading.get_ident())
+        self.begun.set()
+        assert self.go.wait(PATIENCE_S)
+        if self.losses:
+            self.losses -= 1
+            raise EngineLost("the engine went away")
+
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        max_tokens: int,
+        schema: Mapping[str, Any] | None = None,
+    ) -> list[Answer]:
+        self._begin([prompt.messages[0].text for prompt in prompts])
+        return super().generate(prompts, max_tokens=max_tokens, schema=schema)
+
+    def score_labels(self, prompts: Sequence[Prompt], labels: Sequence[str]) -> list[LabelScores]:
+        self._begin([prompt.messages[0].text for prompt in prompts])
+        return super().score_labels(prompts, labels)
+
+
+@pytest.fixture
+def engine() -> Iterator[Held]:
+    held = Held(answer=lambda prompt: f"re: {prompt.messages[0].text}")
+    yield held
+    held.go.set()
+
+
+@pytest.fixture
+def front(engine: Held) -> Iterator[AsyncEngine]:
+    made = AsyncEngine(engine)
+    yield made
+    engine.go.set()
+    made.close()
+
+
+def prompts(*names: str) -> list[Prompt]:
+    return [Prompt((Message("user", name),)) for name in names]
+
+
+async def texts(front: AsyncEngine, *names: str, max_tokens: int = 9) -> list[str]:
+    answers = await front.generate(prompts(*names), max_tokens=max_tokens)
+    return [answer.text for answer in answers]
+
+
+async def started(engine: Held) -> None:
+    """Wait until the engine is at work."""
+    assert await asyncio.to_thread(engine.begun.wait, PATIENCE_S)
+
+
+async def settled() -> None:
+    """Let every task that can go on do so."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+def test_callers_of_one_moment_leave_as_one_batch(engine: Held, front: AsyncEngine) -> None:
+    async def work() -> list[list[str]]:
+        engine.go.set()
+        return await asyncio.gather(texts(front, "a"), texts(front, "b", "c"), texts(front, "d"))
+
+    assert asyncio.run(work()) == [["re: a"], ["re: b", "re: c"], ["re: d"]]
+    assert engine.batches == [["a", "b", "c", "d"]]
+
+
+def test_callers_that_come_while_it_works_are_merged_behind_it(
+    engine: Held, front: AsyncEngine
+) -> None:
+    async def work() -> list[list[str]]:
+        first = asyncio.create_task(texts(front, "a"))
+        await started(engine)
+        later = [asyncio.create_task(texts(front, name)) for name in "bcd"]
+        await settled()
+        engine.go.set()
+        return await asyncio.gather(first, *later)
+
+    assert asyncio.run(work()) == [["re: a"], ["re: b"], ["re: c"], ["re: d"]]
+    assert engine.batches == [["a"], ["b", "c", "d"]]
+
+
+def test_calls_of_other_kinds_and_settings_are_not_mixed(engine: Held, front: AsyncEngine) -> None:
+    async def work() -> None:
+        engine.go.set()
+        await asyncio.gather(
+            texts(front, "a"),
+            texts(front, "b", max_tokens=1),
+            front.generate(prompts("c"), max_tokens=9, schema={"type": "object"}),
+            front.score_labels(prompts("d"), ("Yes", "No")),
+            front.score_labels(prompts("e"), ("No", "Yes")),
+            texts(front, "f"),
+        )
+
+    asyncio.run(work())
+    assert sorted(engine.batches) == [["a", "f"], ["b"], ["c"], ["d"], ["e"]]
+
+
+def test_vectors_come_back_to_who_asked(engine: Held, front: AsyncEngine) -> None:
+    async def work() -> list[Any]:
+        return await asyncio.gather(front.embed(["red"]), front.embed(["blue", "green"]))
+
+    red, others = asyncio.run(work())
+    np.testing.assert_array_equal(red, engine.embed(["red"]))
+    np.testing.assert_array_equal(others, engine.embed(["blue", "green"]))
+    assert red.dtype == np.float32
+
+
+def test_an_error_reaches_every_caller_of_the_batch_and_no_other(
+    engine: Held, front: AsyncEngine
+) -> None:
+    async def work() -> list[Any]:
+        engine.losses = 1
+        lost = [asyncio.create_task(texts(front, name)) for name in "ab"]
+        await started(engine)
+        after = asyncio.create_task(texts(front, "c"))
+        await settled()
+        engine.go.set()
+        return await asyncio.gather(*lost, after, return_exceptions=True)
+
+    first, second, third = asyncio.run(work())
+    assert isinstance(first, EngineLost)
+    assert isinstance(second, EngineLost)
+    assert third == ["re: c"]
+
+
+def test_the_front_works_on_after_an_error(engine: Held, front: AsyncEngine) -> None:
+    async def work() -> list[str]:
+        engine.go.set()
+        engine.losses = 1
+        with pytest.raises(EngineLost, match="went away"):
+            await texts(front, "a")
+        return await texts(front, "a")
+
+    assert asyncio.run(work()) == ["re: a"]
+
+
+def test_who_goes_away_does_not_hurt_the_others(engine: Held, front: AsyncEngine) -> None:
+    async def work() -> list[Any]:
+        tasks = [asyncio.create_task(texts(front, name)) for name in "abc"]
+        await started(engine)
+        waiting = [asyncio.create_task(texts(front, name)) for name in "de"]
+        await settled()
+        tasks[0].cancel()
+        waiting[0].cancel()
+        await settled()
+        engine.go.set()
+        return await asyncio.gather(*tasks, *waiting, return_exceptions=True)
+
+    gone, *others = asyncio.run(work())
+    assert isinstance(gone, asyncio.CancelledError)
+    assert isinstance(others[2], asyncio.CancelledError)
+    assert [others[0], others[1], others[3]] == [["re: b"], ["re: c"], ["re: e"]]
+
+
+def test_the_engine_is_used_by_one_thread_alone(engine: Held, front: AsyncEngine) -> None:
+    async def work() -> None:
+        engine.go.set()
+        for _ in range(3):
+            await asyncio.gather(texts(front, "a"), front.score_labels(prompts("b"), ("Yes", "No")))
+
+    asyncio.run(work())
+    assert len(engine.threads) == 1
+    assert threading.get_ident() not in engine.threads
+
+
+def test_nothing_asked_is_no_call(engine: Held, front: AsyncEngine) -> None:
+    assert asyncio.run(texts(front)) == []
+    assert engine.batches == []

@@ -1,0 +1,193 @@
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mllm_srec.agent.deployment import Deployment
+from mllm_srec.agent.graph import NODES, build_graph
+from mllm_srec.agent.ingest import fuse_missing
+from mllm_srec.agent.recommender import Recommender
+from mllm_srec.llm.engine import Answer, EngineLost, Prompt
+from mllm_srec.llm.scripted import ScriptedEngine
+from mllm_srec.store.records import Interaction
+from mllm_srec.store.traces import TraceStore
+
+from .shop import DAY_S, ITEMS, answer, deploy, score, scripted
+
+
+@pytest.fixture
+def engine() -> ScriptedEngine:
+    return scripted()
+
+
+@pytest.fixture
+def deployment(tmp_path: Path, engine: ScriptedEngine) -> Iterator[Deployment]:
+    with deploy(tmp_path / "home", engine) as opened:
+        fuse_missing(opened)
+        yield opened
+
+
+def asked(engine: ScriptedEngine, beginning: str) -> int:
+    return sum(p.messages[1].text.startswith(beginning) for p in engine.generated)
+
+
+def test_a_recommendation_has_everything_that_the_contract_names(deployment: Deployment) -> None:
+    result = Recommender(deployment).recommend("mia", k=2)
+    data = result.to_dict()
+    assert [
+        set(item) >= {"item_id", "score", "retrieval_rank", "reason", "evidence"}
+        for item in data["items"]
+    ] == [True, True]
+    assert data["user"] == "mia"
+    assert data["engine"] == "scripted"
+    assert data["preference"].startswith("strong")
+    assert data["fallbacks"] == 0
+    assert data["seconds"]["total"] > 0
+    assert {node.__name__ for node in NODES} <= set(data["seconds"])
+    assert result.path[:3] == ("load_user", "fuse_items", "summarize_preferences")
+    assert len(result.trace_id) == 32
+
+
+def test_no_seen_item_and_none_outside_the_catalogue_is_recommended(deployment: Deployment) -> None:
+    items = {item.item_id for item in Recommender(deployment).recommend("mia", k=10).items}
+    assert items == {"i7", "i8"}
+    assert items <= set(ITEMS)
+
+
+def test_reasons_cite_items_of_the_history(deployment: Deployment) -> None:
+    result = Recommender(deployment).recommend("mia", k=2)
+    held = {entry.item_id for entry in result.history}
+    assert any(item.evidence for item in result.items)
+    assert all(set(item.evidence) <= held for item in result.items)
+
+
+def test_the_same_request_gives_the_same_list_and_asks_the_model_nothing(
+    deployment: Deployment, engine: ScriptedEngine
+) -> None:
+    recommender = Recommender(deployment)
+    first = recommender.recommend("mia", k=2)
+    calls = len(engine.generated), len(engine.scored)
+    second = recommender.recommend("mia", k=2)
+    assert second.items == first.items
+    assert (len(engine.generated), len(engine.scored)) == calls
+
+
+def test_one_new_interaction_costs_one_window_the_profile_and_the_scoring(
+    deployment: Deployment, engine: ScriptedEngine
+) -> None:
+    recommender = Recommender(deployment)
+    recommender.recommend("mia", k=1)
+    engine.generated.clear()
+    engine.scored.clear()
+    new = Interaction(
+        user_id="mia", item_id="i7", position=6, rating=5, timestamp=1_700_000_000 + 7 * DAY_S
+    )
+    deployment.home.catalogue.put_interactions([new])
+    Recommender(deployment).recommend("mia", k=1)
+    assert asked(engine, "Update what") == 1
+    assert asked(engine, "Describe the stable taste") <= 1
+    assert asked(engine, "What does the picture show?") == 0
+    assert len(engine.scored) == 1
+
+
+def test_an_unknown_user_gets_what_others_choose_and_is_told_so(deployment: Deployment) -> None:
+    result = Recommender(deployment).recommend("nobody", k=3)
+    assert result.path == ("load_user", "retrieve_candidates", "score_targets", "explain")
+    assert len(result.items) == 3
+    assert "not in the log" in result.notes[0]
+    assert result.preference
+
+
+def test_a_cold_user_goes_through_the_whole_chain_with_a_note(deployment: Deployment) -> None:
+    result = Recommender(deployment).recommend("ada", k=2)
+    assert "profile_user" in result.path
+    assert "few interactions" in result.notes[0]
+
+
+def test_an_empty_history_is_a_path_of_its_own(deployment: Deployment) -> None:
+    result = Recommender(deployment).recommend("mia", k=2, as_of=0)
+    assert "no interactions yet" in result.notes[0]
+    assert len(result.items) == 2
+
+
+def test_the_future_of_a_point_in_time_is_not_read(deployment: Deployment) -> None:
+    result = Recommender(deployment).recommend("mia", k=2, as_of=2)
+    assert [entry.item_id for entry in result.history] == ["i1", "i2"]
+
+
+@dataclass
+class Flaky(ScriptedEngine):
+    """Loses the engine at the first window, so many times."""
+
+    losses: int = 0
+
+    def generate(self, prompts: Sequence[Prompt], **options: Any) -> list[Answer]:
+        if self.losses and prompts[0].messages[1].text.startswith("Update what"):
+            self.losses -= 1
+            raise EngineLost("the engine went away")
+        return super().generate(prompts, **options)
+
+
+def test_an_engine_that_comes_back_is_asked_again(tmp_path: Path) -> None:
+    engine = Flaky(answer=answer, score=score, losses=2)
+    with deploy(tmp_path / "home", engine) as deployment:
+        fuse_missing(deployment)
+        assert Recommender(deployment).recommend("mia", k=1).items
+
+
+def test_an_engine_that_stays_away_is_a_clear_failure_and_keeps_what_was_done(
+    tmp_path: Path,
+) -> None:
+    engine = Flaky(answer=answer, score=score, losses=3)
+    with deploy(tmp_path / "home", engine) as deployment:
+        fuse_missing(deployment)
+        with pytest.raises(EngineLost, match="went away"):
+            Recommender(deployment).recommend("mia", k=1)
+        looks = asked(engine, "What does the picture show?")
+        assert Recommender(deployment).recommend("mia", k=1).items
+        assert asked(engine, "What does the picture show?") == looks
+
+
+def test_nonsense_becomes_the_counted_plain_form_after_one_repair(tmp_path: Path) -> None:
+    def nonsense(prompt: Prompt) -> str:
+        if prompt.messages[1].text.startswith("Describe the stable taste"):
+            return "I would rather not say"
+        return answer(prompt)
+
+    engine = ScriptedEngine(answer=nonsense, score=score)
+    with deploy(tmp_path / "home", engine) as deployment:
+        fuse_missing(deployment)
+        result = Recommender(deployment).recommend("mia", k=1)
+    assert result.fallbacks == 1
+    assert result.profile.statements
+    assert asked(engine, "Describe the stable taste") == 2
+
+
+def test_every_run_leaves_a_trace_with_its_nodes_and_calls(deployment: Deployment) -> None:
+    result = Recommender(deployment).recommend("mia", k=1)
+    with TraceStore.open(deployment.home.traces_path / "traces.sqlite", create=False) as traces:
+        spans = traces.spans(result.trace_id)
+    names = [span.name for span in spans]
+    assert [name for name in names if name in {node.__name__ for node in NODES}] == list(
+        result.path
+    )
+    assert "score_labels" in names
+
+
+def test_the_drawn_graph_has_every_node_and_no_edge_that_is_not_declared() -> None:
+    drawn = build_graph().compile().get_graph()
+    edges = {(edge.source, edge.target) for edge in drawn.edges}
+    assert edges == {
+        ("__start__", "load_user"),
+        ("load_user", "fuse_items"),
+        ("load_user", "retrieve_candidates"),
+        ("fuse_items", "summarize_preferences"),
+        ("summarize_preferences", "summarize_preferences"),
+        ("summarize_preferences", "profile_user"),
+        ("profile_user", "retrieve_candidates"),
+        ("retrieve_candidates", "score_targets"),
+        ("score_targets", "explain"),
+        ("explain", "__end__"),
+    }

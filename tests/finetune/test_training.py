@@ -1,0 +1,293 @@
+"""The training mechanics on a tiny random model: records, trees, masks, steps, export."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from tokenizers import Tokenizer
+from transformers import AutoModelForImageTextToText
+
+from mllm_srec.finetune.batches import TaskBatches, once
+from mllm_srec.finetune.collate import Collator, Encoder, Pictures, picture_files
+from mllm_srec.finetune.export import ExportError, export
+from mllm_srec.finetune.recipe import Recipe, RecipeError
+from mllm_srec.finetune.records import (
+    AnyRecord,
+    Record,
+    RecordError,
+    RecordGroup,
+    read_records,
+    write_records,
+)
+from mllm_srec.finetune.tiny import TinyConfig, write_scratch
+from mllm_srec.finetune.train import train
+from mllm_srec.llm.prompting import render
+
+SMALL = TinyConfig(
+    vocab_size=1024,
+    hidden_size=64,
+    layers=2,
+    heads=2,
+    intermediate_size=128,
+    vision_hidden_size=48,
+    vision_layers=1,
+    vision_heads=2,
+    vision_intermediate_size=96,
+    image_side=48,
+)
+SHARES: dict[str, float] = {"look": 1.0, "fuse": 1.0, "score_target": 1.0, "picture_words": 1.0}
+COLOURS = {"red": (200, 20, 20), "blue": (20, 20, 200)}
+
+
+def look(colour: str) -> Record:
+    return Record.of(
+        "look", render("look"), f'{{"what":"ball","colour":"{colour}"}}', [f"{colour}.png"]
+    )
+
+
+def group(labels: Sequence[str] = ("Yes", "No", "Yes")) -> RecordGroup:
+    items = ["ball: red, plain", "kite: blue, striped, sporty; cotton", "Wenvalund: x"]
+    prompts = [
+        render("score_target", profile="loves red", preference="-", now="May", item=item)
+        for item in items[: len(labels)]
+    ]
+    return RecordGroup.of("score_target", prompts, labels)
+
+
+def some_records() -> list[AnyRecord]:
+    fuse = Record.of("fuse", render("fuse", look="{}", text="Title: a red ball"), '{"what":"ball"}')
+    return [look("red"), look("blue"), fuse, group()]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    texts = [turn.text for r in some_records() if isinstance(r, Record) for turn in r.messages]
+    texts += [turn.text for turn in group().prompt]
+    write_scratch(folder, texts * 8, SMALL)
+    return folder
+
+
+def load(folder: Path) -> Any:
+    model: Any = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("images")
+    for name, colour in COLOURS.items():
+        Image.new("RGB", (60, 40), colour).save(folder / f"{name}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def encoder(base: Path, images: Path) -> Encoder:
+    return Encoder(base, Pictures(picture_files(images), base))
+
+
+@pytest.fixture(scope="module")
+def collator(base: Path, images: Path) -> Collator:
+    return Collator(0, Pictures(picture_files(images), base))
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    for name in ("train", "validation"):
+        write_records(tmp_path / f"{name}.jsonl", some_records())
+    return tmp_path
+
+
+def test_records_come_back_from_disk_as_they_went(tmp_path: Path) -> None:
+    assert write_records(tmp_path / "r.jsonl", some_records()) == 4
+    assert list(read_records(tmp_path / "r.jsonl")) == some_records()
+
+
+def test_a_record_on_disk_is_a_conversation_with_its_pictures(tmp_path: Path) -> None:
+    write_records(tmp_path / "r.jsonl", [look("red")])
+    row = json.loads((tmp_path / "r.jsonl").read_text())
+    assert [turn["role"] for turn in row["messages"]] == ["system", "user", "assistant"]
+    assert row["messages"][1]["content"][0] == {"type": "image"}
+    assert row["images"] == ["red.png"]
+
+
+def test_a_broken_line_is_named_with_its_number_and_field(tmp_path: Path) -> None:
+    good = look("red").model_dump(mode="json")
+    bad = good | {"images": ["a.png", "b.png"]}
+    (tmp_path / "r.jsonl").write_text(f"{json.dumps(good)}\n{json.dumps(bad)}\n")
+    with pytest.raises(RecordError, match=r"r\.jsonl, line 2.*1 image parts but 2 images"):
+        list(read_records(tmp_path / "r.jsonl"))
+
+
+def test_prompts_with_different_beginnings_are_no_group() -> None:
+    prompts = [
+        render("score_target", profile=profile, preference="-", now="-", item="ball")
+        for profile in ("a", "b")
+    ]
+    with pytest.raises(ValueError, match="2 different beginnings"):
+        RecordGroup.of("score_target", prompts, ["Yes", "No"])
+
+
+def test_a_group_expands_to_the_tokens_of_its_branches(encoder: Encoder) -> None:
+    tree = encoder.encode(group())
+    shared = tree.ids[tree.branch == 0]
+    for number, record in enumerate(group().expand(), 1):
+        plain = encoder.encode(record)
+        branch = tree.branch == number
+        assert [*shared, *tree.ids[branch]] == plain.ids.tolist()
+        assert tree.positions[branch].tolist() == plain.positions[len(shared) :].tolist()
+
+
+def test_only_the_answer_and_its_end_are_learned(encoder: Encoder, base: Path) -> None:
+    record = look("red")
+    encoded = encoder.encode(record)
+    learned = encoded.ids[encoded.weights > 0].tolist()
+    assert decoded(base, learned) == record.completion[0].text + "<end_of_utterance>"
+
+
+def decoded(base: Path, ids: Sequence[int]) -> str:
+    text: str = Tokenizer.from_file(str(base / "tokenizer.json")).decode(
+        list(ids), skip_special_tokens=False
+    )
+    return text
+
+
+def test_a_tree_gives_the_logits_of_the_plain_records(
+    base: Path, encoder: Encoder, collator: Collator
+) -> None:
+    model = load(base)
+    batch = collator([encoder.encode(group()), encoder.encode(group(["No", "No"]))])
+    rows, targets = batch.pop("rows"), batch.pop("targets")
+    del batch["weights"]
+    with torch.no_grad():
+        tree = model(**batch).logits.flatten(0, 1)[rows]
+        for record in [*group().expand(), *group(["No", "No"]).expand()]:
+            plain = collator([encoder.encode(record)])
+            alone = model(input_ids=plain["input_ids"]).logits.flatten(0, 1)[plain["rows"]]
+            count = len(alone)
+            assert torch.equal(targets[:count], plain["targets"])
+            torch.testing.assert_close(tree[:count], alone, atol=1e-4, rtol=0)
+            tree, targets = tree[count:], targets[count:]
+    assert len(tree) == 0
+
+
+def test_padding_does_not_change_what_a_record_gives(
+    base: Path, encoder: Encoder, collator: Collator
+) -> None:
+    model = load(base)
+    short, long = encoder.encode(some_records()[2]), encoder.encode(next(group().expand()))
+    with torch.no_grad():
+        alone = model(input_ids=collator([short])["input_ids"]).logits[0]
+        padded = model(input_ids=collator([short, long])["input_ids"]).logits[0, : short.length]
+    torch.testing.assert_close(padded, alone, atol=1e-5, rtol=0)
+
+
+def test_two_pictures_with_the_same_text_give_two_batches(
+    encoder: Encoder, collator: Collator
+) -> None:
+    red, blue = (collator([encoder.encode(look(colour))]) for colour in COLOURS)
+    assert not torch.equal(red["pixel_values"], blue["pixel_values"])
+
+
+def test_a_missing_picture_is_named(base: Path, tmp_path: Path) -> None:
+    encoder = Encoder(base, Pictures(picture_files(tmp_path), base))
+    with pytest.raises(RecordError, match=r"picture 'red\.png' cannot be read"):
+        encoder.encode(look("red"))
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    lengths=st.lists(st.integers(1, 200), min_size=1, max_size=60),
+    tokens=st.integers(1, 2000),
+    seed=st.integers(0, 9),
+)
+def test_batches_keep_to_the_budget_and_repeat(lengths: list[int], tokens: int, seed: int) -> None:
+    members = list(enumerate(lengths))
+    plan = TaskBatches({"fuse": members}, {"fuse": 1.0}, tokens=tokens, count=20, seed=seed)
+    batches = list(plan)
+    assert batches == list(plan)
+    assert len(batches) == 20
+    for batch in batches:
+        assert len(batch) == 1 or len(batch) * max(lengths[n] for n in batch) <= tokens
+    assert sorted(n for batch in once(members, tokens) for n in batch) == list(range(len(lengths)))
+
+
+def test_tasks_get_their_shares_of_the_batches() -> None:
+    members: dict[str, list[tuple[int, int]]] = {"fuse": [(0, 5)], "look": [(1, 5)]}
+    plan = TaskBatches(members, {"fuse": 3, "look": 1}, tokens=5, count=40, seed=0)
+    assert list(plan).count([0]) == 30
+
+
+def test_a_recipe_names_an_unknown_key() -> None:
+    with pytest.raises(RecipeError, match="unknown key 'learning_rat'"):
+        Recipe.of({"steps": 1, "learning_rat": 1.0})
+    with pytest.raises(RecipeError, match="exactly one of 'minutes' and 'steps'"):
+        Recipe.of({})
+
+
+def test_the_loss_falls_and_every_part_learns(base: Path, images: Path, data: Path) -> None:
+    recipe = Recipe(
+        steps=12,
+        tokens_per_batch=512,
+        learning_rate=3e-3,
+        muon_rate=0.02,
+        log_steps=1,
+        shares=SHARES,
+        warmup=0.1,
+    )
+    report = train(recipe, data, picture_files(images), data / "out", base=base)
+    lines = [json.loads(line) for line in (data / "out" / "log.jsonl").read_text().splitlines()]
+    losses = [line["loss_fuse"] for line in lines if "loss_fuse" in line]
+    assert losses[-1] < losses[0]
+    assert report.steps == 12
+    assert report.dropped == 0
+    before = AutoModelForImageTextToText.from_pretrained(base).state_dict()
+    after = AutoModelForImageTextToText.from_pretrained(report.folder).state_dict()
+    same = [key for key, weight in after.items() if torch.equal(weight, before[key])]
+    assert same == []
+
+
+def test_training_goes_on_where_it_was_killed(base: Path, images: Path, tmp_path: Path) -> None:
+    for name in ("train", "validation"):
+        write_records(tmp_path / f"{name}.jsonl", some_records())
+    recipe = Recipe(
+        steps=6, tokens_per_batch=512, shares=SHARES, bf16=False, checkpoint_minutes=1e-9
+    )
+    whole = train(recipe, tmp_path, picture_files(images), tmp_path / "whole", base=base)
+    # What a kill after step 3 leaves behind.
+    last = sorted((tmp_path / "whole").glob("checkpoint-*"))
+    assert [path.name for path in last] == ["checkpoint-5", "checkpoint-6"]
+    (tmp_path / "cut").mkdir()
+    last[0].rename(tmp_path / "cut" / "checkpoint-5")
+    resumed = train(
+        recipe, tmp_path, picture_files(images), tmp_path / "cut", base=base, resume=True
+    )
+    assert resumed.steps == 6
+    first, second = (
+        AutoModelForImageTextToText.from_pretrained(report.folder).state_dict()
+        for report in (whole, resumed)
+    )
+    for key, weight in first.items():
+        torch.testing.assert_close(second[key], weight, atol=1e-6, rtol=0)
+
+
+def test_an_over_long_record_is_dropped_and_counted(base: Path, images: Path, data: Path) -> None:
+    recipe = Recipe(steps=1, shares={"look": 1.0}, max_length=100)
+    report = train(recipe, data, picture_files(images), data / "out", base=base)
+    assert report.dropped == 4
+
+
+def test_an_exported_model_is_small_and_complete(base: Path, tmp_path: Path) -> None:
+    report = export(base, tmp_path / "m", name="tiny", figures={"auc": 0.9}, notes="Random.")
+    assert report.bytes < 16 * 2**20
+    assert "| auc | 0.9 |" in (tmp_path / "m" / "README.md").read_text()
+    again = AutoModelForImageTextToText.from_pretrained(tmp_path / "m", dtype="auto")
+    assert again.dtype == torch.bfloat16
+    with pytest.raises(ExportError, match="at most 10"):
+        export(base, tmp_path / "n", name="tiny", max_bytes=10)

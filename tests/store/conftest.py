@@ -1,0 +1,57 @@
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from mllm_srec.store.home import Home
+
+NOW = 1_800_000_000.0
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Home]:
+    with Home.open(tmp_path / "home", create=True) as opened:
+        yield opened
+
+
+@pytest.fixture
+def write_rows(tmp_path: Path) -> Callable[..., Path]:
+    """Write rows as JSON lines; a text or bytes stand as they are."""
+
+    def write(name: str, *rows: object) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lines = [row if isinstance(row, (str, bytes)) else json.dumps(row) for row in rows]
+        path.write_bytes(
+            b"".join((x if isinstance(x, bytes) else x.encode()) + b"\n" for x in lines)
+        )
+        return path
+
+    return write
+
+
+def start(program: str, *arguments: object) -> "subprocess.Popen[str]":
+    """Start a Python program in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-c", program, *map(str, arguments)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+
+
+def picture(
+    colour: str = "red", size: tuple[int, int] = (40, 30), kind: str = "JPEG", **options: Any
+) -> bytes:
+    made = BytesIO()
+    Image.new("RGB", size, colour).save(made, kind, **options)
+    return made.getvalue()

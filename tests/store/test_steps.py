@@ -1,0 +1,53 @@
+import hashlib
+from contextlib import closing
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mllm_srec.store.steps import StepCache
+from tests.store.conftest import start
+
+keys = st.integers(0, 5).map(lambda number: hashlib.sha256(bytes([number])).hexdigest())
+texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
+
+
+@settings(deadline=None)
+@given(st.lists(st.dictionaries(keys, texts, max_size=4), max_size=4), st.lists(keys))
+def test_the_cache_is_as_good_as_a_dict(puts: list[dict[str, str]], asked: list[str]) -> None:
+    expected: dict[str, str] = {}
+    with closing(StepCache.open("sqlite://")) as cache:
+        for put in puts:
+            cache.put_many(put)
+            expected |= put
+        assert cache.get_many(asked) == {key: expected[key] for key in asked if key in expected}
+        assert cache.count() == len(expected)
+        assert cache.get("f" * 64) is None
+
+
+def test_results_outlive_the_process(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'steps.sqlite'}"
+    with closing(StepCache.open(url)) as cache:
+        cache.put_many({"0" * 64: "[1]"})
+    with closing(StepCache.open(url)) as cache:
+        assert cache.get("0" * 64) == "[1]"
+
+
+FILL = """
+import sys
+from mllm_srec.store.steps import StepCache
+cache = StepCache.open(sys.argv[1])
+for number in range(100):
+    cache.put_many({f"{number:064x}": sys.argv[2]})
+"""
+
+
+def test_two_processes_fill_one_cache(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'steps.sqlite'}"
+    StepCache.open(url).close()
+    running = [start(FILL, url, name) for name in "ab"]
+    for process in running:
+        _, errors = process.communicate(timeout=60)
+        assert (process.returncode, errors) == (0, "")
+    with closing(StepCache.open(url)) as cache:
+        assert cache.count() == 100
