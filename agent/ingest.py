@@ -11,6 +11,7 @@ from mllm_srec.agent.deployment import Deployment
 from mllm_srec.agent.nodes.fuse_items import fuse, fuse_key, item_key
 from mllm_srec.agent.results import IngestReport, Progress
 from mllm_srec.agent.state import Context
+from mllm_srec.llm.engine import Engine
 from mllm_srec.store.home import Home
 from mllm_srec.store.intake import IntakeReport, load_shop
 from mllm_srec.store.records import Item
@@ -23,7 +24,7 @@ def ingest(
     interactions: Path,
     images: Path | None = None,
     limit_items: int | None = None,
-    engine: str = "auto",
+    engine: str | Engine = "auto",
     model: Path | None = None,
     max_bad_share: float = 0.5,
     fuse_now: bool = True,
@@ -85,7 +86,7 @@ def fuse_missing(
 def rebuild_index(
     home: Path,
     *,
-    engine: str = "auto",
+    engine: str | Engine = "auto",
     model: Path | None = None,
     progress: Progress = lambda stage, done, total: None,
     say: Callable[[str], None] = lambda line: None,

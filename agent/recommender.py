@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph.state import CompiledStateGraph
+from langsmith import tracing_context
 
 from mllm_srec.agent.deployment import Deployment
 from mllm_srec.agent.graph import build_graph
@@ -132,7 +133,9 @@ class Recommender:
             inputs={"user": request.user_id, "k": k, "as_of": request.as_of, "now": state.now},
             engine=self.deployment.info,
         ) as run:
-            final = await self.graph.ainvoke(state, config, context=self.context)
+            # Who has LangSmith on for other work has not agreed to send users' histories there.
+            with tracing_context(enabled=False):
+                final = await self.graph.ainvoke(state, config, context=self.context)
             run.output({"items": [entry["item_id"] for entry in final["candidates"][:k]]})
         return State(**final), run
 

@@ -7,15 +7,20 @@ from typing import Any, Protocol
 
 from bench.figures import Figure, ratio
 from bench.shop import Call, Shop
+from mllm_srec.agent.nodes.profile_user import profile_text
+from mllm_srec.agent.nodes.score_targets import NO, YES, now_text, preference_text, score_prompt
 from mllm_srec.agent.recommender import Recommender, Request
-from mllm_srec.agent.state import Settings
+from mllm_srec.agent.state import Settings, State
 from mllm_srec.llm.chat_template import ChatTemplate
 from mllm_srec.llm.engine import LabelScores, Prompt
 from mllm_srec.llm.labels import label_token_ids
+from mllm_srec.store.catalogue import Catalogue
 
 CANDIDATES = 100
 LEAST_SHARED, MOST_OWN = 256, 64
 """Tokens that all prompts share, and that one has of its own."""
+USERS = 40
+"""Users with the longest histories among whom one is chosen."""
 SAME = 0.15
 """Log-probabilities of one label that differ by more are not of the same prompt and model."""
 
@@ -105,27 +110,40 @@ def _scores(engine: Scorer, call: Call) -> list[dict[str, float]]:
 
 
 def _scoring_call(shop: Shop) -> tuple[Call, int]:
-    """What the product asks to score a user with a full profile, and the tokens shared.
+    """The product's prompts for a user with a full profile, and the tokens that they share.
+
+    Of the users that fit it is the one with least to share.
 
     Raises:
         RuntimeError: No user has prompts of the sizes wanted.
     """
-    template = ChatTemplate(shop.model)
+    template, found = ChatTemplate(shop.model), []
     settings = Settings(candidates=CANDIDATES)
     with shop.deployment(shop.fresh_home(fused=True), settings) as deployment:
-        srec = Recommender(deployment)
         counts = deployment.home.catalogue.interactions_frame().group_by("user_id").len()
-        for user in counts.sort("len", "user_id", descending=True)["user_id"].head(20):
-            shop.engine.calls.clear()
-            srec.rank_many([Request(user)])
-            call = shop.engine.calls[-1]
-            shared, own = _sizes([template.encode(template.render(p)) for p in call.prompts])
-            if len(call.prompts) == CANDIDATES and shared >= LEAST_SHARED and own <= MOST_OWN:
-                return call, shared
-    raise RuntimeError(
-        f"no user with {CANDIDATES} candidates has {LEAST_SHARED} tokens shared and at most "
-        f"{MOST_OWN} of each candidate; the last one has {shared} and {own}"
-    )
+        users = counts.sort("len", "user_id", descending=True)["user_id"].head(USERS)
+        for state in Recommender(deployment).rank_many([Request(user) for user in users]):
+            prompts = _prompts(deployment.home.catalogue, state)
+            shared, own = _sizes([template.encode(template.render(each)) for each in prompts])
+            found.append((shared, own, prompts))
+    fit = [each for each in found if each[0] >= LEAST_SHARED and each[1] <= MOST_OWN]
+    if not fit:
+        raise RuntimeError(
+            f"no user has {LEAST_SHARED} tokens shared and at most {MOST_OWN} of each candidate, "
+            f"but {sorted(each[:2] for each in found)}"
+        )
+    shared, _, prompts = min(fit, key=lambda each: each[0])
+    return Call(prompts, labels=(YES, NO)), shared
+
+
+def _prompts(catalogue: Catalogue, state: State) -> list[Prompt]:
+    """What `score_targets` asks about the candidates of a state."""
+    ids = [candidate["item_id"] for candidate in state.candidates]
+    if len(ids) != CANDIDATES:
+        raise RuntimeError(f"only {len(ids)} candidates: more --items")
+    fused = catalogue.representations(ids)
+    texts = (profile_text(state.profile), preference_text(state), now_text(state))
+    return [score_prompt(*texts, fused[item_id].fused) for item_id in ids]
 
 
 def _sizes(prompts: Sequence[list[int]]) -> tuple[int, int]:

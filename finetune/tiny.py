@@ -21,6 +21,7 @@ from transformers.models.idefics3.processing_idefics3 import Idefics3Processor
 from transformers.models.llama.configuration_llama import LlamaConfig
 from transformers.trainer_utils import set_seed
 
+from mllm_srec.finetune.copying_start import start_copying
 from mllm_srec.llm.pictures import PictureBudget, save_budget
 
 BOS, PAD, END = "<|im_start|>", "<|endoftext|>", "<end_of_utterance>"
@@ -166,6 +167,8 @@ def _text_config(tokenizer: PreTrainedTokenizerFast, config: TinyConfig) -> Llam
         num_key_value_heads=config.heads,
         max_position_embeddings=config.max_positions,
         initializer_range=config.initializer_range,
+        # Slow enough that the slowest frequencies hardly turn over a prompt of 500 tokens.
+        rope_parameters={"rope_type": "default", "rope_theta": 100_000.0},
         # Must be true here as well as above, or vLLM leaves the output layer unset.
         tie_word_embeddings=True,
         bos_token_id=tokenizer.bos_token_id,
@@ -212,6 +215,7 @@ def make_model(
         )
     )
     _start_like_trained(model.model.vision_model)
+    start_copying(model.model.text_model)
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     model.generation_config.bos_token_id = tokenizer.bos_token_id

@@ -1,7 +1,7 @@
 """explain: for each recommended item a reason that cites evidence."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from langgraph.runtime import Runtime
@@ -19,6 +19,8 @@ from mllm_srec.llm.structured import InvalidAnswer, parse
 from mllm_srec.store.records import FusedItem, Record
 
 MAX_TOKENS = 120
+MAX_REASON = 400
+"""Characters of a reason."""
 MAX_CITED = 3
 """Interactions shown to the model as evidence."""
 PHRASES = {
@@ -35,7 +37,7 @@ COLD_REASON = "Often chosen by others; nothing is known about this user yet."
 class CitedReason(Record):
     """The model's reason for one item."""
 
-    reason: str = Field(min_length=1, max_length=400)
+    reason: str = Field(min_length=1, max_length=MAX_REASON)
     cites: list[int] = Field(default_factory=list, max_length=8)
     """Numbers of the interactions in the prompt, from 1."""
 
@@ -141,11 +143,9 @@ def check_reason(text: str, exhibits: Sequence[Exhibit], item: FusedItem) -> Cit
         if not 1 <= cite <= len(exhibits):
             raise InvalidAnswer(text, f"interaction [{cite}] was not shown")
     cited = [exhibits[cite - 1] for cite in dict.fromkeys(reason.cites)]
-    own = {value.casefold() for value in item.facets()}
-    known = own | {value.casefold() for exhibit in cited for value in exhibit.fused.facets()}
-    shown = {value.casefold() for exhibit in exhibits for value in exhibit.fused.facets()}
-    words = " ".join(re.findall(r"[\w'-]+", reason.reason.casefold()))
-    named = {value for value in own | shown if re.search(rf"\b{re.escape(value)}\b", words)}
+    own = _spoken_facets([item])
+    known = own | _spoken_facets(exhibit.fused for exhibit in cited)
+    named = _named(reason.reason, own | _spoken_facets(exhibit.fused for exhibit in exhibits))
     if stray := sorted(named - known):
         raise InvalidAnswer(text, f"{stray[0]!r} belongs to neither the item nor what is cited")
     if not named & own:
@@ -153,10 +153,29 @@ def check_reason(text: str, exhibits: Sequence[Exhibit], item: FusedItem) -> Cit
     return CitedReason(reason=reason.reason, cites=list(dict.fromkeys(reason.cites)))
 
 
+def _spoken(text: str) -> str:
+    """Text as its words alone, so that `Dr. Brown's` is found however it is set."""
+    return " ".join(re.findall(r"[\w'-]+", text.casefold()))
+
+
+def _spoken_facets(items: Iterable[FusedItem]) -> set[str]:
+    return {_spoken(value) for item in items for value in item.facets()} - {""}
+
+
+def _named(text: str, values: Iterable[str]) -> set[str]:
+    """The values that a text names; `blue` inside `Blue Ridge` is not named."""
+    named, rest = set[str](), _spoken(text)
+    for value in sorted(values, key=lambda value: (-len(value), value)):
+        rest, count = re.subn(rf"(?<!\w){re.escape(value)}(?!\w)", ",", rest)
+        if count:
+            named.add(value)
+    return named
+
+
 def plain_reason(preference: str, exhibits: Sequence[Exhibit], item: FusedItem) -> CitedReason:
     """A reason by rule: what the item shares with what the user liked."""
     if not exhibits:
-        return CitedReason(reason=f"This {item.what} is something new: {item.line}.", cites=[])
+        return _cut(f"This {item.what} is something new: {item.line}.", [])
     values = [value for value in exhibits[0].shared if value != item.what][:3]
     cites = [
         number
@@ -172,16 +191,22 @@ def plain_reason(preference: str, exhibits: Sequence[Exhibit], item: FusedItem) 
     lately = [value for value in values if value in re.findall(r"[\w'-]+", preference)]
     if lately:
         text += f"; lately you prefer {_join(lately)}"
-    return CitedReason(reason=f"{text}.", cites=cites)
+    return _cut(f"{text}.", cites)
+
+
+def _cut(text: str, cites: list[int]) -> CitedReason:
+    reason = text if len(text) <= MAX_REASON else f"{text[: MAX_REASON - 1]}…"
+    return CitedReason(reason=reason, cites=cites)
 
 
 def _phrases(values: Sequence[str], item: FusedItem) -> list[str]:
     """Values as they stand after "this item is": what is seen as it is, what is told in words."""
     names = {value: name for name, value in item.told.items() if value not in item.seen.values()}
-    return [
-        PHRASES.get(names[value], f"{names[value]} {{}}").format(value) if value in names else value
-        for value in values
-    ]
+    return [_phrase(names[value], value) if value in names else value for value in values]
+
+
+def _phrase(name: str, value: str) -> str:
+    return PHRASES[name].format(value) if name in PHRASES else f"{name} {value}"
 
 
 def _join(words: Sequence[str]) -> str:

@@ -108,9 +108,22 @@ def look_question(picture: Picture) -> Question[VisualAnswer]:
     """What does the picture show, whatever the text says?"""
     return Question(
         prompt=render("look", pictures=(picture,)),
-        check=lambda text: parse(text, VisualAnswer),
+        check=check_look,
         plain=lambda: VisualAnswer(what=UNKNOWN),
     )
+
+
+def check_look(text: str) -> VisualAnswer:
+    """Parse a visual answer; its words go into other prompts, so they must keep to their line.
+
+    Raises:
+        InvalidAnswer: It is malformed, or a word of it is more than a word.
+    """
+    look = parse(text, VisualAnswer)
+    for word in (look.what, *look.seen, *look.seen.values()):
+        if word != one_line(word, len(word)):
+            raise InvalidAnswer(text, f"{word!r} is not a plain word")
+    return look
 
 
 def fuse_question(item: Item, look: VisualAnswer | None) -> Question[FusedItem]:
@@ -138,12 +151,13 @@ def check_fused(text: str, item: Item, look: VisualAnswer | None) -> FusedItem:
     for value in fused.seen.values():
         if value not in shown:
             raise InvalidAnswer(text, f"{value!r} is not in the picture")
-    words = item_text(item).casefold()
+    # Line by line: a value that runs over a line's end would break the prompts it goes into.
+    lines = item_text(item).casefold().splitlines()
     for value in (*fused.told.values(), *fused.conflicts.values()):
-        if value.casefold() not in words:
+        if not any(value.casefold() in line for line in lines):
             raise InvalidAnswer(text, f"{value!r} is not in the text")
     named = {UNKNOWN, look.what} if look else {UNKNOWN}
-    if fused.what not in named and fused.what.casefold() not in words:
+    if fused.what not in named and not any(fused.what.casefold() in line for line in lines):
         raise InvalidAnswer(text, f"{fused.what!r} is in neither picture nor text")
     return fused
 
@@ -151,10 +165,9 @@ def check_fused(text: str, item: Item, look: VisualAnswer | None) -> FusedItem:
 def plain_fused(item: Item, look: VisualAnswer | None) -> FusedItem:
     """A description without the model's merging: the picture's answer and the plain fields."""
     told = {"brand": one_line(item.brand, 80), "price": price_band(item.price)}
+    category = one_line(item.categories[0], 81) if item.categories else ""
     return FusedItem(
-        what=look.what
-        if look
-        else (one_line(item.categories[0], 80) if item.categories else UNKNOWN),
+        what=look.what if look else category if 0 < len(category) <= 80 else UNKNOWN,
         seen=look.seen if look else {},
         told={name: value for name, value in told.items() if value},
     )
@@ -182,7 +195,7 @@ def one_line(text: str, limit: int) -> str:
 
     Special tokens of every model family begin with `<`, so a catalogue cannot write one.
     """
-    flat = re.sub(r"\s+", " ", text).strip().replace("<", "(").replace(">", ")")
+    flat = re.sub(r"[\s\x00-\x1f\x7f-\x9f]+", " ", text).strip().replace("<", "(").replace(">", ")")
     return flat if len(flat) <= limit else flat[: limit - 1].rstrip() + "…"
 
 

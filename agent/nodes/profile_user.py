@@ -114,7 +114,7 @@ def count_evidence(events: Sequence[Event], fused: Mapping[str, FusedItem]) -> l
         for value in fused[event["item_id"]].facets():
             if value != UNKNOWN:
                 counts[value] = counts.get(value, 0) + 1
-    often = [value for value in liked if liked[value] >= LEAST_COUNT]
+    often = [value for value in liked if liked[value] >= max(LEAST_COUNT, disliked.get(value, 0))]
     often.sort(key=lambda value: -liked[value])
     never = [value for value in disliked if disliked[value] > liked.get(value, 0)]
     never.sort(key=lambda value: -disliked[value])
@@ -134,7 +134,8 @@ def check_profile(text: str, evidence: Sequence[Evidence]) -> Profile:
     """Parse a profile and keep the statements that some interaction supports.
 
     Raises:
-        InvalidAnswer: It is malformed, or nothing in it is supported.
+        InvalidAnswer: It is malformed, or nothing in it is supported although there is something
+            to say.
     """
     profile = parse(text, Profile)
     liked = {entry.value for entry in evidence if entry.liked_count}
@@ -147,9 +148,10 @@ def check_profile(text: str, evidence: Sequence[Evidence]) -> Profile:
         ]
         for name, values in profile
     }
-    if evidence and not any(kept.values()):
+    found = Profile.model_validate(kept)
+    if found == Profile() and plain_profile(evidence) != found:
         raise InvalidAnswer(text, "no statement has an interaction that supports it")
-    return Profile.model_validate(kept)
+    return found
 
 
 def plain_profile(evidence: Sequence[Evidence]) -> Profile:

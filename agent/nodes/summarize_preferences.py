@@ -126,7 +126,8 @@ def check_preference(
     """Parse a preference and keep what the evidence supports.
 
     Raises:
-        InvalidAnswer: It is malformed, or nothing in it is supported.
+        InvalidAnswer: It is malformed, or nothing in it is supported although there is something
+            to say.
     """
     preference = parse(text, Preference)
     liked, disliked = _evidence(events, fused)
@@ -137,9 +138,10 @@ def check_preference(
         name: [value for value in dict.fromkeys(values) if value in allowed[name]]
         for name, values in preference
     }
-    if not any(kept.values()) and (liked or held):
+    found = Preference.model_validate(kept)
+    if found == Preference() and plain_preference(before, events, fused) != found:
         raise InvalidAnswer(text, "it names nothing that the interactions show")
-    return Preference.model_validate(kept)
+    return found
 
 
 def plain_preference(

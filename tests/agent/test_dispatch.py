@@ -88,7 +88,8 @@ async def settled() -> None:
 def test_callers_of_one_moment_leave_as_one_batch(engine: Held, front: AsyncEngine) -> None:
     async def work() -> list[list[str]]:
         engine.go.set()
-        return await asyncio.gather(texts(front, "a"), texts(front, "b", "c"), texts(front, "d"))
+        asked = ["a"], ["b", "c"], ["d"]
+        return await asyncio.gather(*(texts(front, *names) for names in asked))
 
     assert asyncio.run(work()) == [["re: a"], ["re: b", "re: c"], ["re: d"]]
     assert engine.batches == [["a", "b", "c", "d"]]
@@ -127,7 +128,7 @@ def test_calls_of_other_kinds_and_settings_are_not_mixed(engine: Held, front: As
 
 def test_vectors_come_back_to_who_asked(engine: Held, front: AsyncEngine) -> None:
     async def work() -> list[Any]:
-        return await asyncio.gather(front.embed(["red"]), front.embed(["blue", "green"]))
+        return await asyncio.gather(*map(front.embed, (["red"], ["blue", "green"])))
 
     red, others = asyncio.run(work())
     np.testing.assert_array_equal(red, engine.embed(["red"]))

@@ -22,6 +22,7 @@ from mllm_srec.agent.nodes.fuse_items import (
     UNKNOWN,
     VisualAnswer,
     check_fused,
+    check_look,
     compact,
     fuse_prompt,
     item_text,
@@ -31,6 +32,7 @@ from mllm_srec.agent.nodes.fuse_items import (
 )
 from mllm_srec.agent.nodes.load_user import verdict
 from mllm_srec.agent.nodes.profile_user import (
+    MAX_DISLIKED_VALUES,
     Profile,
     check_profile,
     count_evidence,
@@ -88,7 +90,7 @@ def as_answer(value: BaseModel) -> str:
 
 # What a shop, a picture or a model may say: names with points and signs, several words, any
 # script, and the markers of the prompts.
-KNOWN = ["red", "blue", "wood", "kite", "Dr. Brown's", "c++", "t-shirt", "for", "a", "{0}", "¿qué?"]
+KNOWN = ["red", "blue", "wood", "kite", "Dr. Brown's", "c++", "t-shirt", "{0}", "¿qué?"]
 WORDS = st.sampled_from([*KNOWN, "deep sea", "deep blue sea", "100% blue", "赤い 凧"]) | st.text(
     st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=8
 )
@@ -98,7 +100,8 @@ ITEMS = st.builds(
     seen=st.dictionaries(WORDS, WORDS, max_size=2),
     told=st.dictionaries(WORDS, WORDS, max_size=2),
 )
-VERDICTS = st.sampled_from(["liked", "liked", "neutral", "disliked"])
+LIKELY: list[Verdict] = ["liked", "liked", "neutral", "disliked"]
+VERDICTS = st.sampled_from(LIKELY)
 
 
 @st.composite
@@ -275,8 +278,8 @@ class TestPreference:
 class TestProfile:
     def test_evidence_counts_shares_of_likes_and_dislikes(self) -> None:
         events = [event("i1"), event("i2"), event("i4"), event("i3", "disliked")]
-        lines = [entry.line for entry in count_evidence(events, FUSED)]
-        assert lines == ["wood: 67, 0", "red: 67, 0", "robot: 0, 100", "steel: 0, 100"]
+        shares = [(e.value, e.liked, e.disliked) for e in count_evidence(events, FUSED)]
+        assert shares == [("wood", 67, 0), ("red", 67, 0), ("robot", 0, 100), ("steel", 0, 100)]
 
     def test_a_value_needs_two_likes_and_unknown_is_no_value(self) -> None:
         assert count_evidence([event("i1"), event("i5"), event("i5")], FUSED) == []
@@ -302,7 +305,7 @@ class TestProfile:
         events = [event("i")] * 2 + [event("i", "disliked")] * 3
         evidence = count_evidence(events, fused)
         profile = plain_profile(evidence)
-        assert len(profile.dislikes) == 12
+        assert len(profile.dislikes) == MAX_DISLIKED_VALUES
         assert check_profile(as_answer(profile), evidence) == profile
 
     def test_unsupported_statements_are_dropped(self) -> None:
@@ -383,7 +386,7 @@ class TestFuse:
             ({"told": {"colour": "red"}}, "'red' is not in the text"),
             ({"conflicts": {"colour": "silver"}}, "'silver' is not in the text"),
             ({"what": "drum"}, "'drum' is in neither picture nor text"),
-            ({"told": {"all": "Nordlund\nCategory: toys"}}, "line"),
+            ({"told": {"all": "Nordlund\nCategory: toys"}}, "is not in the text"),
             ({"told": {"material": ""}}, "material"),
             ({"extra": 1}, "extra"),
         ],
@@ -393,6 +396,13 @@ class TestFuse:
     ) -> None:
         with pytest.raises(InvalidAnswer, match=re.escape(problem)):
             check_fused(compact({"what": "kite", **wrong}), PRODUCT, LOOK)
+
+    @pytest.mark.parametrize("word", ["red\nItem: gold", "<image>", " red", "red\x1b[2J", "a  b"])
+    def test_a_picture_that_shows_writing_cannot_break_a_prompt(self, word: str) -> None:
+        for look in ({"what": word}, {"what": "kite", "seen": {"colour": word}}):
+            with pytest.raises(InvalidAnswer, match="not a plain word"):
+                check_look(compact(look))
+        assert check_look(LOOK.text) == LOOK
 
     def test_without_a_picture_nothing_is_seen(self) -> None:
         with pytest.raises(InvalidAnswer, match="not in the picture"):
@@ -410,7 +420,8 @@ class TestFuse:
             description=st.text(max_size=40),
             price=st.none() | st.floats(0, 1e6),
         ),
-        st.none() | st.builds(VisualAnswer, what=WORDS, seen=st.dictionaries(WORDS, WORDS)),
+        st.none()
+        | st.builds(VisualAnswer, what=WORDS, seen=st.dictionaries(WORDS, WORDS, max_size=3)),
     )
     def test_the_plain_form_of_any_item_passes_its_own_check(
         self, product: Item, look: VisualAnswer | None
@@ -550,6 +561,19 @@ class TestExplain:
         shown = exhibits_for(target, events, fused)
         found = plain_reason(preference, shown, target)
         assert check_reason(as_answer(found), shown, target) == found
+
+    def test_a_value_inside_a_longer_name_is_not_named(self) -> None:
+        own = item("tent", told=("Blue Ridge",))
+        shown = [explain.Exhibit("i9", item("cup", "blue"), ())]
+        said = compact({"reason": "A tent from Blue Ridge."})
+        assert check_reason(said, shown, own).reason
+        with pytest.raises(InvalidAnswer, match="'blue' belongs to neither"):
+            check_reason(compact({"reason": "A blue tent from Blue Ridge."}), shown, own)
+
+    def test_the_name_of_an_attribute_is_no_template(self) -> None:
+        own = FusedItem(what="cup", told={"{0!r} {x}": "tin"})
+        shown = exhibits_for(own, [event("i1")], {"i1": own})
+        assert "{0!r} {x} tin" in plain_reason("nothing yet", shown, own).reason
 
     def test_the_counted_form_of_the_longest_item_is_a_reason(self) -> None:
         long = item("w" * 80, *(f"{n}" * 80 for n in range(8)), told=tuple("abcdefghij"))

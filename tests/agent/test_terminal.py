@@ -301,13 +301,13 @@ def test_an_ingest_report_names_what_was_refused_and_where_to_read_why() -> None
         fallbacks=2,
         seconds=12.34,
         engine="vllm",
-        reject_file="/home/x/rejects.jsonl",
+        reject_file="/srv/shop/rejects.jsonl",
     )
     shown = render(ingest_view(report))
     assert "1,200  items" in shown
     assert "3  rows rejected" in shown
     assert "pictures rejected" not in shown
-    assert "/home/x/rejects.jsonl" in shown
+    assert "/srv/shop/rejects.jsonl" in shown
     assert "2 descriptions are counted forms" in shown
 
 
