@@ -1,7 +1,7 @@
 """Scoring a user's candidates, against a loop that sends each full prompt by itself."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,7 +12,7 @@ from mllm_srec.agent.nodes.score_targets import NO, YES, now_text, preference_te
 from mllm_srec.agent.recommender import Recommender, Request
 from mllm_srec.agent.state import Settings, State
 from mllm_srec.llm.chat_template import ChatTemplate
-from mllm_srec.llm.engine import LabelScores, Prompt
+from mllm_srec.llm.engine import LabelScores, Prompt, Usage
 from mllm_srec.llm.labels import label_token_ids
 from mllm_srec.store.catalogue import Catalogue
 
@@ -47,7 +47,7 @@ class Loop:
         self._torch: Any = torch
         self._template = ChatTemplate(model)
 
-    def score(self, prompts: Sequence[Prompt], labels: Sequence[str]) -> list[dict[str, float]]:
+    def score_labels(self, prompts: Sequence[Prompt], labels: Sequence[str]) -> list[LabelScores]:
         """Log-probabilities of the labels after each prompt."""
         ids, torch = label_token_ids(self._template, labels), self._torch
         scores = []
@@ -56,7 +56,8 @@ class Loop:
                 tokens = self._template.encode(self._template.render(prompt))
                 logits = self._model(input_ids=torch.tensor([tokens]), use_cache=False).logits
                 found = torch.log_softmax(logits[0, -1].float(), -1)
-                scores.append({label: float(found[token]) for label, token in ids.items()})
+                logprobs = {label: float(found[token]) for label, token in ids.items()}
+                scores.append(LabelScores(logprobs, Usage(len(tokens), 1)))
         return scores
 
 
@@ -67,36 +68,18 @@ def measure(shop: Shop, repeats: int) -> list[Figure]:
     from mllm_srec.llm.transformers_engine import TransformersEngine  # noqa: PLC0415
 
     alone = TransformersEngine(shop.model)
-    loops = {name: Loop(shop.model, name) for name in ("float32", "bfloat16")}
-    ways: dict[str, Callable[[], list[dict[str, float]]]] = {
-        "vllm": lambda: _scores(shop.engine, call),
-        "transformers": lambda: _scores(alone, call),
-        **{
-            name: lambda loop=loop: loop.score(call.prompts, call.labels)  # type: ignore[misc]
-            for name, loop in loops.items()
-        },
-    }
-    reference = loops["float32"].score(call.prompts, call.labels)
-    rates: dict[str, list[float]] = {name: [] for name in ways}
-    for turn in range(repeats + 1):
-        for name, way in ways.items():
-            shop.engine.forget()
-            started = time.perf_counter()
-            found = way()
-            rate = len(call.prompts) / (time.perf_counter() - started)
-            _check_same(name, reference, found)
-            if turn:  # The first one warms up.
-                rates[name].append(rate)
-    # The reference is whichever precision is faster on this machine.
-    naive = [max(pair) for pair in zip(rates["float32"], rates["bfloat16"], strict=True)]
+    # Each engine is held to the loop in its own precision.
+    dtypes = {"vllm": shop.engine.info.dtype, "transformers": alone.info.dtype}
+    loops = {dtype: Loop(shop.model, dtype) for dtype in dtypes.values()}
+    rates = _rates({"vllm": shop.engine, "transformers": alone, **loops}, shop, call, repeats)
     return [
         Figure(
             f"score_{name}",
-            ratio(rates[name], naive),
+            ratio(rates[name], rates[dtypes[name]]),
             limit,
             at_least=True,
             detail=(
-                f"{max(rates[name]):.0f} candidates/s at best, loop "
+                f"{max(rates[name]):.0f} candidates/s in {dtypes[name]} at best, loop "
                 + ", ".join(f"{max(rates[dtype]):.0f} in {dtype}" for dtype in loops)
                 + f"; {shared} tokens shared"
             ),
@@ -105,8 +88,25 @@ def measure(shop: Shop, repeats: int) -> list[Figure]:
     ]
 
 
-def _scores(engine: Scorer, call: Call) -> list[dict[str, float]]:
-    return [dict(one.logprobs) for one in engine.score_labels(call.prompts, call.labels)]
+def _rates(
+    ways: Mapping[str, Scorer], shop: Shop, call: Call, repeats: int
+) -> dict[str, list[float]]:
+    """Candidates a second of each way in each turn; the first turn warms up.
+
+    Raises:
+        RuntimeError: Two ways do not score the same.
+    """
+    rates: dict[str, list[float]] = {name: [] for name in ways}
+    for turn in range(repeats + 1):
+        found = {}
+        for name, way in ways.items():
+            shop.engine.forget()
+            started = time.perf_counter()
+            found[name] = way.score_labels(call.prompts, call.labels)
+            if turn:
+                rates[name].append(len(call.prompts) / (time.perf_counter() - started))
+        _check_same(found)
+    return rates
 
 
 def _scoring_call(shop: Shop) -> tuple[Call, int]:
@@ -154,13 +154,13 @@ def _sizes(prompts: Sequence[list[int]]) -> tuple[int, int]:
     return shared, max(map(len, prompts)) - shared
 
 
-def _check_same(
-    name: str, wanted: Sequence[dict[str, float]], found: Sequence[dict[str, float]]
-) -> None:
-    worst = max(
-        abs(one[label] - other[label])
-        for one, other in zip(wanted, found, strict=True)
-        for label in one
-    )
-    if worst > SAME:
-        raise RuntimeError(f"{name} gives other log-probabilities than the loop, by {worst:.3f}")
+def _check_same(found: Mapping[str, Sequence[LabelScores]]) -> None:
+    first, *others = found
+    for name in others:
+        worst = max(
+            abs(one.logprobs[label] - other.logprobs[label])
+            for one, other in zip(found[first], found[name], strict=True)
+            for label in one.logprobs
+        )
+        if worst > SAME:
+            raise RuntimeError(f"{first} and {name} differ by {worst:.3f} in a log-probability")

@@ -144,10 +144,11 @@ def check_reason(text: str, exhibits: Sequence[Exhibit], item: FusedItem) -> Cit
             raise InvalidAnswer(text, f"interaction [{cite}] was not shown")
     cited = [exhibits[cite - 1] for cite in dict.fromkeys(reason.cites)]
     own = _spoken_facets([item])
-    known = own | _spoken_facets(exhibit.fused for exhibit in cited)
+    # What a cited item is called may stand in the sentence; its other values are not the item's.
+    known = own | {_spoken(exhibit.fused.what) for exhibit in cited}
     named = _named(reason.reason, own | _spoken_facets(exhibit.fused for exhibit in exhibits))
     if stray := sorted(named - known):
-        raise InvalidAnswer(text, f"{stray[0]!r} belongs to neither the item nor what is cited")
+        raise InvalidAnswer(text, f"{stray[0]!r} is not a value of the item")
     if not named & own:
         raise InvalidAnswer(text, "it says nothing about the item")
     return CitedReason(reason=reason.reason, cites=list(dict.fromkeys(reason.cites)))
