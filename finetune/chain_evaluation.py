@@ -15,10 +15,11 @@ from mllm_srec.agent.nodes.summarize_preferences import Preference
 from mllm_srec.agent.recommender import Recommender
 from mllm_srec.agent.state import Settings, State
 from mllm_srec.finetune.ceilings import fit_ceilings
+from mllm_srec.finetune.graph_ranking import split_home
 from mllm_srec.finetune.metrics import calibration_error, pair_auc
 from mllm_srec.finetune.pairs import draw_pairs, model_logits, request
 from mllm_srec.finetune.shop.vocabulary import ItemTruth
-from mllm_srec.finetune.splits import Case, Split, split_by_user
+from mllm_srec.finetune.splits import Case, Split
 from mllm_srec.finetune.teacher import Historian, annotate
 from mllm_srec.finetune.truth import Drift, drifts, label_of, read_items, unseen_items
 from mllm_srec.store.records import FusedItem, Item, Representation
@@ -50,11 +51,7 @@ def evaluate_chain(
     """
     home = recommender.deployment.home
     settings = recommender.deployment.settings
-    split = split_by_user(
-        home.catalogue.interactions_frame(),
-        home.catalogue.item_ids(),
-        min_rating=settings.liked_rating,
-    )
+    split = split_home(home, settings)
     rng = np.random.default_rng(seed)
     cases = [case for case in split.cases(part) if not case.cold]
     chosen = [cases[row] for row in np.sort(rng.permutation(len(cases))[:users])]
@@ -74,7 +71,8 @@ def evaluate_chain(
         bool(statement["item_ids"]) for state in states for statement in state.profile
     )
     scoring = scoring_figures(recommender, split, chosen, states, truth, rng)
-    fallbacks = [mark for state in states for mark in _marks(state)]
+    marks = [mark for state in states for mark in _marks(state)]
+    marks += [entry.fallback for entry in representations.values()]
     return {
         "part": part,
         "users": len(chosen),
@@ -83,9 +81,10 @@ def evaluate_chain(
         "preference": preference,
         "profile": profile,
         "scoring": scoring,
-        "invalid_answers": sum(fallbacks) + sum(e.fallback for e in representations.values()),
-        "fallbacks": sum(fallbacks) + sum(e.fallback for e in representations.values()),
-        "answers": len(fallbacks) + len(representations),
+        # A plain form stands for every answer that stayed invalid, and for nothing else.
+        "invalid_answers": sum(marks),
+        "fallbacks": sum(marks),
+        "answers": len(marks),
     }
 
 

@@ -153,11 +153,15 @@ def check_fused(text: str, item: Item, look: VisualAnswer | None) -> FusedItem:
             raise InvalidAnswer(text, f"{value!r} is not in the picture")
     # Line by line: a value that runs over a line's end would break the prompts it goes into.
     lines = item_text(item).casefold().splitlines()
+
+    def is_told(value: str) -> bool:
+        return any(value.casefold() in line for line in lines)
+
     for value in (*fused.told.values(), *fused.conflicts.values()):
-        if not any(value.casefold() in line for line in lines):
+        if not is_told(value):
             raise InvalidAnswer(text, f"{value!r} is not in the text")
     named = {UNKNOWN, look.what} if look else {UNKNOWN}
-    if fused.what not in named and not any(fused.what.casefold() in line for line in lines):
+    if fused.what not in named and not is_told(fused.what):
         raise InvalidAnswer(text, f"{fused.what!r} is in neither picture nor text")
     return fused
 

@@ -227,7 +227,7 @@ def test_a_picture_needs_a_sensible_size() -> None:
         ({"force_terminal": True, "color_system": "truecolor"}, {"TERM": "xterm-kitty"}, "kitty"),
         (
             {"force_terminal": True, "color_system": "truecolor"},
-            {"TERM": "xterm-kitty", "TMUX": "/tmp/x"},
+            {"TERM": "xterm-kitty", "TMUX": "socket,1,0"},
             "cells",
         ),
         ({"force_terminal": True, "color_system": "standard"}, {"TERM": "linux"}, "none"),
