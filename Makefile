@@ -5,7 +5,7 @@ READY := .venv/ready
 # Read when torch loads: engines that share cores must not spin while they wait.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help demo test test-slow check bench wheel lock clean
+.PHONY: help demo test test-slow check bench bench-quality wheel lock clean
 help:            ## this list
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  +##' Makefile | sed 's/:.*##/  /'
 
@@ -26,6 +26,15 @@ check: $(READY)  ## style, types and layers
 
 bench: $(READY)  ## speed, each figure a ratio in one run; fails when one misses its limit
 	@$(BIN)/python -m bench
+
+bench-quality: $(READY) .venv/quality/ready  ## all baselines side by side, those of other libraries too
+	@$(BIN)/python -m bench.quality
+
+.venv/quality/ready: bench/quality/peers/requirements.txt
+	@echo "Setting up .venv/quality, an environment of its own ..."
+	@$(PYTHON) -m venv .venv/quality
+	@.venv/quality/bin/pip install -q --no-deps -r bench/quality/peers/requirements.txt
+	@touch $@
 
 wheel: $(READY)  ## build the wheel, and run the command from it in a fresh environment
 	rm -rf build dist *.egg-info

@@ -19,11 +19,10 @@ from mllm_srec.agent.output import Output
 if TYPE_CHECKING:
     from mllm_srec.agent.recommender import Recommender
     from mllm_srec.agent.results import Recommendation
-    from mllm_srec.store.traces import TraceStore
 
 HELP = {"help_option_names": ["-h", "--help"]}
 PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
-"""The finetune package parses its own commands, `--help` included."""
+"""What is handed on parses its own commands, `--help` included."""
 
 DATA = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share")
 DEFAULT_HOME = DATA / "srec"
@@ -62,7 +61,6 @@ def group(name: str, about: str, *, bare: bool = False) -> typer.Typer:
 app = group("srec", "Recommendations with reasons, from text, pictures and time, by a local model.")
 serve_app = group("serve", "Run the model as a server in the background.")
 index_app = group("index", "Look after the index of item vectors.")
-trace_app = group("trace", "Look into what a run did.")
 
 
 def main() -> NoReturn:
@@ -85,8 +83,9 @@ def _ours(error: Exception) -> bool:
     """Whether the error is meant for the person: it names the way out."""
     from mllm_srec.llm.engine import ModelError
     from mllm_srec.store.errors import StoreError
+    from mllm_srec.tools.errors import ToolError
 
-    return isinstance(error, StoreError | ModelError)
+    return isinstance(error, StoreError | ModelError | ToolError)
 
 
 def _say_version(wanted: bool) -> None:
@@ -209,6 +208,50 @@ def _show(out: Output, srec: "Recommender", result: "Recommendation", pictures: 
     )
 
 
+@app.command()
+def chat(
+    user: Annotated[str, typer.Option("--user", "-u", help="Who talks.")],
+    thread: Annotated[
+        str | None, typer.Option(help="A conversation to go on with; a new one by default.")
+    ] = None,
+    home: Home = DEFAULT_HOME,
+    engine: Engine = "auto",
+    model: Model = None,
+    pictures: WithPictures = True,
+    as_json: Json = False,
+) -> None:
+    """Talk: ask for items, criticise the list, ask why; lines of text from a pipe, too."""
+    with Output(as_json=as_json) as out:
+        from mllm_srec.agent.chat import run_chat
+        from mllm_srec.agent.conversation.conversation import Conversations
+        from mllm_srec.agent.recommender import Recommender
+
+        out.note("loading the model ...")
+        with (
+            Recommender.open(home, engine=engine, model=model, say=out.note) as srec,
+            Conversations(srec) as talks,
+        ):
+            run_chat(out, talks, user=user, thread=thread, pictures=pictures)
+
+
+@app.command()
+def mcp(
+    user: Annotated[str, typer.Option("--user", "-u", help="Whom the tools act for.")],
+    home: Home = DEFAULT_HOME,
+    engine: Engine = "auto",
+    model: Model = None,
+) -> None:
+    """Serve the tools to another agent, by the Model Context Protocol (stdio)."""
+    from mllm_srec.agent.mcp_server import build_server
+    from mllm_srec.agent.recommender import Recommender
+
+    # What a library prints while the model loads must not reach the client.
+    with Output(as_json=True) as out:
+        srec = Recommender.open(home, engine=engine, model=model, say=out.note)
+    with srec:
+        build_server(srec, user).run("stdio")
+
+
 @serve_app.command("start")
 def serve_start(home: Home = DEFAULT_HOME, model: Model = None, as_json: Json = False) -> None:
     """Start a vLLM server for this home, on this machine alone, and wait until it answers."""
@@ -285,46 +328,12 @@ def index_compact(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
         )
 
 
-@trace_app.command("list")
-def trace_list(
-    home: Home = DEFAULT_HOME,
-    limit: Annotated[int, typer.Option("-n", "--limit", min=1, help="Newest so many.")] = 20,
-    as_json: Json = False,
-) -> None:
-    """List traces, newest first."""
-    with Output(as_json=as_json) as out:
-        from mllm_srec.agent.trace_reading import read_run
-        from mllm_srec.agent.trace_view import run_table
+@app.command(context_settings=PASS_ON)
+def trace(context: typer.Context) -> None:
+    """Look into what a run did."""
+    from mllm_srec.agent.trace_cli import trace_app
 
-        with _traces(home) as traces:
-            runs = [read_run(root) for root in traces.recent(limit)]
-        out.lines((run.to_dict() for run in runs), lambda _: run_table(runs))
-
-
-@trace_app.command("show")
-def trace_show(
-    trace_id: Annotated[str, typer.Argument(help="Or the beginning of one.")],
-    home: Home = DEFAULT_HOME,
-    full: Annotated[bool, typer.Option("--full", help="Every call, every character.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Show a run: its nodes, prompts as sent, raw answers, seconds, tokens."""
-    with Output(as_json=as_json) as out:
-        from mllm_srec.agent.trace_reading import read_trace
-        from mllm_srec.agent.trace_view import trace_tree
-
-        with _traces(home) as traces:
-            trace = read_trace(traces.spans(trace_id))
-        out.result(trace.to_dict(), lambda _: trace_tree(trace, full=full))
-
-
-def _traces(home: Path) -> "TraceStore":
-    """The traces of a home, to read."""
-    from mllm_srec.store.home import Home as StoredHome
-    from mllm_srec.store.traces import TraceStore
-
-    with StoredHome.open(home) as opened:
-        return TraceStore.open(opened.traces_path / "traces.sqlite", create=False)
+    trace_app(context.args, prog_name="srec trace")
 
 
 @app.command()
@@ -368,6 +377,5 @@ def sample_shop(context: typer.Context) -> None:
     _finetune("sample-shop", context)
 
 
-app.add_typer(trace_app)
 app.add_typer(serve_app)
 app.add_typer(index_app)

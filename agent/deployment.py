@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import threading
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -11,11 +12,14 @@ from typing import Any, Self, TypeVar
 
 from mllm_srec.agent.cache import CachedCalls
 from mllm_srec.agent.dispatch import AsyncEngine
+from mllm_srec.agent.nodes.score_targets import NO, YES
+from mllm_srec.agent.span_attributes import NOISE_FLOOR, provenance
 from mllm_srec.agent.state import Context, Settings
 from mllm_srec.agent.traced_calls import TracedCalls
 from mllm_srec.agent.tracing import Tracer
-from mllm_srec.llm.engine import Engine, EngineInfo
+from mllm_srec.llm.engine import Engine, EngineInfo, ModelError
 from mllm_srec.llm.load import bundled_model, load_engine, resolve_model
+from mllm_srec.llm.noise import noise_floor
 from mllm_srec.llm.pictures import PREPARATION_VERSION, load_budget
 from mllm_srec.llm.prompting import prompt_hash
 from mllm_srec.store.home import Home
@@ -27,6 +31,8 @@ from mllm_srec.tools.ranking import CombineWeights
 T = TypeVar("T")
 WEIGHTS = "combine"
 """Name of the setting under which fitted weights are kept in a home."""
+PROMPTS = ("look", "fuse", "summarize_preferences", "profile_user", "score_target", "explain")
+"""The prompts of the chain; their hash stands in every trace."""
 
 
 class Deployment:
@@ -52,6 +58,10 @@ class Deployment:
         self._say = say
         self._closing = ExitStack()
         self._calls: TracedCalls | None = None
+        self.noise_floor: float | None = None
+        """Nats by which the engine's arithmetic moves a margin; None before it is loaded, and for
+        a model whose labels are not single tokens."""
+        self._index_facts: IndexFacts | None = None
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="graph", daemon=True)
         self._thread.start()
@@ -72,6 +82,9 @@ class Deployment:
         """
         if self._calls is None:
             engine = self._load(self._wanted) if isinstance(self._wanted, str) else self._wanted
+            self.noise_floor = _measured(engine)
+            if self.noise_floor is not None:
+                self.tracer.facts[NOISE_FLOOR] = self.noise_floor
             front = AsyncEngine(engine)
             self._closing.callback(front.close)
             self._calls = TracedCalls(CachedCalls(front, self.home.steps))
@@ -101,8 +114,12 @@ class Deployment:
         Raises:
             IndexMismatch: The stored vectors were made by another model or other prompts.
         """
-        self.home.representations.use(self.index_facts())
+        facts = self.index_facts()
+        self.home.representations.use(facts)
         chosen = weights or self.weights()
+        self.tracer.facts |= provenance(
+            index=facts, prompts=PROMPTS, settings={"chain": self.settings, "weights": chosen}
+        )
         return Context(
             home=self.home,
             calls=self.calls,
@@ -114,15 +131,17 @@ class Deployment:
         )
 
     def index_facts(self) -> IndexFacts:
-        """What the vectors of this model are made with."""
-        dimension = self.run(self.calls.embed(["dimension"])).shape[1]
-        return IndexFacts(
-            model=self.info.model,
-            model_hash=self.info.model_hash,
-            prompt_hash=prompt_hash("look", "fuse"),
-            preparation_hash=f"{PREPARATION_VERSION} {load_budget(self.model)}",
-            dimension=dimension,
-        )
+        """What the vectors of this model are made with; the dimension is learned once."""
+        if self._index_facts is None:
+            dimension = self.run(self.calls.embed(["dimension"])).shape[1]
+            self._index_facts = IndexFacts(
+                model=self.info.model,
+                model_hash=self.info.model_hash,
+                prompt_hash=prompt_hash("look", "fuse"),
+                preparation_hash=f"{PREPARATION_VERSION} {load_budget(self.model)}",
+                dimension=dimension,
+            )
+        return self._index_facts
 
     def weights(self) -> CombineWeights:
         """The weights fitted by `srec finetune combine`, or the defaults."""
@@ -147,12 +166,16 @@ class Deployment:
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the graph's loop and wait for it; callable from any other thread."""
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        future = self.start(work)
         try:
             return future.result()
         except KeyboardInterrupt:
             future.cancel()
             raise
+
+    def start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        """Run a coroutine on the graph's loop; cancelling the future cancels it there."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def close(self) -> None:
         """Close the engine, the traces and the home."""
@@ -172,3 +195,11 @@ class Deployment:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _measured(engine: Engine) -> float | None:
+    try:
+        return noise_floor(engine, (YES, NO))
+    except ModelError:
+        # Such a model can still describe items; what scores with it fails with its own error.
+        return None

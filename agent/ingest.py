@@ -1,7 +1,8 @@
 """`srec ingest`: take a shop in, and fuse every item that has no current representation."""
 
+import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ from mllm_srec.llm.engine import Engine
 from mllm_srec.store.home import Home
 from mllm_srec.store.intake import IntakeReport, load_shop
 from mllm_srec.store.records import Item
+
+BATCHES_UNDER_WAY = 2
 
 
 def ingest(
@@ -71,16 +74,36 @@ def fuse_missing(
         Items that have a representation now, and how many of these are plain forms.
     """
     context = deployment.context()
-    missing = stale_items(context)
-    batch = deployment.settings.ingest_batch
-    for start in range(0, len(missing), batch):
-        progress("fuse", start, len(missing))
-        items = missing[start : start + batch]
-        with deployment.tracer.run("ingest", inputs={"items": len(items)}, engine=deployment.info):
-            deployment.run(fuse(context, items))
-    progress("fuse", len(missing), len(missing))
+    deployment.run(_fuse_all(deployment, context, stale_items(context), progress))
     entries = deployment.home.catalogue.representations()
     return len(entries), sum(entry.fallback for entry in entries.values())
+
+
+async def _fuse_all(
+    deployment: Deployment, context: Context, items: Sequence[Item], progress: Progress
+) -> None:
+    """Keep two batches under way: one is prepared or stored while the engine has the other."""
+    size = deployment.settings.ingest_batch
+    batches = iter([items[start : start + size] for start in range(0, len(items), size)])
+    done = 0
+    progress("fuse", done, len(items))
+
+    async def work() -> None:
+        nonlocal done
+        for batch in batches:
+            inputs = {"items": len(batch)}
+            with deployment.tracer.run("ingest", inputs=inputs, engine=deployment.info):
+                await fuse(context, batch)
+            done += len(batch)
+            progress("fuse", done, len(items))
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(BATCHES_UNDER_WAY):
+                group.create_task(work())
+    except BaseExceptionGroup as failed:
+        # The other batch was stopped; what went wrong is the first one's error.
+        raise failed.exceptions[0] from None
 
 
 def rebuild_index(

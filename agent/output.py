@@ -27,8 +27,11 @@ STAGES = {
     "done": "items taken in",
     "fuse": "fusing items",
     "vectors": "making vectors",
+    "rank": "ranking for users",
 }
 """What a stage of `Progress` is called on the screen."""
+UNITS = {"rank": "users"}
+"""What a stage counts, where that is not items."""
 PLAIN_S = 5.0
 """Seconds between two lines of progress where nobody watches."""
 
@@ -128,13 +131,25 @@ class PlainProgress:
         self._say(self._line(done, total, now - self._started))
 
     def _line(self, done: int, total: int | None, seconds: float) -> str:
-        line = f"{STAGES.get(self._stage, self._stage)}: {done:,}"
+        line = f"{stage_name(self._stage)}: {done:,}"
         line += f" of {total:,}" if total else ""
         if made := done - self._first:
             rate = made / max(seconds, 1e-9)
-            line += f", {rate:,.0f} items/s"
+            line += f", {speed(self._stage, rate)}"
             line += f", {(total - done) / rate:,.0f} s left" if total and total > done else ""
         return line
+
+
+def stage_name(stage: str) -> str:
+    """What a stage is called; what follows its first word tells it from others of its kind."""
+    kind, _, rest = stage.partition(" ")
+    return f"{STAGES.get(kind, kind)} {rest}".rstrip()
+
+
+def speed(stage: str, rate: float) -> str:
+    """How fast a stage goes: `12 items/s`."""
+    number = f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}"
+    return f"{number} {UNITS.get(stage.partition(' ')[0], 'items')}/s"
 
 
 def dumps(value: object) -> str:

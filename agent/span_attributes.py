@@ -1,5 +1,6 @@
 """Values as span attributes: OpenInference names where it has one, `srec.*` where it has none."""
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
@@ -12,6 +13,7 @@ from pydantic import BaseModel
 
 from mllm_srec.agent.results import Tokens
 from mllm_srec.llm.engine import EngineInfo, Message
+from mllm_srec.llm.prompting import prompt_hash
 from mllm_srec.store.spans import Attribute
 
 Attributes = dict[str, Attribute]
@@ -22,6 +24,30 @@ STORED = "srec.stored"
 """Present, and true, on a call that an earlier run had answered."""
 BATCH = "srec.batch"
 """How many calls the node handed over together; their spans have one start and one end."""
+PICTURE = "srec.picture"
+"""Key and size of a picture as sent: `KEY WIDTHxHEIGHT`."""
+SCORE = "srec.score"
+"""Best margin between two labels in a run, in nats."""
+NOISE_FLOOR = "srec.noise_floor"
+"""Nats by which the engine's arithmetic moved a margin when it started."""
+PARENT = "srec.parent"
+"""Trace and step that a run was forked from: `TRACE_ID STEP`."""
+REDACTED = "[redacted]"
+"""Stands in the place of what was left out on purpose."""
+REFUSED = "That answer cannot be used: "
+"""How the message begins that tells the model what is wrong with its answer (`ask`)."""
+PROVENANCE = (
+    "srec.code.version",
+    "srec.engine",
+    "srec.engine.version",
+    Names.LLM_MODEL_NAME,
+    "srec.model.hash",
+    "srec.dtype",
+    "srec.prompts.hash",
+    "srec.index.hash",
+    "srec.settings",
+)
+"""Attributes of a root that say what the run was made with."""
 
 
 @cache
@@ -54,6 +80,21 @@ def engine_attributes(info: EngineInfo) -> Attributes:
     }
 
 
+def provenance(*, index: object, prompts: Sequence[str], settings: object) -> Attributes:
+    """What a run was made with, beside the engine.
+
+    Args:
+        index: Facts about the vectors.
+        prompts: Names of the prompt files.
+        settings: Of the chain.
+    """
+    return {
+        "srec.index.hash": hashlib.sha256(as_json(index).encode()).hexdigest(),
+        "srec.prompts.hash": prompt_hash(*prompts),
+        "srec.settings": as_json(settings),
+    }
+
+
 def token_attributes(tokens: Tokens) -> Attributes:
     """Token counts of a call, or of a whole run."""
     return {
@@ -83,7 +124,7 @@ def input_messages(messages: Sequence[Message], addresses: Mapping[str, str]) ->
             here = part % index
             attributes[here + MessageContentAttributes.MESSAGE_CONTENT_TYPE] = "image"
             attributes[here + IMAGE_URL] = addresses[picture.key]
-            attributes[here + "srec.picture"] = f"{picture.key} {picture.width}x{picture.height}"
+            attributes[here + PICTURE] = f"{picture.key} {picture.width}x{picture.height}"
         here = part % len(message.pictures)
         attributes[here + MessageContentAttributes.MESSAGE_CONTENT_TYPE] = "text"
         attributes[here + MessageContentAttributes.MESSAGE_CONTENT_TEXT] = message.text

@@ -11,12 +11,16 @@ from mllm_srec.agent.tracing import Tracer
 from mllm_srec.llm.pictures import PictureBudget
 from mllm_srec.store.home import Home
 from mllm_srec.tools.collaborative import CollaborativeModel
+from mllm_srec.tools.feedback import Wish
 from mllm_srec.tools.ranking import CombineWeights
 from mllm_srec.tools.retrieval import Candidate, Source
 
 Verdict = Literal["liked", "neutral", "disliked"]
 Path = Literal["warm", "cold", "empty", "unknown"]
 """`warm` has a history, `cold` a very short one, `empty` none yet; `unknown` is not in the log."""
+Part = Literal["picture", "temporal", "profile", "chain"]
+"""What an ablation takes away: what only pictures show; the preference or the profile in the
+scoring prompt; or both, for the raw history in their place."""
 
 
 class Event(TypedDict):
@@ -116,6 +120,8 @@ class State:
     """A history given by the caller, in place of a stored one."""
     allowed: list[str] | None = None
     """Items that may be recommended; None allows the whole catalogue."""
+    wishes: list[Wish] = field(default_factory=list)
+    """What the user said to want more and less of."""
     now: int | None = None
     """Time of the request, seconds since 1970 UTC; None where the log has no times."""
 
@@ -154,8 +160,10 @@ class Settings:
     """Ratings at or above count as liked; without ratings every interaction does."""
     disliked_rating: float = 2.0
     """Ratings at or below count as disliked."""
-    ingest_batch: int = 256
+    ingest_batch: int = 64
     """Items fused and committed together."""
+    without: Part | None = None
+    """A part of the chain that is left out, to measure what it is worth (`srec evaluate`)."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.window_step <= self.window_size:

@@ -16,17 +16,18 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from mllm_srec.agent.output import STAGES
+from mllm_srec.agent.output import speed, stage_name
 from mllm_srec.agent.results import Progress as ProgressCall
 
 
 class _Rate(ProgressColumn):
-    """Items a second."""
+    """Items, or what else a stage counts, a second."""
 
     def render(self, task: Task) -> Text:
         """The rate of a task, over its last seconds while it runs."""
         rate = task.finished_speed or task.speed
-        return Text("" if rate is None else f"{rate:,.0f} items/s", "progress.data.speed")
+        shown = "" if rate is None else speed(task.fields["stage"], rate)
+        return Text(shown, "progress.data.speed")
 
 
 @contextmanager
@@ -44,7 +45,7 @@ def bars(console: Console) -> Iterator[ProgressCall]:
 
         def show(stage: str, done: int, total: int | None) -> None:
             if stage not in tasks:
-                tasks[stage] = shown.add_task(STAGES.get(stage, stage), total=None)
+                tasks[stage] = shown.add_task(stage_name(stage), total=None, stage=stage)
             shown.update(tasks[stage], completed=done, total=total)
 
         yield show

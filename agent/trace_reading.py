@@ -1,8 +1,8 @@
-"""A stored trace as typed records: the run, its nodes in the order of their start, their calls."""
+"""A stored trace read into records: spans in, what is missing named."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,143 +11,46 @@ from openinference.semconv.trace import OpenInferenceSpanKindValues as Kind
 from openinference.semconv.trace import SpanAttributes as Names
 
 from mllm_srec.agent.results import Tokens
-from mllm_srec.agent.span_attributes import BATCH, IMAGE_URL, LOGPROB, STORED
-from mllm_srec.store.spans import Attribute, Event, Span
+from mllm_srec.agent.span_attributes import (
+    BATCH,
+    IMAGE_URL,
+    LOGPROB,
+    NOISE_FLOOR,
+    PARENT,
+    PICTURE,
+    PROVENANCE,
+    REDACTED,
+    REFUSED,
+    SCORE,
+    STORED,
+)
+from mllm_srec.agent.trace_records import CallRecord, NodeRecord, RunRecord, TraceRecord
+from mllm_srec.store.spans import LOST, Attribute, Span
+from mllm_srec.store.trace_notes import annotations
+from mllm_srec.store.traces import TraceStore
 
 _CALLS = (Kind.LLM.value, Kind.EMBEDDING.value)
+_ROLE = MessageAttributes.MESSAGE_ROLE
+_CONTENT = MessageAttributes.MESSAGE_CONTENT
+_CONTENTS = MessageAttributes.MESSAGE_CONTENTS
+_TYPE = MessageContentAttributes.MESSAGE_CONTENT_TYPE
+_TEXT = MessageContentAttributes.MESSAGE_CONTENT_TEXT
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallRecord:
-    """One prompt and its answer."""
+def load_trace(store: TraceStore, trace_id: str) -> TraceRecord:
+    """The trace of an id, or of its beginning, with what people said of it.
 
-    kind: str
-    """`generate`, `score_labels` or `embed`."""
-    prompt: str
-    """As sent: each message below a line with its role."""
-    images: tuple[str, ...] = ()
-    """`sha256:...` of the pictures as sent; `srec trace` finds their bytes by it."""
-    answer: str | None = None
-    """Raw; None where there was none."""
-    seconds: float = 0.0
-    """Its part of the time of the batch it went in."""
-    batch: int = 1
-    """Calls that went together."""
-    stored: bool = False
-    """True where an earlier run had answered it."""
-    tokens: Tokens = field(default_factory=Tokens)
-    logprobs: Mapping[str, float] = field(default_factory=dict)
-    """Label to log-probability."""
-    error: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        """The call as plain JSON values."""
-        return {
-            "kind": self.kind,
-            "prompt": self.prompt,
-            "images": list(self.images),
-            "answer": self.answer,
-            "seconds": self.seconds,
-            "batch": self.batch,
-            "stored": self.stored,
-            "tokens": _tokens_dict(self.tokens),
-            **({"logprobs": dict(self.logprobs)} if self.logprobs else {}),
-            **({"error": self.error} if self.error else {}),
-        }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeRecord:
-    """One pass of one node."""
-
-    name: str
-    depth: int
-    """1 below the run, 2 below a node, ..."""
-    offset: float
-    """Seconds from the start of the run."""
-    seconds: float | None
-    """None where the process died in it."""
-    status: str
-    error: str = ""
-    input: Any = None
-    output: Any = None
-    events: tuple[Event, ...] = ()
-    calls: tuple[CallRecord, ...] = ()
-
-    @property
-    def tokens(self) -> Tokens:
-        """Of all its calls."""
-        return sum((call.tokens for call in self.calls), Tokens())
-
-    def to_dict(self) -> dict[str, Any]:
-        """The node as plain JSON values."""
-        return {
-            "name": self.name,
-            "depth": self.depth,
-            "offset": self.offset,
-            "seconds": self.seconds,
-            "status": self.status,
-            "error": self.error,
-            "input": self.input,
-            "output": self.output,
-            "events": [
-                {"name": e.name, "time_ns": e.time_ns, **_lists(e.attributes)} for e in self.events
-            ],
-            "tokens": _tokens_dict(self.tokens),
-            "calls": [call.to_dict() for call in self.calls],
-        }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunRecord:
-    """The root of a trace, as a list of traces shows it; None stands for what was not recorded."""
-
-    trace_id: str
-    name: str
-    user: str | None
-    started: datetime
-    seconds: float | None
-    status: str
-    """`OK`, `ERROR`, or `UNSET` while it runs, and for ever when the process died."""
-    error: str = ""
-    engine: str | None = None
-    model: str | None = None
-    calls: int | None = None
-    tokens: int | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """The run as plain JSON values."""
-        return {
-            "trace_id": self.trace_id,
-            "run": self.name,
-            "user": self.user,
-            "started": self.started.isoformat(),
-            "seconds": self.seconds,
-            "status": self.status,
-            "error": self.error,
-            "engine": self.engine,
-            "model": self.model,
-            "calls": self.calls,
-            "tokens": self.tokens,
-        }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TraceRecord:
-    """A whole trace."""
-
-    run: RunRecord
-    nodes: tuple[NodeRecord, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """The trace as plain JSON values."""
-        return {**self.run.to_dict(), "nodes": [node.to_dict() for node in self.nodes]}
+    Raises:
+        TraceError: No trace, or more than one, has that id.
+    """
+    trace = read_trace(store.spans(trace_id))
+    return replace(trace, annotations=tuple(annotations(store, trace.run.trace_id)))
 
 
 def read_run(root: Span) -> RunRecord:
     """The record of a root span."""
     get = root.attributes.get
-    calls, tokens = get("srec.calls"), get(Names.LLM_TOKEN_COUNT_TOTAL)
+    path = get("srec.path", ())
     return RunRecord(
         trace_id=root.trace_id,
         name=root.name,
@@ -158,14 +61,26 @@ def read_run(root: Span) -> RunRecord:
         error=root.message,
         engine=_text(get("srec.engine")),
         model=_text(get(Names.LLM_MODEL_NAME)),
-        calls=calls if isinstance(calls, int) else None,
-        tokens=tokens if isinstance(tokens, int) else None,
+        calls=_whole(get("srec.calls")),
+        tokens=_whole(get(Names.LLM_TOKEN_COUNT_TOTAL)),
+        score=_number(get(SCORE)),
+        noise_floor=_number(get(NOISE_FLOOR)),
+        parent=_text(get(PARENT)),
+        path=tuple(map(str, path)) if isinstance(path, Sequence) else (),
+        provenance={
+            name: _value(value) if name == "srec.settings" else value
+            for name, value in root.attributes.items()
+            if name in PROVENANCE
+        },
+        input=_value(get(Names.INPUT_VALUE)),
+        output=_value(get(Names.OUTPUT_VALUE)),
     )
 
 
 def read_trace(spans: Sequence[Span]) -> TraceRecord:
-    """The record of a trace's spans, in the order of their start; what is missing stays out."""
-    root = next(span for span in spans if span.parent_id is None)
+    """The record of a trace's spans, in the order of their start; what is missing is named."""
+    roots = [span for span in spans if span.parent_id is None]
+    root = roots[0] if roots else replace(spans[0], parent_id=None, kind="AGENT", attributes={})
     calls: dict[str | None, list[Span]] = {}
     for span in spans:
         if span.kind in _CALLS:
@@ -174,14 +89,57 @@ def read_trace(spans: Sequence[Span]) -> TraceRecord:
     nodes = [
         _node(span, root, _depth(span.span_id, parents), calls.get(span.span_id, ()))
         for span in spans
-        if span.kind not in _CALLS and (span is not root or span.span_id in calls)
+        if span.kind not in _CALLS and (span not in roots or span.span_id in calls)
     ]
-    return TraceRecord(run=read_run(root), nodes=tuple(nodes))
+    run = read_run(root)
+    return TraceRecord(
+        run=run,
+        nodes=tuple(_numbered(nodes, run.parent)),
+        missing=tuple(dict.fromkeys(_missing(spans, bool(roots)))),
+    )
+
+
+def _numbered(nodes: Iterable[NodeRecord], parent: str | None) -> Iterator[NodeRecord]:
+    """Yield the nodes with the number of the pass in their step.
+
+    A retry is the same pass; a fork counts on from the step of its parent.
+    """
+    name, _, number_before = (parent or "").rpartition(" ")[2].partition(":")
+    passes = {name: int(number_before) - 1} if number_before.isdecimal() else {}
+    last: dict[str, NodeRecord] = {}
+    for node in nodes:
+        before = last.get(node.name)
+        again = before is not None and before.status == "ERROR"
+        if not again:
+            passes[node.name] = passes.get(node.name, 0) + 1
+        number = passes[node.name]
+        step = node.name if number == 1 else f"{node.name}:{number}"
+        tries = before.tries + 1 if before and again else 1
+        last[node.name] = replace(node, step=step, tries=tries)
+        yield last[node.name]
+
+
+def _missing(spans: Sequence[Span], has_root: bool) -> Iterator[str]:
+    """Yield what is not there, in words."""
+    if not has_root:
+        yield "the run itself is lost: only some of its spans were written"
+    ids = {span.span_id for span in spans}
+    for span in spans:
+        if span.end_ns is None:
+            yield f"{span.name} has no end: it runs, or its process died in it"
+        if span.parent_id is not None and span.parent_id not in ids and has_root:
+            yield f"the step that {span.name} belongs to is lost"
+        texts = [value for value in span.attributes.values() if isinstance(value, str)]
+        if any(LOST in text for text in texts):
+            yield f"a text or picture of {span.name} is lost"
+        if any(REDACTED in text for text in texts):
+            yield "parts were left out when the trace was written (redacted)"
 
 
 def _node(span: Span, root: Span, depth: int, calls: Iterable[Span]) -> NodeRecord:
     return NodeRecord(
         name=span.name,
+        step=span.name,
         depth=depth,
         offset=(span.start_ns - root.start_ns) / 1e9,
         seconds=span.seconds,
@@ -190,21 +148,41 @@ def _node(span: Span, root: Span, depth: int, calls: Iterable[Span]) -> NodeReco
         input=_value(span.attributes.get(Names.INPUT_VALUE)),
         output=_value(span.attributes.get(Names.OUTPUT_VALUE)),
         events=span.events,
-        calls=tuple(map(_call, calls)),
+        calls=tuple(_validated(list(map(_call, calls)))),
     )
+
+
+def _validated(calls: Sequence[CallRecord]) -> Iterator[CallRecord]:
+    """Yield the calls, with what was wrong with those that a later one repairs.
+
+    A repair holds the whole prompt, the refused answer, and the reason: so the validation of an
+    answer is recorded in the words in which the model was told.
+    """
+    problems: dict[str, str] = {}
+    repairs = set()
+    for index, call in enumerate(calls):
+        start, found, reason = call.prompt.rpartition(f"\n\nuser:\n{REFUSED}")
+        if found:
+            problems[start] = reason.removesuffix(" Answer again.").removesuffix(".")
+            repairs.add(index)
+    for index, call in enumerate(calls):
+        asked = f"{call.prompt}\n\nassistant:\n{call.answer}"
+        yield replace(call, problem=problems.get(asked), repairs=index in repairs)
 
 
 def _call(span: Span) -> CallRecord:
     get = span.attributes.get
     batch = _count(get(BATCH, 1)) or 1
     stored = bool(get(STORED, False))
-    prompt, images = _prompt(span.attributes)
-    content = MessageAttributes.MESSAGE_CONTENT
+    prompt, images, sizes = _prompt(span.attributes)
+    settings = _value(get(Names.LLM_INVOCATION_PARAMETERS))
+    settings = settings if isinstance(settings, dict) else {}
     return CallRecord(
         kind=span.name,
         prompt=prompt,
         images=images,
-        answer=_text(get(f"{Names.LLM_OUTPUT_MESSAGES}.0.{content}")),
+        sizes=sizes,
+        answer=_text(get(f"{Names.LLM_OUTPUT_MESSAGES}.0.{_CONTENT}")),
         seconds=(span.seconds or 0.0) / batch,
         batch=batch,
         stored=stored,
@@ -215,41 +193,44 @@ def _call(span: Span) -> CallRecord:
             completion=_count(get(Names.LLM_TOKEN_COUNT_COMPLETION)),
             cached=_count(get(Names.LLM_TOKEN_COUNT_PROMPT_DETAILS_CACHE_READ)),
         ),
-        logprobs={
-            name.removeprefix(LOGPROB): float(value)
-            for name, value in span.attributes.items()
-            if name.startswith(LOGPROB) and isinstance(value, int | float)
-        },
+        logprobs=_logprobs(span.attributes, settings.get("labels", ())),
+        settings=settings,
         error=span.message,
     )
 
 
-def _prompt(attributes: Mapping[str, Attribute]) -> tuple[str, tuple[str, ...]]:
-    """Messages and pictures of a call; the texts of an embedding are its prompt."""
-    messages, images = [], []
+def _logprobs(attributes: Mapping[str, Attribute], labels: Sequence[str]) -> dict[str, float]:
+    """Log-probabilities by label, in the order in which the labels were asked for."""
+    found = {
+        name.removeprefix(LOGPROB): float(value)
+        for name, value in attributes.items()
+        if name.startswith(LOGPROB) and isinstance(value, int | float)
+    }
+    order = [label for label in labels if label in found]
+    return {label: found[label] for label in dict.fromkeys([*order, *found])}
+
+
+def _prompt(
+    attributes: Mapping[str, Attribute],
+) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+    """Messages, pictures and their sizes; the texts of an embedding are its prompt."""
+    messages, images, sizes = [], [], []
     number = 0
     while (start := f"{Names.LLM_INPUT_MESSAGES}.{number}.") + _ROLE in attributes:
-        parts = [attributes.get(start + MessageAttributes.MESSAGE_CONTENT, "")]
+        parts = [attributes.get(start + _CONTENT, "")]
         index = 0
-        while (
-            part := f"{start}{MessageAttributes.MESSAGE_CONTENTS}.{index}."
-        ) + _TYPE in attributes:
+        while (part := f"{start}{_CONTENTS}.{index}.") + _TYPE in attributes:
             if part + IMAGE_URL in attributes:
                 images.append(str(attributes[part + IMAGE_URL]))
+                sizes.append(str(attributes.get(part + PICTURE, "")).rpartition(" ")[2])
             parts.append(attributes.get(part + _TEXT, ""))
             index += 1
         text = "\n".join(str(each) for each in parts if each)
         messages.append(f"{attributes[start + _ROLE]}:\n{text}")
         number += 1
     if not messages:
-        return str(attributes.get(Names.INPUT_VALUE, "")), ()
-    return "\n\n".join(messages), tuple(images)
-
-
-_ROLE = MessageAttributes.MESSAGE_ROLE
-_CONTENTS = MessageAttributes.MESSAGE_CONTENTS
-_TYPE = MessageContentAttributes.MESSAGE_CONTENT_TYPE
-_TEXT = MessageContentAttributes.MESSAGE_CONTENT_TEXT
+        return str(attributes.get(Names.INPUT_VALUE, "")), (), ()
+    return "\n\n".join(messages), tuple(images), tuple(sizes)
 
 
 def _depth(span_id: str, parents: Mapping[str, str | None]) -> int:
@@ -278,15 +259,9 @@ def _count(value: Attribute | None) -> int:
     return value if isinstance(value, int) else 0
 
 
-def _lists(attributes: Mapping[str, Attribute]) -> dict[str, Any]:
-    return {n: list(v) if isinstance(v, tuple) else v for n, v in attributes.items()}
+def _whole(value: Attribute | None) -> int | None:
+    return value if isinstance(value, int) else None
 
 
-def _tokens_dict(tokens: Tokens) -> dict[str, int]:
-    return {
-        "calls": tokens.calls,
-        "stored": tokens.stored,
-        "prompt": tokens.prompt,
-        "completion": tokens.completion,
-        "cached": tokens.cached,
-    }
+def _number(value: Attribute | None) -> float | None:
+    return float(value) if isinstance(value, int | float) else None

@@ -1,7 +1,7 @@
 """Traces as rich renderables: pure, records in, renderables out."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -10,98 +10,176 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from mllm_srec.agent.differences import changes
 from mllm_srec.agent.results import Tokens
-from mllm_srec.agent.trace_reading import CallRecord, NodeRecord, RunRecord, TraceRecord
+from mllm_srec.agent.trace_list import STATUS, seconds_text
+from mllm_srec.agent.trace_records import CallRecord, NodeRecord, TraceRecord
+from mllm_srec.agent.trace_sections import Section, sections
+from mllm_srec.agent.trace_state import Values, states
 from mllm_srec.agent.untrusted import words
 
 CALLS_SHOWN = 3
 """Calls of a node that are shown without `--full`."""
+ROWS_SHOWN = 10
+"""Rows of a table, and changes of the state, that are shown without `--full`."""
 VALUE_CHARS = 600
 """Characters of a value, prompt or answer that are shown without `--full`."""
-_STATUS = {"OK": ("done", "green"), "ERROR": ("failed", "red"), "UNSET": ("unfinished", "yellow")}
+BAR_CELLS = 40
+"""Width of the waterfall."""
 
 
-def run_table(runs: Sequence[RunRecord]) -> RenderableType:
-    """Traces, newest first, one line each."""
-    if not runs:
-        return Text("No traces yet: run `srec recommend` or `srec demo` first.")
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("trace", "started (UTC)", "run", "user", "engine"):
-        table.add_column(name, overflow="ellipsis", no_wrap=name != "user")
-    for name in ("seconds", "calls", "tokens"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("state", no_wrap=True)
-    for run in runs:
-        label, style = _STATUS.get(run.status, (run.status, ""))
+def trace_tree(trace: TraceRecord, *, full: bool = False) -> RenderableType:
+    """A run: what it was, how its time went, and its nodes with calls, prompts and answers.
+
+    Args:
+        trace: What to show.
+        full: Show every call and row, and texts without a cut.
+    """
+    tree = Tree(_head(trace), guide_style="dim")
+    branches = {0: tree}
+    for node, before, after in states(trace):
+        above = branches[max(depth for depth in branches if depth < max(node.depth, 1))]
+        branches[node.depth] = above.add(_node(node, before, after, trace, full))
+        branches = {depth: each for depth, each in branches.items() if depth <= node.depth}
+    return Group(tree, Text(""), waterfall(trace), *_remarks(trace))
+
+
+def waterfall(trace: TraceRecord) -> RenderableType:
+    """When each node ran: the dark part of a bar is the engine's, with the wait for it."""
+    ends = [node.offset + (node.seconds or 0.0) for node in trace.nodes]
+    total = max([trace.run.seconds or 0.0, *ends, 1e-9])
+    slowest = max((node.seconds or 0.0 for node in trace.nodes), default=0.0)
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for node in trace.nodes:
+        style = "bold" if node.seconds == slowest else ""
         table.add_row(
-            Text(run.trace_id[:12], "cyan"),
-            Text(f"{run.started:%Y-%m-%d %H:%M:%S}"),
-            words(run.name),
-            words(run.user or "-", limit=24),
-            words(run.engine or "-"),
-            _seconds(run.seconds),
-            _number(run.calls),
-            _number(run.tokens),
-            Text(label, style),
+            words(node.step, style),
+            _bar(node, total),
+            Text(seconds_text(node.seconds), style),
+            Text(f"engine {node.engine_seconds:.2f} s" if node.calls else "", "dim"),
         )
     return table
 
 
-def trace_tree(trace: TraceRecord, *, full: bool = False) -> RenderableType:
-    """A run with its nodes, calls, prompts and answers.
+def _bar(node: NodeRecord, total: float) -> Text:
+    start = min(int(node.offset / total * BAR_CELLS), BAR_CELLS - 1)
+    length = max(1, round((node.seconds or 0.0) / total * BAR_CELLS))
+    length = min(length, BAR_CELLS - start)
+    share = node.engine_seconds / node.seconds if node.seconds else 0.0
+    engine = min(round(share * length), length)
+    return Text.assemble(
+        " " * start,
+        ("█" * engine, "blue"),
+        ("▒" * (length - engine), "cyan"),
+        " " * (BAR_CELLS - start - length),
+    )
 
-    Args:
-        trace: What to show.
-        full: Show every call, and texts without a cut.
-    """
+
+def _head(trace: TraceRecord) -> Text:
     run = trace.run
-    label, style = _STATUS.get(run.status, (run.status, ""))
+    label, style = STATUS.get(run.status, (run.status, ""))
     head = Text.assemble(
         (run.trace_id, "cyan"),
         f"  {run.started:%Y-%m-%d %H:%M:%S} UTC  ",
         words(run.name, "bold"),
         *((" for ", words(run.user, "bold")) if run.user else ()),
-        f"  {_seconds(run.seconds)}  ",
+        f"  {seconds_text(run.seconds)}  ",
         (label, style),
     )
     if run.engine:
         head.append_text(Text.assemble("\n", words(run.engine), " ", words(run.model or "")))
+    for name, value in run.provenance.items():
+        if name.endswith(("version", "hash")):
+            short = str(value)[:12] if name.endswith("hash") else str(value)
+            made = words(f"{name.removeprefix('srec.')} {short}", "dim")
+            head.append_text(Text.assemble((" · ", "dim"), made))
+    if run.parent:
+        head.append_text(Text.assemble("\nforked from ", words(run.parent, "cyan")))
+    if run.path:
+        head.append_text(Text.assemble("\npath ", words(" → ".join(run.path), "green")))
     if run.error:
         head.append_text(Text.assemble("\n", words(run.error, "red")))
-    tree = Tree(head, guide_style="dim")
-    branches = {0: tree}
-    for node in trace.nodes:
-        above = branches[max(depth for depth in branches if depth < max(node.depth, 1))]
-        branches[node.depth] = above.add(_node(node, full))
-        branches = {depth: each for depth, each in branches.items() if depth <= node.depth}
-    return tree
+    for line in trace.missing:
+        head.append_text(Text.assemble("\nmissing: ", words(line, "yellow")))
+    return head
 
 
-def _node(node: NodeRecord, full: bool) -> RenderableType:
-    tokens = node.tokens
-    mark, style = {"OK": ("●", "green"), "ERROR": ("✗", "red")}.get(node.status, ("○", "yellow"))
-    parts: list[RenderableType] = [
-        Text.assemble(
-            (f"{mark} ", style),
-            words(node.name, "bold"),
-            (f"  +{node.offset:.2f} s, ", "dim"),
-            _seconds(node.seconds),
-            (f"  {token_line(tokens)}", "dim"),
-        )
-    ]
+def _remarks(trace: TraceRecord) -> Iterator[RenderableType]:
+    for remark in trace.annotations:
+        said = f" {remark.note}" if remark.note else ""
+        yield words(f"{remark.verdict} ({remark.kind}){said}", "magenta")
+
+
+def _node(
+    node: NodeRecord, before: Values, after: Values, trace: TraceRecord, full: bool
+) -> RenderableType:
+    parts: list[RenderableType] = [_title(node)]
     if node.error:
         parts.append(words(node.error, "red"))
     parts += [_event(event.name, dict(event.attributes)) for event in node.events]
-    parts += [
-        _field(name, value, full)
-        for name, value in (("in", node.input), ("out", node.output))
-        if value is not None
-    ]
+    tables = sections(node, before, after, trace.run)
+    rows = [each.row for each in changes(before, after)]
+    if rows:
+        columns = ("state", "before", "after")
+        tables.append(Section(title="What changed", columns=columns, rows=tuple(rows)))
+    elif not tables:
+        parts += [
+            _field(name, value, full)
+            for name, value in (("in", node.input), ("out", node.output))
+            if value is not None
+        ]
+    parts += [_table(section, full) for section in tables]
     shown = node.calls if full else node.calls[:CALLS_SHOWN]
     parts += [_call(call, full) for call in shown]
     if left := len(node.calls) - len(shown):
         parts.append(Text(f"… and {left} more calls (--full shows them)", "dim"))
     return Group(*parts)
+
+
+def _title(node: NodeRecord) -> Text:
+    mark, style = {"OK": ("●", "green"), "ERROR": ("✗", "red")}.get(node.status, ("○", "yellow"))
+    return Text.assemble(
+        (f"{mark} ", style),
+        words(node.step, "bold"),
+        (f"  +{node.offset:.2f} s, ", "dim"),
+        seconds_text(node.seconds),
+        (f"  {token_line(node.tokens)}", "dim"),
+        *((f"  {mark}", "yellow") for mark in marks(node)),
+    )
+
+
+def marks(node: NodeRecord) -> Iterator[str]:
+    """Yield what was out of the ordinary in a pass: retries, timeouts, repairs, fallbacks."""
+    if node.tries > 1:
+        yield f"try {node.tries}"
+    if "Timeout" in node.error:
+        yield "timed out"
+    if repaired := sum(call.repairs for call in node.calls):
+        yield f"{repaired} repaired" if repaired > 1 else "repaired"
+    if node.fallbacks:
+        yield f"{node.fallbacks} plain forms" if node.fallbacks > 1 else "plain form"
+    if node.calls and all(call.stored for call in node.calls):
+        yield "all from the cache"
+
+
+def _table(section: Section, full: bool) -> RenderableType:
+    table = Table(
+        title=Text(section.title, "bold"),
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+        header_style="dim",
+        caption=words(section.note, "dim") if section.note else None,
+        caption_justify="left",
+    )
+    for name in section.columns:
+        table.add_column(name, overflow="fold")
+    shown = section.rows if full else section.rows[:ROWS_SHOWN]
+    for row in shown:
+        table.add_row(*(words(cell, limit=None if full else 160) for cell in row))
+    left = len(section.rows) - len(shown)
+    more = (Text(f"… and {left} more (--full shows them)", "dim"),) if left else ()
+    return Padding(Group(table, *more), (0, 0, 0, 2))
 
 
 def _event(name: str, facts: dict[str, Any]) -> Text:
@@ -110,19 +188,26 @@ def _event(name: str, facts: dict[str, Any]) -> Text:
 
 
 def _call(call: CallRecord, full: bool) -> RenderableType:
+    sizes = call.sizes or ("",) * len(call.images)
     head = Text.assemble(
         ("→ ", "blue"),
         words(call.kind, "blue"),
         ("  stored" if call.stored else f"  {call.seconds:.3f} s", "dim"),
         (f", 1 of {call.batch} sent together" if call.batch > 1 else "", "dim"),
-        *((f", picture {image[:19]}", "magenta") for image in call.images),
+        *(
+            words(f", picture {image[:19]} {size}".rstrip(), "magenta")
+            for image, size in zip(call.images, sizes, strict=True)
+        ),
     )
     parts: list[RenderableType] = [head, _long(call.prompt, "", full)]
     if call.answer is not None:
         parts.append(Text.assemble(("← ", "green"), _long(call.answer, "green", full)))
+    if call.problem is not None:
+        parts.append(words(f"refused: {call.problem}", "yellow"))
     if call.logprobs:
         labels = ", ".join(f"{label} {value:.4f}" for label, value in call.logprobs.items())
-        parts.append(words(f"log-probabilities: {labels}", "dim"))
+        margin = "" if call.margin is None else f"; margin {call.margin:+.4f}"
+        parts.append(words(f"log-probabilities: {labels}{margin}", "dim"))
     if call.error:
         parts.append(words(call.error, "red"))
     return Group(parts[0], Padding(Group(*parts[1:]), (0, 0, 0, 2)))
@@ -153,11 +238,3 @@ def token_line(tokens: Tokens) -> str:
     if tokens.stored:
         parts.append(f"{tokens.stored} stored")
     return ", ".join(parts)
-
-
-def _seconds(seconds: float | None) -> str:
-    return "-" if seconds is None else f"{seconds:.2f} s"
-
-
-def _number(number: int | None) -> str:
-    return "-" if number is None else str(number)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from openinference.semconv.trace import EmbeddingAttributes
 from openinference.semconv.trace import OpenInferenceSpanKindValues as Kind
 from openinference.semconv.trace import SpanAttributes as Names
 
@@ -30,6 +31,9 @@ from mllm_srec.agent.span_attributes import (
 )
 from mllm_srec.agent.tracing import Step, current_step
 from mllm_srec.llm.engine import Answer, EngineInfo, LabelScores, Prompt, Usage
+
+VECTORS_KEPT = 8
+"""Texts of a batch whose vectors are recorded; larger batches go into the index anyway."""
 
 
 class TracedCalls:
@@ -68,6 +72,8 @@ class TracedCalls:
         with self._recorded("score_labels", prompts, settings) as spans:
             scores = await self._inner.score_labels(prompts, labels)
             for span, score in zip(spans, scores, strict=True):
+                if step := current_step():
+                    step.run.add_score(_margin(score, labels))
                 best = max(score.logprobs, key=lambda label: score.logprobs[label])
                 span.update(output_message(best))
                 span.update({LOGPROB + label: value for label, value in score.logprobs.items()})
@@ -75,27 +81,36 @@ class TracedCalls:
         return scores
 
     async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """As `Engine.embed`, one span a batch; the texts are recorded, the vectors are not."""
-        with self._recorded("embed", [texts], {}):
-            return await self._inner.embed(texts)
+        """As `Engine.embed`, one span a batch; the vectors of few texts are recorded with them."""
+        with self._recorded("embed", [texts], {}) as [span]:
+            vectors = await self._inner.embed(texts)
+            if len(texts) <= VECTORS_KEPT:
+                span.update(_embeddings(vectors))
+        return vectors
 
     @contextmanager
     def _recorded(
         self, name: str, asked: Sequence[Prompt | Sequence[str]], settings: Mapping[str, object]
     ) -> Iterator[list[Attributes]]:
         """Record what happens inside as a batch of calls; the caller adds the answers."""
+        answers: list[Attributes] = [{} for _ in asked]
         step = current_step()
         if step is None:
-            yield [{} for _ in asked]
+            yield answers
             return
-        spans = [_asked(step, each) for each in asked]
         start_ns, error = time.time_ns(), None
         try:
-            yield spans
+            yield answers
         except BaseException as caught:
             error = caught
             raise
         finally:
+            # Pictures are kept here, beside the spans that name them, and not before the call:
+            # meanwhile old traces may go, and take along what no span needs.
+            spans = [
+                {**_asked(step, each), **answer}
+                for each, answer in zip(asked, answers, strict=True)
+            ]
             self._put(step, name, spans, settings, start_ns, error)
 
     def _put(
@@ -126,6 +141,18 @@ def _asked(step: Step, asked: Prompt | Sequence[str]) -> Attributes:
         return value_attributes(Names.INPUT_VALUE, Names.INPUT_MIME_TYPE, list(asked))
     keep = step.run.tracer.keep
     return input_messages(asked.messages, {each.key: keep(each.png) for each in asked.pictures})
+
+
+def _embeddings(vectors: NDArray[np.float32]) -> Attributes:
+    """Vectors (N, D), each number by the shortest decimals that give it back."""
+    name = f"{Names.EMBEDDING_EMBEDDINGS}.%d.{EmbeddingAttributes.EMBEDDING_VECTOR}"
+    return {name % row: [float(str(x)) for x in vector] for row, vector in enumerate(vectors)}
+
+
+def _margin(score: LabelScores, labels: Sequence[str]) -> float:
+    """The first label's log-probability less the second's; not a number for other counts."""
+    first, second = labels if len(labels) == 2 else ("", "")
+    return score.logprobs.get(first, np.nan) - score.logprobs.get(second, np.nan)
 
 
 def _usage(usage: Usage) -> Attributes:

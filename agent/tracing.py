@@ -5,13 +5,12 @@ below its node (see `traced_calls`). The provider is our own: nothing global cha
 leaves the machine.
 """
 
+import math
 import threading
 import time
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
-from typing import cast
 
 from openinference.semconv.trace import OpenInferenceSpanKindValues as Kind
 from openinference.semconv.trace import SpanAttributes as Names
@@ -19,22 +18,31 @@ from opentelemetry import trace as otel
 from opentelemetry.context import Context
 from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import StatusCode
 
+from mllm_srec.agent.otlp import endpoint, forwarder
+from mllm_srec.agent.redaction import Redaction
 from mllm_srec.agent.results import Tokens
 from mllm_srec.agent.span_attributes import (
+    REDACTED,
+    SCORE,
     Attributes,
-    as_json,
     code_version,
     engine_attributes,
     token_attributes,
     value_attributes,
 )
+from mllm_srec.agent.span_keeper import SpanKeeper
 from mllm_srec.llm.engine import EngineInfo
-from mllm_srec.store.spans import Attribute, Event, Span
+from mllm_srec.store.spans import Attribute
+from mllm_srec.store.trace_retention import Retention, delete, expired
+from mllm_srec.store.trace_settings import pseudonym, read_settings
 from mllm_srec.store.traces import TraceError, TraceStore
+
+EXPIRE_EVERY = 100
+"""Runs after which old traces are looked for again."""
 
 _current: ContextVar["Step | None"] = ContextVar("srec_step", default=None)
 
@@ -68,16 +76,18 @@ class Step:
 
     def output(self, value: object) -> None:
         """Record what the step made; anything that JSON can hold."""
-        self.span.set_attribute(Names.OUTPUT_VALUE, as_json(value))
-        self.span.set_attribute(Names.OUTPUT_MIME_TYPE, "application/json")
+        attributes = value_attributes(Names.OUTPUT_VALUE, Names.OUTPUT_MIME_TYPE, value)
+        clean = self.run.tracer.redaction.attributes(attributes, self.run.user)
+        self.span.set_attributes(clean)
 
     def set(self, **facts: Attribute) -> None:
         """Record facts about the step, as `srec.NAME`."""
-        self.span.set_attributes({f"srec.{name}": each for name, each in facts.items()})
+        clean = self.run.tracer.redaction.facts(facts, self.run.user)
+        self.span.set_attributes({f"srec.{name}": each for name, each in clean.items()})
 
     def event(self, name: str, **facts: Attribute) -> None:
         """Record what happened on the way: `cache_hit`, `fallback`, `retry`, `dropped`, ..."""
-        self.span.add_event(name, facts)
+        self.span.add_event(name, self.run.tracer.redaction.facts(facts, self.run.user))
 
 
 class Run(Step):
@@ -99,6 +109,8 @@ class Run(Step):
         """Calls and tokens a node."""
         self.engine_seconds = 0.0
         """Seconds during which at least one call was with the engine."""
+        self.score: float | None = None
+        """Best margin between two labels, in nats; None where nothing was scored."""
         self._lock = threading.Lock()
         self._calling = 0
         self._called_at = 0.0
@@ -135,6 +147,12 @@ class Run(Step):
         with self._lock:
             self.tokens[node] = self.tokens.get(node, Tokens()) + tokens
 
+    def add_score(self, margin: float) -> None:
+        """Count a margin between two labels."""
+        with self._lock:
+            if math.isfinite(margin):
+                self.score = margin if self.score is None else max(self.score, margin)
+
     @contextmanager
     def engine_time(self) -> Iterator[None]:
         """Count the time inside as the engine's; what overlaps counts once."""
@@ -152,19 +170,34 @@ class Run(Step):
 
 
 class Tracer:
-    """Writes runs, nodes and calls into a trace store, each when it ends."""
+    """Writes runs, nodes and calls into a trace store, each when it ends.
+
+    How, the settings of the trace file say: what is left out, what goes after a time, and where
+    spans are sent on to.
+    """
 
     def __init__(self, store: TraceStore) -> None:
-        self._keeper = _Keeper(store)
+        self.facts: Attributes = {}
+        """What every run from now on was made with; stands in its root."""
+        self._store = store
+        self._keeper = SpanKeeper(store)
+        self._runs = 0
+        settings = read_settings(store)
+        self._retention = Retention(days=settings.days, count=settings.count, mib=settings.mib)
+        self.redaction = Redaction(settings.redact, lambda user: pseudonym(store, user))
+        address = endpoint(settings)
         provider = TracerProvider(
             sampler=ALWAYS_ON,
             resource=Resource({"service.name": "mllm-srec", "service.version": code_version()}),
-            shutdown_on_exit=False,
+            # What still waits to be sent on goes out when the program ends.
+            shutdown_on_exit=address is not None,
             # All eight given here, so that no OTEL_* variable cuts a prompt.
             span_limits=SpanLimits(*[SpanLimits.UNSET] * 8),
             meter_provider=NoOpMeterProvider(),
         )
         provider.add_span_processor(self._keeper)
+        if address is not None:
+            provider.add_span_processor(forwarder(address))
         self._tracer = provider.get_tracer("mllm_srec", code_version())
 
     @property
@@ -174,9 +207,9 @@ class Tracer:
             return "nothing is traced, because OTEL_SDK_DISABLED is set: unset it to keep traces"
         return self._keeper.problem
 
-    def keep(self, content: bytes) -> str:
-        """Keep bytes once; returns their address for an attribute, `sha256:...`."""
-        return self._keeper.put_blob(content)
+    def keep(self, picture: bytes) -> str:
+        """Keep a picture once; returns its address for an attribute, `sha256:...`."""
+        return REDACTED if self.redaction.leaves_out("pictures") else self._keeper.put_blob(picture)
 
     @contextmanager
     def run(
@@ -196,10 +229,13 @@ class Tracer:
             **({} if user is None else {Names.USER_ID: user}),
             **({} if session is None else {Names.SESSION_ID: session}),
             **({} if engine is None else engine_attributes(engine)),
+            **self.facts,
             **value_attributes(Names.INPUT_VALUE, Names.INPUT_MIME_TYPE, inputs),
         }
+        self._expire()
         # An empty context: the root of its own trace, also inside a program that traces itself.
-        run = Run(name, self._tracer.start_span(name, Context(), attributes=attributes), self, user)
+        clean = self.redaction.attributes(attributes, user)
+        run = Run(name, self._tracer.start_span(name, Context(), attributes=clean), self, user)
         with self._active(run):
             try:
                 yield run
@@ -207,6 +243,8 @@ class Tracer:
                 run.end()
                 run.span.set_attributes(token_attributes(run.total))
                 run.set(calls=run.total.calls, engine_seconds=run.engine_seconds, path=run.path)
+                if run.score is not None:
+                    run.span.set_attribute(SCORE, run.score)
 
     @contextmanager
     def node(
@@ -240,7 +278,8 @@ class Tracer:
             **value_attributes(Names.INPUT_VALUE, Names.INPUT_MIME_TYPE, inputs),
         }
         run.path.append(name)
-        span = self._tracer.start_span(name, _below(parent), attributes=attributes)
+        clean = self.redaction.attributes(attributes, run.user)
+        span = self._tracer.start_span(name, _below(parent), attributes=clean)
         started = time.perf_counter()
         try:
             with self._active(step := Step(name, span, run)):
@@ -268,10 +307,9 @@ class Tracer:
         """
         context, end_ns = _below(step), time.time_ns()
         for attributes in calls:
-            span = self._tracer.start_span(
-                name, context, attributes=attributes, start_time=start_ns
-            )
-            _set_status(span, error)
+            clean = self.redaction.attributes(attributes, step.run.user)
+            span = self._tracer.start_span(name, context, attributes=clean, start_time=start_ns)
+            self._set_status(span, error, step.run.user)
             span.end(end_ns)
         self._keeper.force_flush()
 
@@ -281,91 +319,31 @@ class Tracer:
         token = _current.set(step)
         try:
             yield
-            _set_status(step.span, None)
+            self._set_status(step.span, None, step.run.user)
         except BaseException as error:
-            _set_status(step.span, error)
+            self._set_status(step.span, error, step.run.user)
             raise
         finally:
             _current.reset(token)
             step.span.end()
             self._keeper.force_flush()
 
+    def _set_status(self, span: otel.Span, error: BaseException | None, user: str | None) -> None:
+        if error is None:
+            span.set_status(StatusCode.OK)
+        else:
+            message = self.redaction.message(f"{type(error).__name__}: {error}", user)
+            span.set_status(StatusCode.ERROR, message)
 
-class _Keeper(SpanProcessor):
-    """Hands spans to the store: nodes and runs also when they start, so that a crash shows them."""
-
-    def __init__(self, store: TraceStore) -> None:
-        self.problem: str | None = None
-        self._store = store
-        self._ended: deque[Span] = deque()
-
-    def on_start(self, span: ReadableSpan, parent_context: Context | None = None) -> None:
-        # Calls are recorded when they have ended: one write for each, not two.
-        if _kind(span) not in (Kind.LLM.value, Kind.EMBEDDING.value):
-            self._put([_record(span)])
-
-    def on_end(self, span: ReadableSpan) -> None:
-        self._ended.append(_record(span))
-
-    def force_flush(self, timeout_millis: int = 0) -> bool:
-        """Write what has ended since the last time, as one batch."""
-        batch = []
-        while self._ended:
-            batch.append(self._ended.popleft())
-        return self._put(batch)
-
-    def put_blob(self, content: bytes) -> str:
-        """Keep bytes once; returns their address, `lost` where they could not be written."""
-        try:
-            return f"sha256:{self._store.put_blob(content)}"
-        except TraceError as error:
-            self.problem = str(error)
-            return "lost"
-
-    def _put(self, batch: list[Span]) -> bool:
-        try:
-            self._store.put_spans(batch)
-        except TraceError as error:
-            self.problem = str(error)
-            return False
-        return True
-
-
-def _record(span: ReadableSpan) -> Span:
-    """An OpenTelemetry span as the store keeps it."""
-    # The SDK's value type is wider (bytes, maps): we never set such values.
-    attributes = cast("Mapping[str, Attribute]", span.attributes or {})
-    context = span.get_span_context()
-    assert context is not None
-    assert span.start_time is not None
-    return Span(
-        trace_id=otel.format_trace_id(context.trace_id),
-        span_id=otel.format_span_id(context.span_id),
-        parent_id=None if span.parent is None else otel.format_span_id(span.parent.span_id),
-        name=span.name,
-        kind=_kind(span),
-        start_ns=span.start_time,
-        end_ns=span.end_time,
-        status=span.status.status_code.name,
-        message=span.status.description or "",
-        attributes=attributes,
-        events=tuple(
-            Event(e.name, e.timestamp, cast("Mapping[str, Attribute]", e.attributes or {}))
-            for e in span.events
-        ),
-    )
-
-
-def _kind(span: ReadableSpan) -> str:
-    attributes = span.attributes or {}
-    return str(attributes.get(Names.OPENINFERENCE_SPAN_KIND, Kind.UNKNOWN.value))
-
-
-def _set_status(span: otel.Span, error: BaseException | None) -> None:
-    if error is None:
-        span.set_status(StatusCode.OK)
-    else:
-        span.set_status(StatusCode.ERROR, f"{type(error).__name__}: {error}")
+    def _expire(self) -> None:
+        """Delete what is beyond the limits, now and then."""
+        self._runs += 1
+        if self._retention != Retention() and self._runs % EXPIRE_EVERY == 1:
+            try:
+                old = expired(self._store, self._retention, now_ns=time.time_ns())
+                delete(self._store, old)
+            except TraceError as error:
+                self._keeper.problem = str(error)
 
 
 def _below(step: Step) -> Context:

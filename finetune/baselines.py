@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Protocol
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from mllm_srec.finetune.metrics import ndcg_at, target_ranks
@@ -26,6 +27,8 @@ ROWS: Mapping[str, Part] = {
 """Names of the rows, and the parts of the collaborative model that they show."""
 
 
+RECENT_SHARES = (0.02, 0.05, 0.1, 0.2, 0.5)
+"""Shares of the log, the latest part of it, that `popularity-recent` may count."""
 TUNING_USERS = 1_000
 """Validation users that settings are chosen on: their scores of all items are held at once."""
 RECENCIES = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95)
@@ -48,13 +51,22 @@ class Scorer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Popularity:
-    """How many users liked an item in the training part; the same for everybody."""
+    """How many likes an item has; the same for everybody."""
 
-    model: CollaborativeModel
+    likes: NDArray[np.float64]
+    """Of each item (N,)."""
+
+    @classmethod
+    def recent(cls, split: Split, min_rating: float | None, share: float) -> "Popularity":
+        """Count the latest likes of the training part, so big a share of them."""
+        liked = split.liked(min_rating)
+        latest = liked.filter(pl.col("timestamp") >= liked["timestamp"].quantile(1 - share))
+        counts = dict(latest["item_id"].value_counts().iter_rows())
+        return cls(np.array([float(counts.get(item_id, 0)) for item_id in split.item_ids]))
 
     def scores(self, histories: Sequence[Sequence[Interaction]]) -> NDArray[np.float64]:
         """Score every item for each history (U, N)."""
-        return np.tile(self.model.popularity, (len(histories), 1))
+        return np.tile(self.likes, (len(histories), 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +103,19 @@ def fit_baselines(
         seed: Of the validation users that are tuned on.
 
     Returns:
-        `popularity`, `item-knn`, `ease` (where the catalogue is small enough), `transitions`, and
-        `collaborative`, the blend that retrieval uses.
+        `popularity`, `popularity-recent` (where the log has times), `item-knn`, `ease` (where the
+        catalogue is small enough), `transitions`, and `collaborative`, the blend that retrieval
+        uses.
     """
     model = CollaborativeModel.fit(
         split.train, split.item_ids, min_rating=min_rating, settings=settings
     )
     tuning = Tuning(model, split, min_rating, seed) if tune else None
-    rows: dict[str, Scorer] = {"popularity": Popularity(model)}
+    rows: dict[str, Scorer] = {"popularity": Popularity(model.popularity)}
+    if split.train["timestamp"].null_count() == 0 and len(split.train):
+        shares = RECENT_SHARES if tuning else RECENT_SHARES[2:3]
+        recent = [Popularity.recent(split, min_rating, share) for share in shares]
+        rows["popularity-recent"] = tuning.best(recent) if tuning else recent[0]
     for name, part in ROWS.items():
         if part in model.links:
             chosen = tuning.recency(part) if tuning else model.settings
@@ -122,6 +139,13 @@ class Tuning:
         self._likes = [likes(case.history, min_rating) for case in cases]
         self._seen = [[model.rows[one.item_id] for one in case.history] for case in cases]
         self._targets = np.array([model.rows[case.target] for case in cases], np.int64)
+
+    def best(self, trials: Sequence[Popularity]) -> Popularity:
+        """The best of some counts of popularity."""
+        users = len(self._likes)
+        return max(
+            trials, key=lambda one: self._gain(np.tile(one.likes.astype(np.float32), (users, 1)))
+        )
 
     def recency(self, part: Part) -> CollaborativeSettings:
         """The settings with the best recency for one part alone."""

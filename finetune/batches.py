@@ -3,15 +3,34 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-from torch.utils.data import Sampler
+from torch.utils.data import Dataset, Sampler
+
+from mllm_srec.finetune.records import RecordError
 
 # So many batches' worth of records are sorted by length together: enough for little padding,
 # few enough to keep the order random.
 _POOL = 16
 
 
-class TaskBatches(Sampler[list[int]]):
-    """Batches of record numbers, as many as asked, the same for the same arguments.
+Draw = tuple[int, int]
+"""The number of a batch, and of a record in it."""
+
+
+class Draws(Dataset[Draw]):
+    """What a loader reads when its sampler says it all."""
+
+    def __init__(self, records: int) -> None:
+        self._records = records
+
+    def __len__(self) -> int:
+        return self._records
+
+    def __getitem__(self, drawn: Draw) -> Draw:
+        return drawn
+
+
+class TaskBatches(Sampler[list[Draw]]):
+    """Batches of records, as many as asked, the same for the same arguments.
 
     Every batch holds one task and about as many tokens as any other, padding included, so that the
     shares of the tasks are shares of the computing time.
@@ -36,11 +55,11 @@ class TaskBatches(Sampler[list[int]]):
             seed: For the order.
 
         Raises:
-            ValueError: A task has a share but no records.
+            RecordError: A task has a share but no records.
         """
         empty = [task for task, share in shares.items() if share > 0 and not members.get(task)]
         if empty:
-            raise ValueError(f"no records for {empty}: set their shares to 0 or make some")
+            raise RecordError(f"no records for {empty}: set their shares to 0 or make some")
         self._members = members
         self._shares = {task: share for task, share in shares.items() if share > 0}
         self._tokens = tokens
@@ -50,7 +69,7 @@ class TaskBatches(Sampler[list[int]]):
     def __len__(self) -> int:
         return self._count
 
-    def __iter__(self) -> Iterator[list[int]]:
+    def __iter__(self) -> Iterator[list[Draw]]:
         streams = {
             task: _endless(
                 self._members[task], self._tokens, np.random.default_rng([self._seed, n])
@@ -59,12 +78,12 @@ class TaskBatches(Sampler[list[int]]):
         }
         whole = sum(self._shares.values())
         credit = dict.fromkeys(self._shares, 0.0)
-        for _ in range(self._count):
+        for batch in range(self._count):
             for task, share in self._shares.items():
                 credit[task] += share / whole
             chosen = max(credit, key=lambda task: credit[task])
             credit[chosen] -= 1.0
-            yield next(streams[chosen])
+            yield [(batch, number) for number in next(streams[chosen])]
 
 
 def once(members: Sequence[tuple[int, int]], tokens: int) -> Iterator[list[int]]:

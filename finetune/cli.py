@@ -4,12 +4,15 @@
 # ruff: noqa: PLC0415
 
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
 
 from mllm_srec.agent.cli import DEFAULT_HOME, HELP, Engine, Home, Json, Model, group
 from mllm_srec.agent.output import Output
+
+if TYPE_CHECKING:
+    from mllm_srec.finetune.recipe import Recipe
 
 
 def _command(name: str) -> typer.Typer:
@@ -28,35 +31,100 @@ Truth = Annotated[
     Path | None, typer.Option(help="The folder `truth` of a drawn shop, for what needs it.")
 ]
 Part = Annotated[str, typer.Option(help="validation or test.")]
+Png = Annotated[Path | None, typer.Option(help="Draw a picture to this file.")]
 
 
 @finetune_app.command("data")
 def data(
-    labels: Annotated[Path, typer.Option(help="What annotators said of the training items.")],
     out: Annotated[Path, typer.Option(help="Folder for train.jsonl, validation.jsonl.")],
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="What annotators said of the training items; else the text fields."),
+    ] = None,
+    teacher: Annotated[
+        Path | None, typer.Option(help="Folder of a bigger model that answers in their place.")
+    ] = None,
+    engine: Annotated[str, typer.Option(help="Of the teacher: auto, vllm, transformers.")] = "auto",
     home: Home = DEFAULT_HOME,
     seed: int = 1,
     as_json: Json = False,
 ) -> None:
     """Write SFT records for every step, from the training part of a home."""
+    if labels is not None and teacher is not None:
+        raise typer.BadParameter("--labels and --teacher: give one of the two")
     with Output(as_json=as_json) as output:
+        from contextlib import ExitStack, closing
         from dataclasses import asdict
 
         from mllm_srec.agent.terminal import facts_table
         from mllm_srec.finetune.data import DataSettings, write_data
+        from mllm_srec.finetune.model_teacher import ModelTeacher
+        from mllm_srec.llm.load import load_engine
+        from mllm_srec.llm.pictures import load_budget
         from mllm_srec.store.home import Home as StoredHome
 
-        with StoredHome.open(home) as opened:
-            report = asdict(write_data(opened, labels, out, DataSettings(seed=seed)))
+        with ExitStack() as stack:
+            opened = stack.enter_context(StoredHome.open(home))
+            asked = None
+            if teacher is not None:
+                loaded = load_engine(engine, teacher, server_file=opened.server_file)
+                asked = ModelTeacher(
+                    stack.enter_context(closing(loaded.engine)), load_budget(teacher)
+                )
+            settings = DataSettings(seed=seed)
+            report = asdict(write_data(opened, labels, out, settings, teacher=asked))
+            if asked is not None:
+                report["chains"] = {"asked": asked.asked, "kept": asked.kept}
         output.result(report, lambda _: facts_table(report))
+
+
+@finetune_app.command("check")
+def check(
+    data_folder: Annotated[Path, typer.Argument(metavar="DATA", help="Folder that `data` wrote.")],
+    recipe: Annotated[Path | None, typer.Option(help="TOML; srec-tiny's by default.")] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="Folder whose tokenizer counts; srec-tiny by default.")
+    ] = None,
+    home: Home = DEFAULT_HOME,
+    as_json: Json = False,
+) -> None:
+    """Find everything that training would stumble over, before a model loads."""
+    with Output(as_json=as_json) as output:
+        from mllm_srec.finetune.check import check_data
+        from mllm_srec.finetune.check_view import checked_facts, checked_view
+        from mllm_srec.llm.load import bundled_model, resolve_model
+        from mllm_srec.store.home import Home as StoredHome
+
+        longest = _recipe(recipe).max_length
+        with StoredHome.open(home) as opened:
+            path = resolve_model(model or bundled_model())
+            checked = check_data(data_folder, opened.pictures.load, path, longest)
+        output.result(checked_facts(checked), lambda _: checked_view(checked))
+    if checked.faults:
+        raise typer.Exit(1)
+
+
+def _recipe(path: Path | None) -> "Recipe":
+    from importlib.resources import files
+
+    from mllm_srec.finetune.recipe import Recipe
+
+    return Recipe.load(
+        path or Path(str(files("mllm_srec.finetune"))) / "recipes" / "srec-tiny.toml"
+    )
 
 
 @finetune_app.command("evaluate")
 def evaluate_chain(
     home: Home = DEFAULT_HOME,
     truth: Truth = None,
-    users: Annotated[int | None, typer.Option(min=1, help="Warm users; all by default.")] = None,
+    users: Annotated[
+        int | None, typer.Option(min=1, help="Warm users, and cold ones; all by default.")
+    ] = None,
     split: Part = "test",
+    split_by: Annotated[str, typer.Option(help="user, or time: one cut for all.")] = "user",
+    pairs: Annotated[int, typer.Option(min=1, help="Labelled pairs, at least, to score.")] = 20_000,
+    png: Png = None,
     engine: Engine = "auto",
     model: Model = None,
     as_json: Json = False,
@@ -67,10 +135,16 @@ def evaluate_chain(
         from mllm_srec.agent.terminal import facts_table
         from mllm_srec.finetune import chain_evaluation
 
+        options = chain_evaluation.ChainOptions(
+            truth=truth,
+            part=_part(split),
+            split_by=_one_of("--split-by", split_by, "user", "time"),
+            users=users,
+            pairs=pairs,
+            png=png,
+        )
         with Recommender.open(home, engine=engine, model=model, say=output.note) as srec:
-            figures = chain_evaluation.evaluate_chain(
-                srec, truth=truth, users=users, part=_part(split)
-            )
+            figures = chain_evaluation.evaluate_chain(srec, options)
         output.result(figures, lambda _: facts_table(figures))
 
 
@@ -113,31 +187,39 @@ def train(
     home: Home = DEFAULT_HOME,
     as_json: Json = False,
 ) -> None:
-    """Train on SFT records, with the pictures of a home."""
+    """Check the SFT records, then train on them, with the pictures of a home."""
     with Output(as_json=as_json) as output:
         from dataclasses import replace
-        from importlib.resources import files
+
+        from rich.console import Console, Group
 
         from mllm_srec.agent.terminal import facts_table
-        from mllm_srec.finetune.recipe import Recipe
+        from mllm_srec.finetune.curves import curve_table, read_curves
+        from mllm_srec.finetune.progress import watched
+        from mllm_srec.finetune.train import CURVES
         from mllm_srec.finetune.train import train as run
+        from mllm_srec.finetune.trainer import LOG
         from mllm_srec.store.home import Home as StoredHome
 
-        path = recipe or Path(str(files("mllm_srec.finetune"))) / "recipes" / "srec-tiny.toml"
-        settings = Recipe.load(path)
+        settings = _recipe(recipe)
         if minutes is not None:
             settings = replace(settings, minutes=minutes, steps=None)
-        with StoredHome.open(home) as opened:
-            report = run(settings, data_folder, opened.pictures.load, out, base=base, resume=resume)
+        console = Console(stderr=True, highlight=False)
+        with StoredHome.open(home) as opened, watched(console, output.note) as show:
+            pictures = opened.pictures.load
+            report = run(settings, data_folder, pictures, out, base=base, resume=resume, show=show)
         facts = {
             "model": str(report.folder),
+            "best": None if report.best is None else str(report.best),
             "steps": report.steps,
             "tokens": report.tokens,
             "seconds": report.seconds,
             "dropped": report.dropped,
+            "curves": str(out / CURVES),
             "validation": dict(report.validation),
         }
-        output.result(facts, lambda _: facts_table(facts))
+        curves = curve_table(read_curves(out / LOG))
+        output.result(facts, lambda _: Group(facts_table(facts), curves))
 
 
 @finetune_app.command("combine")
@@ -152,10 +234,12 @@ def combine(
     with Output(as_json=as_json) as output:
         from mllm_srec.agent.deployment import Deployment
         from mllm_srec.agent.terminal import facts_table
-        from mllm_srec.finetune.graph_ranking import GraphRanker, combine_home, split_home, stored
+        from mllm_srec.finetune.graph_ranking import GraphRanker, combine_home, stored
+        from mllm_srec.finetune.splits import split_home
 
         with Deployment.open(home, engine=engine, model=model, say=output.note) as deployment:
-            ranker = GraphRanker(deployment, split_home(deployment.home, deployment.settings))
+            split = split_home(deployment.home, min_rating=deployment.settings.liked_rating)
+            ranker = GraphRanker(deployment, split)
             facts = stored(combine_home(ranker, users=users), ranker)
         output.result(facts, lambda _: facts_table(facts))
 
@@ -172,7 +256,12 @@ def evaluate(
     min_rating: Annotated[float | None, typer.Option(help="Lowest rating that is a like.")] = None,
     users: Annotated[int | None, typer.Option(min=1, help="All by default.")] = None,
     rows: Annotated[str | None, typer.Option(help="Names with commas; all by default.")] = None,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(help="A row without picture, temporal, profile or chain; may be repeated."),
+    ] = None,
     truth: Truth = None,
+    png: Png = None,
     engine: Engine = "auto",
     model: Model = None,
     as_json: Json = False,
@@ -182,8 +271,9 @@ def evaluate(
         from dataclasses import replace
 
         from mllm_srec.agent.state import Settings
-        from mllm_srec.agent.terminal import facts_table
+        from mllm_srec.finetune.charts import draw_comparison
         from mllm_srec.finetune.ranking_evaluation import RankingOptions, evaluate_home
+        from mllm_srec.finetune.report_view import report_view
 
         settings = Settings()
         if min_rating is not None:
@@ -196,29 +286,54 @@ def evaluate(
             day_order=_one_of("--day-order", day_order, "published", "shuffled"),
             users=users,
             rows=None if rows is None else tuple(rows.split(",")),
+            without=tuple(
+                _one_of("--without", part, "picture", "temporal", "profile", "chain")
+                for part in dict.fromkeys(without or ())
+            ),
             truth=truth,
         )
-        report = evaluate_home(
-            home, options, settings=settings, engine=engine, model=model, say=output.note
-        )
-        output.result(report, lambda _: facts_table(report))
+        with output.progress() as progress:
+            report = evaluate_home(
+                home,
+                options,
+                settings=settings,
+                engine=engine,
+                model=model,
+                say=output.note,
+                progress=progress,
+            )
+        if png is not None:
+            draw_comparison(report, png)
+        output.result(report.model_dump(), lambda _: report_view(report))
 
 
 @finetune_app.command("export")
 def export(
-    model: Annotated[Path, typer.Option(help="Folder of the trained model.")],
-    out: Annotated[Path, typer.Option(help="Folder to write.")],
+    model: Annotated[Path, typer.Option(help="Folder of the trained model, or of adapters.")],
+    out: Annotated[Path, typer.Option(help="Folder to write; a model there is replaced.")],
     name: Annotated[str, typer.Option(help="For the card.")] = "srec-tiny",
+    calibration: Annotated[Path | None, typer.Option(help="Label calibration to ship.")] = None,
     max_mib: Annotated[float | None, typer.Option(help="Refuse to write more.")] = None,
+    unchecked: Annotated[
+        bool, typer.Option("--unchecked", help="Do not compare vLLM with transformers.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Write a trained model in 16 bits, with all that serving needs."""
+    """Write a trained model in 16 bits, once vLLM and transformers agree on it."""
     with Output(as_json=as_json) as output:
         from dataclasses import asdict
 
         from mllm_srec.agent.terminal import facts_table
         from mllm_srec.finetune.export import export as run
+        from mllm_srec.finetune.parity import check_parity
 
-        limit = None if max_mib is None else int(max_mib * 2**20)
-        report = {**asdict(run(model, out, name=name, max_bytes=limit)), "folder": str(out)}
+        written = run(
+            model,
+            out,
+            name=name,
+            calibration=calibration,
+            max_bytes=None if max_mib is None else int(max_mib * 2**20),
+            parity=None if unchecked else check_parity,
+        )
+        report = {**asdict(written), "folder": str(out)}
         output.result(report, lambda _: facts_table(report))

@@ -5,8 +5,9 @@ beginning and itself. That is the same function as one row for each candidate, a
 cost, because nearly all of a scoring prompt is shared.
 """
 
+import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ from mllm_srec.finetune.records import (
 from mllm_srec.llm.chat_template import ChatTemplate
 from mllm_srec.llm.engine import Message, Picture, Prompt
 from mllm_srec.llm.pictures import load_budget, open_prepared, prepare
+from mllm_srec.store.errors import BadPicture
+from mllm_srec.store.pictures import open_picture, read_inside
 
 IGNORED = 0.0
 """Weight of a token that is read but not learned."""
@@ -43,6 +46,8 @@ _MARK = "\N{SYMBOL FOR UNIT SEPARATOR}"
 PICTURE_WORDS = "picture_words"
 """The task of learning which words stand in the answer about a picture, without reading the prompt:
 a picture costs a tenth of a `look` record that way (SuperClass, Huang et al. 2024)."""
+
+_COLOUR = re.compile(r'"(?:colour|style)":"([^"]*)"')
 
 _NEAR = 24
 """Characters on each side of a split that are looked at."""
@@ -111,10 +116,8 @@ def picture_files(folder: Path) -> PictureSource:
 
     def load(name: str) -> Image.Image:
         try:
-            with Image.open(folder / name) as image:
-                image.load()
-                return image
-        except OSError as error:
+            return open_picture(read_inside(folder, name))
+        except BadPicture as error:
             raise RecordError(
                 f"picture {name!r} cannot be read ({error}): put it below {folder.name!r}"
             ) from error
@@ -178,6 +181,15 @@ class Encoder:
                 "that keeps line ends apart, or expand the groups"
             )
 
+    def colour_words(self, encoded: Encoded) -> set[int]:
+        """Tokens of a visual answer that hold no more when the picture gets other colours.
+
+        Besides the colour that is the style, whose cues are drawn in colours of their own.
+        """
+        answer = self._processor.tokenizer.decode(encoded.ids[encoded.weights > 0])
+        seen = _COLOUR.findall(answer)
+        return {token for word in seen for token in self._template.encode(word)}
+
     def _label(self, group: RecordGroup, label: str) -> list[int]:
         """Tokens of a label and its end mark: the same after every prompt."""
         if label not in self._labels:
@@ -216,6 +228,8 @@ class Collator:
     pictures: Pictures
     augmentation: Augmentation | None = None
     """Changes the pictures; for training alone."""
+    lists: bool = False
+    """Say of the labels of trees which list they belong to; for a loss over lists."""
 
     def __call__(self, records: Sequence[Encoded]) -> dict[str, Tensor]:
         """Pad and join.
@@ -223,11 +237,12 @@ class Collator:
         Returns:
             input_ids (B, T); rows (N,) flat places whose next token is learned; targets (N,) that
             token; weights (N,); for trees attention_mask (B, 1, T, T) bool and position_ids (B, T);
-            for pictures what the processor makes of them. For `PICTURE_WORDS` that and words
-            (B, W), padded with -1.
+            for pictures what the processor makes of them. With `lists`, for trees lists (N,): the
+            row of a label, -1 for other tokens. For `PICTURE_WORDS` pictures and words (B, W),
+            padded with -1.
         """
         if records[0].task == PICTURE_WORDS:
-            return {"words": _pad_words(records)} | self._pixels([r.images[0] for r in records])
+            return self._picture_words(records)
         longest = max(record.length for record in records)
         ids = np.full((len(records), longest), self.pad_id, np.int64)
         weights = np.zeros((len(records), longest), np.float32)
@@ -243,8 +258,25 @@ class Collator:
         }
         if any(record.branch[-1] for record in records):
             batch |= _tree_attention(records, longest)
+            if self.lists:
+                # An answer in a branch is its label and the end mark.
+                first = weights[rows, columns - 1] == IGNORED
+                batch["lists"] = torch.from_numpy(np.where(first, rows, -1))
         names = [name for record in records for name in record.images]
         return batch | self._pixels(names) if names else batch
+
+    def _picture_words(self, records: Sequence[Encoded]) -> dict[str, Tensor]:
+        batch = self._pixels([record.images[0] for record in records])
+        words = [record.ids for record in records]
+        if self.augmentation is not None and batch["pixel_values"].ndim == 5:
+            pixels = batch["pixel_values"]
+            flat, recoloured = self.augmentation.recoloured(pixels.flatten(0, 1))
+            batch["pixel_values"] = flat.view_as(pixels)
+            words = [
+                record.ids[record.weights > 0] if other else record.ids
+                for record, other in zip(records, recoloured.tolist(), strict=True)
+            ]
+        return batch | {"words": _pad_words(words)}
 
     def _pixels(self, names: Sequence[str]) -> dict[str, Tensor]:
         made = [self.pictures.features(name) for name in names]
@@ -307,8 +339,16 @@ def _text(text: str) -> tuple[Any, ...]:
     ).content
 
 
-def picture_words(records: Iterable[Encoded]) -> list[Encoded]:
-    """For each `look` record the words of its answer that tell it from other answers."""
+def picture_words(
+    records: Iterable[Encoded], colour_words: Callable[[Encoded], Collection[int]]
+) -> list[Encoded]:
+    """For each `look` record the words of its answer that tell it from other answers.
+
+    Args:
+        records: Encoded records, of any task.
+        colour_words: Says which tokens of an answer hold no more when the picture is recoloured;
+            they get the weight 0.
+    """
     looks = [record for record in records if record.task == "look"]
     bags = [set(record.ids[record.weights > 0].tolist()) for record in looks]
     often = Counter(word for bag in bags for word in bag)
@@ -317,21 +357,22 @@ def picture_words(records: Iterable[Encoded]) -> list[Encoded]:
         words = np.array(sorted(w for w in bag if often[w] <= len(looks) / 2), np.int32)
         if len(words):
             zeros = np.zeros(len(words), np.int16)
+            fixed = ~np.isin(words, list(colour_words(record)))
             made.append(
                 Encoded(
                     PICTURE_WORDS,
                     words,
                     zeros.astype(np.int32),
                     zeros,
-                    np.ones(len(words), np.float32),
+                    fixed.astype(np.float32),
                     record.images,
                 )
             )
     return made
 
 
-def _pad_words(records: Sequence[Encoded]) -> Tensor:
-    padded = torch.full((len(records), max(record.length for record in records)), -1)
-    for row, record in enumerate(records):
-        padded[row, : record.length] = torch.from_numpy(record.ids)
+def _pad_words(words: Sequence[NDArray[np.int32]]) -> Tensor:
+    padded = torch.full((len(words), max(map(len, words))), -1)
+    for row, ids in enumerate(words):
+        padded[row, : len(ids)] = torch.from_numpy(ids)
     return padded

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize
 
+from mllm_srec.finetune.errors import FinetuneError
 from mllm_srec.finetune.metrics import Floats, calibration_error, ndcg_at
 from mllm_srec.tools.collaborative import CollaborativeSettings
 from mllm_srec.tools.ranking import Calibration, CombineWeights, calibrated, feature_matrix
@@ -23,7 +24,7 @@ FOLDS = 5
 """Parts of the users for the cross-validated figures."""
 
 
-class CombineError(ValueError):
+class CombineError(FinetuneError):
     """There is too little to fit on; the message names the way out."""
 
 

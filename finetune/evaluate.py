@@ -1,23 +1,26 @@
-"""Ranking evaluation: every recommender answers the same cases and is counted by the same code.
+"""Ranking trials: every recommender answers the same cases and is counted by the same code.
 
 Protocols: *full* ranks the whole catalogue without what the user has seen; *sampled* ranks the
 target among 20 seeded negatives drawn by popularity, for comparison with papers.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
 
+from mllm_srec.agent.results import Tokens
 from mllm_srec.finetune.baselines import Scorer
-from mllm_srec.finetune.metrics import Floats, Interval, Ranks, bootstrap, target_ranks
+from mllm_srec.finetune.errors import FinetuneError
+from mllm_srec.finetune.list_measures import LENGTH, Rows
+from mllm_srec.finetune.metrics import Floats, Ranks, calibration_error, target_ranks
 from mllm_srec.finetune.splits import Case, Split, find_leaks, sample_cases
 
 RankingProtocol = Literal["full", "sampled"]
+SplitPart = Literal["validation", "test"]
 
 NEGATIVES = 20
 """Negatives of the sampled protocol."""
@@ -25,9 +28,11 @@ BLOCK = 500
 """Cases scored at once: 500 users x 20,000 items take 80 MB."""
 KNOWS_POPULARITY = frozenset({"law", "observer"})
 """Rows that state log p of being picked; q drew the negatives, so log p - log q ranks a pool."""
+FULL, RETRIEVAL = "full", "retrieval"
+"""The graph's own rows: with the model's score, and the order before it."""
 
 
-class LeakError(ValueError):
+class LeakError(FinetuneError):
     """A target can be seen by what is evaluated; the figures would be worth nothing."""
 
 
@@ -39,6 +44,12 @@ class Ranking:
     """After the model's score."""
     retrieval: Sequence[str]
     """The same candidates before it."""
+    seconds: float = 0.0
+    """Share of the case in the wall time of all that ran beside it."""
+    tokens: Tokens = field(default_factory=Tokens)
+    """What the engine was asked."""
+    chances: Sequence[float] = ()
+    """Calibrated probabilities of the target, then of unseen items drawn by popularity."""
 
 
 class Ranker(Protocol):
@@ -51,41 +62,39 @@ class Ranker(Protocol):
         ...
 
 
-class Row(BaseModel):
-    """One recommender's figures; more than these fields are measures by name (`ndcg@10`)."""
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one recommender made of the U cases."""
 
-    model_config = ConfigDict(extra="allow")
+    ranks: Ranks
+    lists: Rows
+    """The first items of each list (U, LENGTH), rows of the split's catalogue, in any order; -1
+    where the list is shorter."""
+    extra: Mapping[str, float] = field(default_factory=dict)
+    """More figures of the row: what the graph cost, how well its probabilities hold."""
 
-    name: str
-    groups: dict[str, dict[str, float]] = Field(default_factory=dict)
-    """The same measures for a part of the cases, with `users`, their number."""
 
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One split, the cases asked, and what every recommender made of them."""
 
-class Report(BaseModel):
-    """What `srec evaluate --json` prints."""
-
+    split: Split
+    part: SplitPart
     protocol: RankingProtocol
-    part: Literal["validation", "test"]
-    users: int
-    items: int
-    score_weight: float | None = None
-    """Weight of the model's calibrated logit in the row `full`."""
-    rows: list[Row]
-    full_minus_retrieval: dict[str, float] | None = None
-    """Difference of NDCG@10 with its paired interval over users; None without the graph's rows."""
+    cases: Sequence[Case]
+    outcomes: Mapping[str, Outcome]
 
 
-def evaluate_ranking(
+def run_trial(
     scorers: Mapping[str, Scorer],
     split: Split,
     *,
-    part: Literal["validation", "test"] = "test",
+    part: SplitPart = "test",
     protocol: RankingProtocol = "full",
-    rank: Ranker | None = None,
+    rankers: Mapping[str, Ranker] | None = None,
     users: int | None = None,
-    score_weight: float | None = None,
     seed: int = 0,
-) -> Report:
+) -> Trial:
     """Rank the cases of one part of a split by every recommender.
 
     Args:
@@ -94,11 +103,10 @@ def evaluate_ranking(
         split: Cases, and the catalogue.
         part: Which cases.
         protocol: Whole catalogue, or pools of 1 + 20.
-        rank: The recommendation graph, for the rows `retrieval` and `full`: a target outside its
-            candidates is a miss.
+        rankers: The recommendation graph by the name of its row; `full` brings the row `retrieval`
+            with it. A target outside the graph's candidates is a miss.
         users: Number of cases, drawn by the seed; all by default.
-        score_weight: Copied to the report.
-        seed: Of the draw, the negatives and the bootstrap.
+        seed: Of the draw and the negatives.
 
     Raises:
         LeakError: A target can be seen by what is evaluated.
@@ -108,26 +116,14 @@ def evaluate_ranking(
         raise LeakError(f"{len(leaks)} leaks, the first: {leaks[0]}")
     cases = sample_cases(split.cases(part), users, seed=seed)
     pools = draw_pools(split, cases, seed=seed) if protocol == "sampled" else None
-    found: dict[str, Ranks] = {}
-    if rank is not None:
-        found["retrieval"], found["full"] = _ranked(rank, cases, pools, split)
+    outcomes: dict[str, Outcome] = {}
+    for name, rank in (rankers or {}).items():
+        before, after = _ranked(rank, cases, pools, split)
+        outcomes |= {RETRIEVAL: before, name: after} if name == FULL else {name: after}
     for name, scorer in scorers.items():
         log_q = popularity_log_q(split) if name in KNOWS_POPULARITY else None
-        found[name] = _scored(scorer, cases, pools, split, log_q)
-    groups = _groups(cases, split)
-    difference = None
-    if rank is not None:
-        gain = found["full"].users("ndcg@10") - found["retrieval"].users("ndcg@10")
-        difference = _difference(bootstrap(gain, seed=seed))
-    return Report(
-        protocol=protocol,
-        part=part,
-        users=len(cases),
-        items=len(split.item_ids),
-        score_weight=score_weight,
-        rows=[_row(name, ranks, groups, seed) for name, ranks in found.items()],
-        full_minus_retrieval=difference,
-    )
+        outcomes[name] = _scored(scorer, cases, pools, split, log_q)
+    return Trial(split, part, protocol, cases, outcomes)
 
 
 def popularity_log_q(split: Split) -> Floats:
@@ -138,23 +134,36 @@ def popularity_log_q(split: Split) -> Floats:
 
 
 def draw_pools(split: Split, cases: Sequence[Case], *, seed: int = 0) -> list[tuple[str, ...]]:
-    """Draw the pool of each case: its target, then unseen items, distinct, by popularity.
+    """Draw the pool of each case: its target, then unseen items, distinct, by popularity."""
+    drawn = draw_unseen(split, cases, NEGATIVES, seed=seed)
+    return [
+        (case.target, *(split.item_ids[row] for row in rows))
+        for case, rows in zip(cases, drawn, strict=True)
+    ]
 
-    A pool depends on the seed and the user alone, not on which other users are evaluated.
+
+def draw_unseen(
+    split: Split, cases: Sequence[Case], count: int, *, seed: int = 0
+) -> list[list[int]]:
+    """Draw items for each case that are neither target nor history, distinct, by popularity.
+
+    A draw depends on the seed and the user alone, not on which other users are evaluated.
+
+    Returns:
+        Rows of `Split.item_ids`, fewer than `count` only where no more are left.
     """
     log_q = popularity_log_q(split)
     rows = {item_id: row for row, item_id in enumerate(split.item_ids)}
-    pools = []
+    drawn = []
     for case in cases:
         rng = np.random.default_rng([seed, crc32(case.user_id.encode())])
         # The highest of log q + Gumbel noise are a draw by q without putting back.
         keys = log_q + rng.gumbel(size=len(log_q))
         keys[[rows[one.item_id] for one in case.history]] = -np.inf
         keys[rows[case.target]] = -np.inf
-        count = min(NEGATIVES, int(np.isfinite(keys).sum()))
-        drawn = np.argsort(-keys, kind="stable")[:count].tolist()
-        pools.append((case.target, *(split.item_ids[row] for row in drawn)))
-    return pools
+        kept = min(count, int(np.isfinite(keys).sum()))
+        drawn.append(np.argsort(-keys, kind="stable")[:kept].tolist())
+    return drawn
 
 
 def _scored(
@@ -163,10 +172,11 @@ def _scored(
     pools: Sequence[Sequence[str]] | None,
     split: Split,
     log_q: Floats | None,
-) -> Ranks:
+) -> Outcome:
     """Rank by the scores of the whole catalogue."""
     rows = {item_id: row for row, item_id in enumerate(split.item_ids)}
     ranks, negatives = np.zeros(len(cases)), np.zeros(len(cases), np.int64)
+    lists = np.full((len(cases), LENGTH), -1)
     for start in range(0, len(cases), BLOCK):
         block = cases[start : start + BLOCK]
         place = slice(start, start + len(block))
@@ -184,9 +194,19 @@ def _scored(
             kept = np.ones(scores.shape, np.bool_)
             for user, case in enumerate(block):
                 kept[user, [rows[one.item_id] for one in case.history]] = False
-        ranks[place] = target_ranks(np.where(kept, scores, -np.inf), targets)
+        scores = np.where(kept, scores, -np.inf)
+        ranks[place] = target_ranks(scores, targets)
         negatives[place] = kept.sum(axis=1) - 1
-    return Ranks(ranks, np.ones(len(cases), np.bool_), negatives)
+        first = _first(scores)
+        lists[place, : first.shape[1]] = first
+    return Outcome(Ranks(ranks, np.ones(len(cases), np.bool_), negatives), lists)
+
+
+def _first(scores: NDArray[np.floating]) -> Rows:
+    """Rows of the highest scores (U, at most LENGTH), in any order; -1 for items left out."""
+    length = min(LENGTH, scores.shape[1])
+    best = np.argpartition(-scores, length - 1, axis=1)[:, :length]
+    return np.where(np.isneginf(np.take_along_axis(scores, best, axis=1)), -1, best)
 
 
 def _only(
@@ -203,7 +223,7 @@ def _ranked(
     cases: Sequence[Case],
     pools: Sequence[Sequence[str]] | None,
     split: Split,
-) -> tuple[Ranks, Ranks]:
+) -> tuple[Outcome, Outcome]:
     """Rank by the graph: the order before and after the model's score."""
     rankings = rank(cases, None if pools is None else [frozenset(pool) for pool in pools])
     if len(rankings) != len(cases):
@@ -213,41 +233,44 @@ def _ranked(
     else:
         seen = [len({one.item_id for one in case.history}) for case in cases]
         negatives = len(split.item_ids) - np.array(seen, np.int64) - 1
-    orders = [one.retrieval for one in rankings], [one.full for one in rankings]
-    before, after = (_listed(order, cases, negatives) for order in orders)
-    return before, after
+    rows = {item_id: row for row, item_id in enumerate(split.item_ids)}
+    before = _listed([one.retrieval for one in rankings], cases, negatives, rows)
+    after = _listed([one.full for one in rankings], cases, negatives, rows)
+    return before, Outcome(after.ranks, after.lists, _costs(rankings))
 
 
 def _listed(
-    orders: Sequence[Sequence[str]], cases: Sequence[Case], negatives: NDArray[np.int64]
-) -> Ranks:
+    orders: Sequence[Sequence[str]],
+    cases: Sequence[Case],
+    negatives: NDArray[np.int64],
+    rows: Mapping[str, int],
+) -> Outcome:
     """Rank within lists; a target outside counts as somewhere among all that was not listed."""
     found = np.array([case.target in order for case, order in zip(cases, orders, strict=True)])
     ranks = [
         list(order).index(case.target) if listed else (len(order) + total) / 2
         for case, order, listed, total in zip(cases, orders, found, negatives, strict=True)
     ]
-    return Ranks(np.array(ranks, np.float64), found.astype(np.bool_), negatives)
+    lists = np.full((len(cases), LENGTH), -1)
+    for user, order in enumerate(orders):
+        first = [rows[item_id] for item_id in order[:LENGTH]]
+        lists[user, : len(first)] = first
+    return Outcome(Ranks(np.array(ranks, np.float64), found.astype(np.bool_), negatives), lists)
 
 
-def _groups(cases: Sequence[Case], split: Split) -> dict[str, NDArray[np.bool_]]:
-    """Parts of the cases (U,) that are shown apart."""
-    cold = np.array([case.cold for case in cases], np.bool_)
-    cold_items = split.cold_items
-    new = np.array([case.target in cold_items for case in cases], np.bool_)
-    return {"warm": ~cold, "cold": cold, "cold_items": new}
-
-
-def _row(name: str, ranks: Ranks, groups: Mapping[str, NDArray[np.bool_]], seed: int) -> Row:
-    interval = bootstrap(ranks.users("ndcg@10"), seed=seed)
-    measures = ranks.means() | {"ndcg@10_low": interval.low, "ndcg@10_high": interval.high}
-    parts = {
-        group: {"users": float(members.sum())} | ranks.of(members).means()
-        for group, members in groups.items()
-        if members.any()
+def _costs(rankings: Sequence[Ranking]) -> dict[str, float]:
+    """What a user cost on average, and how far the probabilities are off."""
+    users = max(len(rankings), 1)
+    spent = sum((one.tokens for one in rankings), Tokens())
+    figures = {
+        "seconds_per_user": sum(one.seconds for one in rankings) / users,
+        "calls_per_user": spent.calls / users,
+        "stored_per_user": spent.stored / users,
+        "prompt_tokens_per_user": spent.prompt / users,
+        "completion_tokens_per_user": spent.completion / users,
     }
-    return Row.model_validate({"name": name, "groups": parts} | measures)
-
-
-def _difference(interval: Interval) -> dict[str, float]:
-    return {"ndcg@10": interval.mean, "low": interval.low, "high": interval.high}
+    chances = [chance for one in rankings for chance in one.chances]
+    if chances:
+        labels = [place == 0 for one in rankings for place in range(len(one.chances))]
+        figures["ece"] = calibration_error(np.array(chances), np.array(labels))
+    return figures

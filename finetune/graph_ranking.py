@@ -1,58 +1,104 @@
 """The recommendation graph as evaluation and combination see it: many cases, one split."""
 
+import time
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from mllm_srec.agent.deployment import WEIGHTS, Deployment
-from mllm_srec.agent.recommender import Recommender
-from mllm_srec.agent.state import Settings, State, unscored
+from mllm_srec.agent.recommender import Recommender, Request
+from mllm_srec.agent.results import Progress, Tokens
+from mllm_srec.agent.state import Part, State, unscored
+from mllm_srec.agent.tracing import Run
 from mllm_srec.finetune.baselines import Tuning
 from mllm_srec.finetune.combine import Example, Fitted, fit_combination
 from mllm_srec.finetune.evaluate import Ranking
+from mllm_srec.finetune.kept_rankings import KeptRankings, Pool
 from mllm_srec.finetune.pairs import draw_pairs, model_logits, request
-from mllm_srec.finetune.splits import (
-    Case,
-    DayOrder,
-    Split,
-    SplitBy,
-    sample_cases,
-    shuffle_days,
-    split_by_time,
-    split_by_user,
-)
-from mllm_srec.store.home import Home
+from mllm_srec.finetune.splits import Case, Split, sample_cases
 from mllm_srec.tools.collaborative import CollaborativeModel, CollaborativeSettings
-from mllm_srec.tools.ranking import CombineWeights
+from mllm_srec.tools.ranking import CombineWeights, calibrated
 
 ROUNDS = 2
+BLOCK = 256
+"""Cases that are ranked, and then kept, together."""
 
 
 class GraphRanker:
     """Ranks cases through the real nodes, with a collaborative model of the training part."""
 
-    def __init__(self, deployment: Deployment, split: Split) -> None:
+    def __init__(
+        self,
+        deployment: Deployment,
+        split: Split,
+        *,
+        seed: int = 1,
+        progress: Progress = lambda stage, done, total: None,
+        stage: str = "rank",
+    ) -> None:
         self.split = split
         self.home = deployment.home
-        model = CollaborativeModel.fit(
+        self.deployment = deployment
+        self.collaborative = CollaborativeModel.fit(
             split.train, split.item_ids, min_rating=deployment.settings.liked_rating
         )
-        self.deployment = deployment
-        self.collaborative = model
-        self.recommender = Recommender(deployment, deployment.context(collaborative=model))
+        self.recommender = Recommender(
+            deployment, deployment.context(collaborative=self.collaborative)
+        )
+        self._seed = seed
+        self._progress = progress
+        self._stage = stage
 
     def reweigh(self, weights: CombineWeights) -> None:
         """Rank with other weights from now on."""
         context = self.deployment.context(collaborative=self.collaborative, weights=weights)
         self.recommender = Recommender(self.deployment, context)
 
+    def without(self, part: Part) -> Self:
+        """The same ranker, a part of the chain left out; nothing is trained or fitted again."""
+        other = copy(self)
+        other._stage = f"{self._stage} without {part}"
+        context = self.recommender.context
+        settings = replace(context.settings, without=part)
+        other.recommender = Recommender(self.deployment, replace(context, settings=settings))
+        return other
+
     def __call__(
         self, cases: Sequence[Case], pools: Sequence[frozenset[str]] | None
     ) -> list[Ranking]:
-        """Rank for each case; with pools, only the items of the case's pool are candidates."""
-        states = self.states(cases, pools)
+        """Rank for each case; with pools, only the items of the case's pool are candidates.
+
+        What an earlier, interrupted call has ranked is not ranked again.
+        """
+        allowed: Sequence[Pool] = [None] * len(cases) if pools is None else pools
+        kept = KeptRankings(self.recommender, self.split, seed=self._seed)
+        found = kept.read(cases, allowed)
+        todo = [row for row in range(len(cases)) if row not in found]
+        for start in range(0, len(todo), BLOCK):
+            rows = todo[start : start + BLOCK]
+            asked = [(cases[row], allowed[row]) for row in rows]
+            rankings = self._rank(asked, len(found), len(cases))
+            kept.write((*one, ranking) for one, ranking in zip(asked, rankings, strict=True))
+            found |= dict(zip(rows, rankings, strict=True))
+        return [found[row] for row in range(len(cases))]
+
+    def _rank(self, asked: Sequence[tuple[Case, Pool]], done: int, total: int) -> list[Ranking]:
+        """Rank a block of cases, and ask for the probabilities of their pairs."""
+        tokens: dict[int, Tokens] = {}
+
+        def ranked(asked: Request, run: Run) -> None:
+            tokens[id(asked)] = run.total
+            self._progress(self._stage, done + len(tokens), total)
+
+        started = time.perf_counter()
+        requests = [_request(case, pool) for case, pool in asked]
+        self._progress(self._stage, done, total)
+        states = self.recommender.rank_many(requests, ranked)
+        seconds = (time.perf_counter() - started) / len(asked)
+        chances = self._chances([case for case, _ in asked], states)
         return [
             Ranking(
                 full=[entry["item_id"] for entry in state.candidates],
@@ -60,21 +106,29 @@ class GraphRanker:
                     entry["item_id"]
                     for entry in sorted(state.candidates, key=lambda e: e["retrieval_rank"])
                 ],
+                seconds=seconds,
+                tokens=tokens[id(one)],
+                chances=claimed,
             )
-            for state in states
+            for one, state, claimed in zip(requests, states, chances, strict=True)
         ]
 
-    def states(
-        self, cases: Sequence[Case], pools: Sequence[frozenset[str]] | None = None
-    ) -> list[State]:
+    def _chances(self, cases: Sequence[Case], states: Sequence[State]) -> list[list[float]]:
+        """Calibrated probabilities of each case's pairs, the target's first."""
+        context = self.recommender.context
+        pairs = draw_pairs(cases, self.split, seed=self._seed)
+        logits = model_logits(self.recommender, states, pairs, self.split.item_ids)
+        values = 1 / (1 + np.exp(-calibrated(logits, context.weights.calibration)))
+        return [part.tolist() for part in pairs.by_case(values, len(cases))]
+
+    def states(self, cases: Sequence[Case]) -> list[State]:
         """Run the chain for each case, without reasons."""
-        requests = [request(case) for case in cases]
-        if pools is not None:
-            requests = [
-                replace(asked, allowed=tuple(sorted(pool)))
-                for asked, pool in zip(requests, pools, strict=True)
-            ]
-        return self.recommender.rank_many(requests)
+        return self.recommender.rank_many([request(case) for case in cases])
+
+
+def _request(case: Case, pool: Pool) -> Request:
+    asked = request(case)
+    return asked if pool is None else replace(asked, allowed=tuple(sorted(pool)))
 
 
 def combine_home(ranker: GraphRanker, *, users: int | None = None, seed: int = 1) -> Fitted:
@@ -102,8 +156,8 @@ def _fit(
     ranker: GraphRanker, cases: Sequence[Case], blend: CollaborativeSettings, seed: int
 ) -> Fitted:
     states = ranker.states(cases)
-    pairs = draw_pairs(cases, ranker.split, np.random.default_rng(seed))
-    logits = model_logits(ranker.recommender, states, pairs.asked, ranker.split.item_ids)
+    pairs = draw_pairs(cases, ranker.split, seed=seed)
+    logits = model_logits(ranker.recommender, states, pairs, ranker.split.item_ids)
     examples = [
         Example.of(
             [unscored(entry) for entry in state.candidates],
@@ -113,9 +167,7 @@ def _fit(
         for state, case in zip(states, cases, strict=True)
     ]
     found = [example for example in examples if example is not None]
-    return fit_combination(
-        found, logits.ravel(), pairs.labels.ravel(), collaborative=blend, seed=seed
-    )
+    return fit_combination(found, logits, pairs.labels, collaborative=blend, seed=seed)
 
 
 def stored(fitted: Fitted, ranker: GraphRanker) -> dict[str, Any]:
@@ -131,19 +183,3 @@ def stored(fitted: Fitted, ranker: GraphRanker) -> dict[str, Any]:
         "ece_before": fitted.ece_before,
         "ece_after": fitted.ece_after,
     }
-
-
-def split_home(
-    home: Home,
-    settings: Settings,
-    *,
-    split_by: SplitBy = "user",
-    day_order: DayOrder = "published",
-    seed: int = 1,
-) -> Split:
-    """Split the log of a home into what is fitted and what is asked."""
-    frame = home.catalogue.interactions_frame()
-    if day_order == "shuffled":
-        frame = shuffle_days(frame, seed=seed)
-    make = split_by_user if split_by == "user" else split_by_time
-    return make(frame, home.catalogue.item_ids(), min_rating=settings.liked_rating)

@@ -1,6 +1,7 @@
 """What is learned and measured: cross entropy of the answers, and which are wholly right."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from types import MethodType
 from typing import Any
 
@@ -14,16 +15,61 @@ from mllm_srec.finetune.collate import PICTURE_WORDS, Encoded
 Collate = Callable[[Sequence[Encoded]], dict[str, Tensor]]
 
 
-def answer_losses(model: nn.Module, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    """Cross entropy of every answer token of a batch that `Collator` made.
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What a model makes of the answer tokens of a batch."""
 
-    Returns:
-        losses (N,), weights (N,), and whether the token was the most likely one (N,).
-    """
+    logits: Tensor
+    """(N, V) float32."""
+    targets: Tensor
+    """(N,) the right tokens."""
+    weights: Tensor
+    """(N,) how much each counts."""
+
+    @property
+    def losses(self) -> Tensor:
+        """Cross entropy of every token (N,)."""
+        return nn.functional.cross_entropy(self.logits, self.targets, reduction="none")
+
+    @property
+    def loss(self) -> Tensor:
+        """Weighted mean cross entropy."""
+        return (self.losses * self.weights).sum() / self.weights.sum()
+
+    @property
+    def right(self) -> Tensor:
+        """Whether the token was the most likely one (N,)."""
+        return self.logits.detach().argmax(-1) == self.targets
+
+
+def read_answers(model: nn.Module, inputs: dict[str, Tensor]) -> Answers:
+    """Run a model over a batch that `Collator` made."""
     targets, weights = inputs.pop("targets"), inputs.pop("weights")
-    logits = model(**inputs).logits.float()
-    losses = nn.functional.cross_entropy(logits, targets, reduction="none")
-    return losses, weights, logits.detach().argmax(-1) == targets
+    return Answers(model(**inputs).logits.float(), targets, weights)
+
+
+def list_loss(answers: Answers, lists: Tensor, yes: int, no: int) -> Tensor:
+    """Mean cross entropy of finding each liked item among itself and the others of its list.
+
+    The margin log p(Yes) - log p(No) is the score that serving ranks by. With others drawn from q,
+    cross entropy teaches it p / (p + q) and this p / q up to a number for each user: the same
+    order, so the two do not pull against each other.
+
+    Args:
+        answers: Of a batch of scoring groups.
+        lists: (N,) the list that an answer token is the label in; -1 for other tokens.
+        yes: Token of the label of liked items.
+        no: Token of the label of the others.
+    """
+    labels = lists >= 0
+    margins = answers.logits[labels, yes] - answers.logits[labels, no]
+    liked, lists = answers.targets[labels] == yes, lists[labels]
+    rivals = (lists[liked, None] == lists[None, :]) & ~liked
+    has_rivals = rivals.any(1)
+    if not has_rivals.any():
+        return margins.sum() * 0.0
+    others = margins.masked_fill(~rivals[has_rivals], -torch.inf).logsumexp(1)
+    return nn.functional.softplus(others - margins[liked][has_rivals]).mean()
 
 
 def word_loss(model: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
@@ -32,7 +78,7 @@ def word_loss(model: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
     chances = model(**inputs, picture_words=True).logits.float().log_softmax(-1)
     there = words >= 0
     found = chances.gather(1, words.clamp(min=0)) * there
-    share: Tensor = found.sum(1) / there.sum(1)
+    share: Tensor = found.sum(1) / there.sum(1).clamp(min=1)
     return -share.mean()
 
 
@@ -102,15 +148,16 @@ def validate(
 def _batch_figures(
     model: nn.Module, batch: dict[str, Tensor], records: Sequence[Encoded]
 ) -> Tensor:
-    losses, weights, right = answer_losses(model, batch)
+    answers = read_answers(model, batch)
+    losses, weights, right = answers.losses, answers.weights, answers.right
     # Answers are runs of targets: one for each record, or for each branch of a tree.
-    answer = torch.cat(
+    runs = torch.cat(
         [
             torch.from_numpy(record.branch[record.weights > 0].astype("int64")) + 10_000 * number
             for number, record in enumerate(records)
         ]
     )
-    _, which = torch.unique(answer, return_inverse=True)
+    _, which = torch.unique(runs, return_inverse=True)
     wrong = torch.zeros(int(which.max()) + 1).index_add_(0, which, (~right).float().cpu())
     return torch.tensor(
         [

@@ -4,6 +4,7 @@ A rank is the number of items that stand above the target, 0 for the first place
 same score count half, so that a recommender gains nothing by giving all the same.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,23 +85,50 @@ class Ranks:
         """The ranks of some of the users."""
         return Ranks(self.ranks[members], self.found[members], self.negatives[members])
 
+    @classmethod
+    def joined(cls, parts: Sequence["Ranks"]) -> "Ranks":
+        """The ranks of several evaluations, one after the other."""
+        return cls(
+            np.concatenate([part.ranks for part in parts]),
+            np.concatenate([part.found for part in parts]),
+            np.concatenate([part.negatives for part in parts]),
+        )
+
     def means(self) -> dict[str, float]:
         """Mean of every measure over the users."""
         return {name: _mean(self.users(name)) for name in MEASURES}
 
 
 def bootstrap(
-    values: Floats, *, seed: int = 0, rounds: int = 2_000, level: float = 0.95
+    values: Floats,
+    *,
+    users: NDArray[np.int64] | None = None,
+    seed: int = 0,
+    rounds: int = 2_000,
+    level: float = 0.95,
 ) -> Interval:
-    """Mean of the users' values (U,) with a percentile interval, users drawn anew.
+    """Mean of the cases' values (C,) with a percentile interval, users drawn anew.
 
-    Give the differences of two systems on the same users for a paired interval.
+    Give the differences of two systems on the same cases for a paired interval.
+
+    Args:
+        values: Of each case.
+        users: Number of each case's user (C,), whose cases are drawn together; by default every
+            case is of another user.
+        seed: Of the draws.
+        rounds: How many draws.
+        level: Of the interval.
     """
     if not len(values):
         return Interval(0.0, 0.0, 0.0)
+    rows = np.arange(len(values)) if users is None else np.unique(users, return_inverse=True)[1]
+    sums, counts = np.bincount(rows, weights=values), np.bincount(rows)
     rng = np.random.default_rng(seed)
+    means = []
     # One draw at a time: all at once would take rounds x users numbers.
-    means = [values[rng.integers(0, len(values), len(values))].mean() for _ in range(rounds)]
+    for _ in range(rounds):
+        drawn = rng.integers(0, len(sums), len(sums))
+        means.append(sums[drawn].sum() / counts[drawn].sum())
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(values.mean()), float(low), float(high))
 
@@ -122,14 +150,56 @@ def pair_auc(scores: Floats, labels: NDArray[np.bool_]) -> float:
     return (total - positives * (positives + 1) / 2) / (positives * negatives)
 
 
-def calibration_error(probabilities: Floats, labels: NDArray[np.bool_], *, bins: int = 15) -> float:
-    """Expected calibration error: mean distance of probability and share of positives (P,)."""
-    if not len(labels):
-        return 0.0
+@dataclass(frozen=True, slots=True)
+class Bin:
+    """Pairs whose probabilities are near each other."""
+
+    claimed: float
+    """Mean probability."""
+    found: float
+    """Share of positives."""
+    weight: float
+    """How many pairs; their weights where they are weighed."""
+
+
+def reliability(
+    probabilities: Floats,
+    labels: NDArray[np.bool_],
+    *,
+    weights: Floats | None = None,
+    bins: int = 15,
+) -> list[Bin]:
+    """Put pairs (P,) into bins of equal width by their probability; empty bins are left out."""
+    each = np.ones(len(labels)) if weights is None else weights
     places = np.minimum((probabilities * bins).astype(np.int64), bins - 1)
-    claimed = np.bincount(places, weights=probabilities, minlength=bins)
-    found = np.bincount(places, weights=labels.astype(np.float64), minlength=bins)
-    return float(np.abs(claimed - found).sum() / len(labels))
+    total = np.bincount(places, weights=each, minlength=bins)
+    claimed = np.bincount(places, weights=each * probabilities, minlength=bins)
+    found = np.bincount(places, weights=each * labels, minlength=bins)
+    return [
+        Bin(float(claimed[row] / total[row]), float(found[row] / total[row]), float(total[row]))
+        for row in np.flatnonzero(total)
+    ]
+
+
+def calibration_error(
+    probabilities: Floats,
+    labels: NDArray[np.bool_],
+    *,
+    weights: Floats | None = None,
+    bins: int = 15,
+) -> float:
+    """Expected calibration error: mean distance of probability and share of positives (P,)."""
+    filled = reliability(probabilities, labels, weights=weights, bins=bins)
+    total = sum(one.weight for one in filled)
+    return sum(one.weight * abs(one.claimed - one.found) for one in filled) / max(total, 1e-12)
+
+
+def log_loss(
+    probabilities: Floats, labels: NDArray[np.bool_], *, weights: Floats | None = None
+) -> float:
+    """Mean negative log likelihood of the labels (P,), in nats."""
+    likely = np.clip(np.where(labels, probabilities, 1.0 - probabilities), 1e-12, 1.0)
+    return float(np.average(-np.log(likely), weights=weights)) if len(labels) else 0.0
 
 
 def _mean(values: Floats) -> float:

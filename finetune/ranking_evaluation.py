@@ -1,37 +1,80 @@
 """`srec evaluate`: one home, one split, all rows side by side."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from mllm_srec.agent.deployment import Deployment
-from mllm_srec.agent.state import Settings
+from mllm_srec.agent.results import Progress
+from mllm_srec.agent.state import Part, Settings
 from mllm_srec.finetune.baselines import Scorer, fit_baselines
 from mllm_srec.finetune.ceilings import fit_ceilings
-from mllm_srec.finetune.evaluate import RankingProtocol, evaluate_ranking
-from mllm_srec.finetune.graph_ranking import GraphRanker, split_home
-from mllm_srec.finetune.splits import DayOrder, SplitBy
+from mllm_srec.finetune.errors import FinetuneError
+from mllm_srec.finetune.evaluate import (
+    FULL,
+    RETRIEVAL,
+    Ranker,
+    RankingProtocol,
+    SplitPart,
+    Trial,
+    run_trial,
+)
+from mllm_srec.finetune.graph_ranking import GraphRanker
+from mllm_srec.finetune.report import Report, summarize
+from mllm_srec.finetune.splits import DayOrder, Split, SplitBy, split_home
+from mllm_srec.llm.engine import Engine
 from mllm_srec.store.home import Home
 
-GRAPH_ROWS = ("retrieval", "full")
+GRAPH_ROWS = (RETRIEVAL, FULL)
+SHUFFLES = 5
+"""Orders inside the days that `--day-order shuffled` is the mean of."""
+ABLATION = (
+    "Rows 'without ...' leave a part out when the one model is asked; nothing was trained again, "
+    "so they show what this model rests on, not what another could do. The candidates' stored "
+    "vectors stay as they are."
+)
+SAMPLED = (
+    "sampled protocol: 1 target among 20 drawn by popularity; not to be compared with full ranking"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankingOptions:
     """What is asked, and of whom."""
 
-    part: Literal["validation", "test"] = "test"
+    part: SplitPart = "test"
     protocol: RankingProtocol = "full"
     split_by: SplitBy = "user"
     day_order: DayOrder = "published"
+    shuffles: int = SHUFFLES
+    """Orders inside the days, where they are shuffled."""
     users: int | None = None
     """Cases drawn by the seed; all when None."""
     rows: tuple[str, ...] | None = None
     """Names of the rows; all when None. No model is loaded without `retrieval` or `full`."""
+    without: tuple[Part, ...] = ()
+    """Parts of the chain, each left out in a row of its own."""
     truth: Path | None = None
     """The folder `truth` of a drawn shop, for the rows `law` and `observer`."""
     seed: int = 1
+
+    @property
+    def asks_model(self) -> bool:
+        """Whether a row needs the recommendation graph."""
+        return self.rows is None or bool(set(self.rows) & set(GRAPH_ROWS) or self.without)
+
+    @property
+    def trials(self) -> int:
+        """Orders inside the days that are tried."""
+        return self.shuffles if self.day_order == "shuffled" else 1
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of the figures has to know."""
+        sampled = [SAMPLED] if self.protocol == "sampled" else []
+        return sampled + ([ABLATION] if self.without else [])
 
 
 def evaluate_home(
@@ -39,51 +82,107 @@ def evaluate_home(
     options: RankingOptions,
     *,
     settings: Settings,
-    engine: str = "auto",
+    engine: str | Engine = "auto",
     model: Path | None = None,
     say: Callable[[str], None] = lambda line: None,
-) -> dict[str, Any]:
+    progress: Progress = lambda stage, done, total: None,
+    others: Callable[[Split], Mapping[str, Scorer]] = lambda split: {},
+) -> Report:
     """Rank the held-out cases of a home by every recommender.
 
+    Args:
+        path: The home.
+        options: What is asked, and of whom.
+        settings: Of the graph; its ratings say what a like is.
+        engine: Kind of engine, or an engine.
+        model: Folder of the model.
+        say: Told what a person should know.
+        progress: Told how many users the graph has ranked for.
+        others: More rows that score the whole catalogue, fitted on a split.
+
     Raises:
-        ValueError: A row is unknown.
+        FinetuneError: A row is unknown.
         LeakError: A target can be seen by what is evaluated.
     """
     with Home.open(path) as home:
-        split = split_home(
-            home,
-            settings,
-            split_by=options.split_by,
-            day_order=options.day_order,
-            seed=options.seed,
-        )
-    scorers: dict[str, Scorer] = dict(
-        fit_baselines(split, min_rating=settings.liked_rating, tune=True)
+        fused = {
+            item_id: entry.fused for item_id, entry in home.catalogue.representations().items()
+        }
+        about: dict[str, Any] = {"notes": options.notes}
+        with _deployed(path, options, settings, engine=engine, model=model, say=say) as deployment:
+            if deployment is not None:
+                about |= {
+                    "score_weight": deployment.weights().model,
+                    "engine": deployment.info.engine,
+                    "model": deployment.info.model,
+                    "model_hash": deployment.info.model_hash,
+                }
+            trials = [
+                _trial(home, options, settings, number, deployment, progress, others)
+                for number in range(options.trials)
+            ]
+    return summarize(trials, fused=fused, seed=options.seed, **about)
+
+
+@contextmanager
+def _deployed(
+    path: Path, options: RankingOptions, settings: Settings, **how: Any
+) -> Iterator[Deployment | None]:
+    """The home with its model on top, where a row needs one."""
+    if not options.asks_model:
+        yield None
+        return
+    with Deployment.open(path, settings=settings, **how) as deployment:
+        yield deployment
+
+
+def _trial(
+    home: Home,
+    options: RankingOptions,
+    settings: Settings,
+    number: int,
+    deployment: Deployment | None,
+    progress: Progress,
+    others: Callable[[Split], Mapping[str, Scorer]],
+) -> Trial:
+    """One split, and everybody's rankings of it."""
+    split = split_home(
+        home,
+        min_rating=settings.liked_rating,
+        split_by=options.split_by,
+        day_order=options.day_order,
+        seed=options.seed + number,
     )
+    scorers = {**_scorers(options, settings, split), **others(split)}
+    rankers: dict[str, Ranker] = {}
+    if deployment is not None:
+        stage = "rank" if options.trials == 1 else f"rank in order {number + 1}"
+        ranker = GraphRanker(deployment, split, seed=options.seed, progress=progress, stage=stage)
+        rankers[FULL] = ranker
+        rankers |= {f"without {part}": ranker.without(part) for part in options.without}
+    return run_trial(
+        scorers,
+        split,
+        part=options.part,
+        protocol=options.protocol,
+        rankers=rankers,
+        users=options.users,
+        seed=options.seed,
+    )
+
+
+def _scorers(options: RankingOptions, settings: Settings, split: Split) -> dict[str, Scorer]:
+    """The rows that score the whole catalogue.
+
+    Raises:
+        FinetuneError: A row is unknown.
+    """
+    if options.rows is not None and set(options.rows) <= set(GRAPH_ROWS):
+        return {}
+    scorers = fit_baselines(split, min_rating=settings.liked_rating, tune=True)
     if options.truth is not None:
         scorers |= fit_ceilings(options.truth, split, split.cases(options.part))
-    wanted = options.rows or (*GRAPH_ROWS, *scorers)
+    wanted = options.rows or tuple(scorers)
     if unknown := set(wanted) - set(scorers) - set(GRAPH_ROWS):
-        raise ValueError(f"no row {sorted(unknown)[0]!r}: there are {[*GRAPH_ROWS, *scorers]}")
-    chosen = {name: scorer for name, scorer in scorers.items() if name in wanted}
-
-    def rank(ranker: GraphRanker | None, weight: float | None) -> dict[str, Any]:
-        report = evaluate_ranking(
-            chosen,
-            split,
-            part=options.part,
-            protocol=options.protocol,
-            rank=ranker,
-            users=options.users,
-            score_weight=weight,
-            seed=options.seed,
-        )
-        return report.model_dump()
-
-    if not set(wanted) & set(GRAPH_ROWS):
-        return rank(None, None)
-    with Deployment.open(
-        path, engine=engine, model=model, settings=settings, say=say
-    ) as deployment:
-        ranker = GraphRanker(deployment, split)
-        return rank(ranker, ranker.recommender.context.weights.model)
+        raise FinetuneError(f"no row {min(unknown)!r}: there are {[*GRAPH_ROWS, *scorers]}")
+    return {name: scorer for name, scorer in scorers.items() if name in wanted}

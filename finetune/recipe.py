@@ -8,11 +8,15 @@ from typing import Any, Self
 
 from mllm_srec.finetune.augment import Augmentation
 from mllm_srec.finetune.collate import PICTURE_WORDS
+from mllm_srec.finetune.errors import FinetuneError
 from mllm_srec.finetune.records import TASKS
 from mllm_srec.finetune.tiny import TinyConfig
 
+FIGURES = ("loss", "right_tokens", "right_answers")
+"""What validation says of every task; the first is better when low, the others when high."""
 
-class RecipeError(ValueError):
+
+class RecipeError(FinetuneError):
     """A recipe is wrong; the message names the key."""
 
 
@@ -39,6 +43,8 @@ class Recipe:
     tasks of records there is `picture_words`, which teaches the vision part alone."""
     loss_weights: Mapping[str, float] = field(default_factory=dict)
     """What the mean loss of a task's batches is multiplied by; 1 where nothing is said."""
+    listwise_weight: float = 0.0
+    """How much a list loss over the branches of a scoring group adds to their cross entropy."""
     augmentation: Augmentation | None = None
     """Changes to training pictures; None for none."""
     minutes: float | None = None
@@ -65,6 +71,9 @@ class Recipe:
     compile: bool = False
     """Fuse the layers' operations with torch.compile; needs a C++ compiler on CPUs."""
     checkpoint_minutes: float = 5.0
+    best: str | None = None
+    """A validation figure, `score_target_loss` or `fuse_right_answers`; the model that was best by
+    it is kept beside the last."""
     validation_records: int = 100
     """So many of each task are looked at with every checkpoint, and at the end."""
     log_steps: int = 20
@@ -78,19 +87,30 @@ class Recipe:
             raise RecipeError("give exactly one of 'minutes' and 'steps'")
         if self.scratch is not None and self.lora is not None:
             raise RecipeError("'lora' adapts a trained model; 'scratch' has none: leave one out")
+        if self.lora is not None and not self.lora.vision and self.shares.get(PICTURE_WORDS):
+            raise RecipeError(
+                f"{PICTURE_WORDS!r} teaches the vision part, which 'lora' leaves as it is: leave "
+                "its share out, or say 'vision = true'"
+            )
         for name in ("shares", "loss_weights"):
             unknown = set(getattr(self, name)) - {*TASKS, PICTURE_WORDS}
             if unknown:
                 raise RecipeError(f"{name!r} names {sorted(unknown)}; tasks are {list(TASKS)}")
+        figures = [f"{task}_{kind}" for task in TASKS for kind in FIGURES]
+        if self.best is not None and self.best not in figures:
+            raise RecipeError(f"'best' names {self.best!r}; it must be one of {figures}")
 
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read a recipe.
 
         Raises:
-            RecipeError: A key is unknown or a value contradicts another.
+            RecipeError: It is no TOML, a key is unknown or a value contradicts another.
         """
-        return cls.of(tomllib.loads(path.read_text("utf-8")))
+        try:
+            return cls.of(tomllib.loads(path.read_text("utf-8")))
+        except (OSError, ValueError) as error:
+            raise RecipeError(f"the recipe {str(path)!r} cannot be read: {error}") from error
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:

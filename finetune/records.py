@@ -11,7 +11,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from mllm_srec.finetune.errors import FinetuneError
 from mllm_srec.llm.engine import Prompt
+from mllm_srec.llm.prompting import prompt_hash
 
 Task = Literal["look", "fuse", "summarize_preferences", "profile_user", "score_target", "explain"]
 TASKS: tuple[Task, ...] = (
@@ -22,7 +24,7 @@ SPLIT = "\nItem: "
 """What every branch of a scoring group starts with: the text before it is shared."""
 
 
-class RecordError(ValueError):
+class RecordError(FinetuneError):
     """A record is not what training can use; the message names file, line and field."""
 
 
@@ -84,7 +86,7 @@ class Record(_Part):
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
-        if self.messages[-1].role != "assistant" or not self.messages[-1].text:
+        if self.messages[-1].role != "assistant" or not self.messages[-1].text.strip():
             raise ValueError("the last message must be the assistant's answer, and not be empty")
         _check_pictures(self.messages, self.images)
         return self
@@ -231,6 +233,16 @@ def write_records(path: Path, records: Iterable[AnyRecord]) -> int:
     return count
 
 
+def parse_record(line: str) -> AnyRecord:
+    """Read one line of a file of records.
+
+    Raises:
+        ValidationError: The line is not a record.
+    """
+    kind: type[Record] | type[RecordGroup] = RecordGroup if '"branches":' in line else Record
+    return kind.model_validate_json(line)
+
+
 def read_records(path: Path) -> Iterator[AnyRecord]:
     """Yield the records of a file.
 
@@ -239,11 +251,8 @@ def read_records(path: Path) -> Iterator[AnyRecord]:
     """
     with path.open(encoding="utf-8") as file:
         for number, line in enumerate(file, 1):
-            kind: type[Record] | type[RecordGroup] = (
-                RecordGroup if '"branches":' in line else Record
-            )
             try:
-                yield kind.model_validate_json(line)
+                yield parse_record(line)
             except ValidationError as error:
                 first = error.errors()[0]
                 place = ".".join(str(step) for step in first["loc"])
@@ -256,3 +265,8 @@ def file_hash(path: Path) -> str:
     """SHA-256 of a file, as hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def prompt_hashes() -> dict[str, str]:
+    """SHA-256 of the prompt file of every task, as hexadecimal digits."""
+    return {task: prompt_hash(task) for task in TASKS}

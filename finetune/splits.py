@@ -14,6 +14,8 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
+from mllm_srec.finetune.errors import FinetuneError
+from mllm_srec.store.home import Home
 from mllm_srec.store.records import Interaction
 
 SplitBy = Literal["user", "time"]
@@ -24,7 +26,7 @@ COLD = 3
 DAY_S = 86_400
 
 
-class SplitError(ValueError):
+class SplitError(FinetuneError):
     """The log cannot be split this way; the message names the way out."""
 
 
@@ -65,9 +67,31 @@ class Split:
         """Items without any interaction in the training part."""
         return frozenset(self.item_ids) - frozenset(self.train["item_id"])
 
+    def liked(self, min_rating: float | None) -> pl.DataFrame:
+        """The likes of the training part."""
+        if min_rating is None:
+            return self.train
+        return self.train.filter(pl.col("rating").is_null() | (pl.col("rating") >= min_rating))
+
     def cases(self, part: Literal["validation", "test"]) -> tuple[Case, ...]:
         """The cases of one part."""
         return self.validation if part == "validation" else self.test
+
+
+def split_home(
+    home: Home,
+    *,
+    min_rating: float | None,
+    split_by: SplitBy = "user",
+    day_order: DayOrder = "published",
+    seed: int = 1,
+) -> Split:
+    """Split the log of a home into what is fitted and what is asked."""
+    frame = home.catalogue.interactions_frame()
+    if day_order == "shuffled":
+        frame = shuffle_days(frame, seed=seed)
+    make = split_by_user if split_by == "user" else split_by_time
+    return make(frame, home.catalogue.item_ids(), min_rating=min_rating)
 
 
 def split_by_user(

@@ -12,12 +12,14 @@ import numpy as np
 import polars as pl
 
 from mllm_srec.agent.nodes import explain, fuse_items, profile_user, summarize_preferences
+from mllm_srec.agent.nodes.explain import CitedReason
 from mllm_srec.agent.nodes.fuse_items import UNKNOWN, VisualAnswer, compact
 from mllm_srec.agent.nodes.profile_user import Profile
 from mllm_srec.agent.nodes.score_targets import describe_now, score_prompt
 from mllm_srec.agent.nodes.summarize_preferences import Preference
 from mllm_srec.agent.state import Event, Settings
 from mllm_srec.finetune.records import Record, RecordGroup
+from mllm_srec.llm.engine import Prompt
 from mllm_srec.llm.prompting import render
 from mllm_srec.store.records import FusedItem, Item
 
@@ -62,7 +64,10 @@ def look_record(item: Item, annotation: Annotation) -> Record | None:
 
 
 def fuse_record(
-    item: Item, annotation: Annotation, seen_elsewhere: VisualAnswer, rng: np.random.Generator
+    item: Item,
+    annotation: Annotation,
+    seen_elsewhere: VisualAnswer | None,
+    rng: np.random.Generator,
 ) -> Record:
     """Teach the merging of a visual answer with a text.
 
@@ -71,7 +76,7 @@ def fuse_record(
     is to copy and to compare, not which brand goes with which product.
     """
     look, fused = annotation.look, annotation.fused
-    if look is not None and rng.random() < 0.5:
+    if look is not None and seen_elsewhere is not None and rng.random() < 0.5:
         look = seen_elsewhere
         said = fused.conflicts.get("colour")
         conflicts = {"colour": said} if said and said != look.seen.get("colour") else {}
@@ -118,8 +123,8 @@ def _invent(rng: np.random.Generator) -> str:
 class Taste:
     """What the first steps of the chain would say of a history."""
 
-    profile: str
-    preference: str
+    profile: Profile
+    preference: Preference
 
 
 class Historian:
@@ -131,19 +136,23 @@ class Historian:
         self.events = events
         self.fused = fused
         self.settings = settings
-        self._states: dict[int, Preference] = {0: Preference()}
+        self.states: dict[int, Preference] = {0: Preference()}
+        """The carried preference after so many whole windows."""
 
     def before(self, stop: int) -> Preference:
         """The preference carried into the window that ends at `stop`."""
         done = (stop - 1) // self.settings.window_step
         for number in range(1, done + 1):
-            if number not in self._states:
-                start = (number - 1) * self.settings.window_step
-                window = self.events[start : start + self.settings.window_size]
-                self._states[number] = summarize_preferences.plain_preference(
-                    self._states[number - 1], window, self.fused
+            if number not in self.states:
+                self.states[number] = summarize_preferences.plain_preference(
+                    self.states[number - 1], self.whole_window(number), self.fused
                 )
-        return self._states[done]
+        return self.states[done]
+
+    def whole_window(self, number: int) -> Sequence[Event]:
+        """The events of a window that others follow; the first has number 1."""
+        start = (number - 1) * self.settings.window_step
+        return self.events[start : start + self.settings.window_size]
 
     def window(self, stop: int) -> Sequence[Event]:
         """The events of the last window of the history that ends at `stop`."""
@@ -165,43 +174,49 @@ class Historian:
 
     def taste(self, stop: int) -> Taste:
         """Profile and preference of the history that ends at `stop`."""
-        return Taste(profile=self.profile(stop).text, preference=self.preference(stop).text)
+        return Taste(profile=self.profile(stop), preference=self.preference(stop))
 
     def window_record(self, stop: int) -> Record:
         """Teach one window."""
-        before, window = self.before(stop), self.window(stop)
-        answer = summarize_preferences.plain_preference(before, window, self.fused)
-        prompt = summarize_preferences.window_prompt(before, window, self.fused)
+        prompt = summarize_preferences.window_prompt(
+            self.before(stop), self.window(stop), self.fused
+        )
+        answer = self.preference(stop)
         return Record.of("summarize_preferences", prompt, compact(answer.model_dump()))
 
     def profile_record(self, stop: int) -> Record:
         """Teach the profile."""
         evidence = profile_user.count_evidence(self.events[:stop], self.fused)
-        answer = profile_user.plain_profile(evidence)
         prompt = profile_user.profile_prompt(evidence)
-        return Record.of("profile_user", prompt, compact(answer.model_dump()))
+        return Record.of("profile_user", prompt, compact(self.profile(stop).model_dump()))
+
+    def reason(self, stop: int, item: FusedItem) -> CitedReason:
+        """The reason for one item after the history that ends at `stop`."""
+        exhibits = explain.exhibits_for(item, self.events[:stop], self.fused)
+        return explain.plain_reason(self.taste(stop).preference.text, exhibits, item)
 
     def explain_record(self, stop: int, item: FusedItem) -> Record:
         """Teach the reason for one item."""
         taste = self.taste(stop)
         exhibits = explain.exhibits_for(item, self.events[:stop], self.fused)
-        answer = explain.plain_reason(taste.preference, exhibits, item)
-        prompt = explain.explain_prompt(taste.profile, taste.preference, exhibits, item)
-        return Record.of("explain", prompt, compact(answer.model_dump()))
+        prompt = explain.explain_prompt(taste.profile.text, taste.preference.text, exhibits, item)
+        return Record.of("explain", prompt, compact(self.reason(stop, item).model_dump()))
 
     def score_group(
         self, stop: int, liked: Sequence[FusedItem], others: Sequence[FusedItem]
     ) -> RecordGroup:
         """Teach the score: one prompt an item, all from the same beginning."""
+        prompts = self.score_prompts(stop, [*liked, *others])
+        labels = ["Yes"] * len(liked) + ["No"] * len(others)
+        return RecordGroup.of("score_target", prompts, labels)
+
+    def score_prompts(self, stop: int, items: Sequence[FusedItem]) -> list[Prompt]:
+        """What the model is asked about some items after the history that ends at `stop`."""
         taste = self.taste(stop)
         last = self.events[stop - 1]["timestamp"] if stop else None
         coming = self.events[stop]["timestamp"] if stop < len(self.events) else None
         now = describe_now(coming, last)
-        prompts = [
-            score_prompt(taste.profile, taste.preference, now, item) for item in (*liked, *others)
-        ]
-        labels = ["Yes"] * len(liked) + ["No"] * len(others)
-        return RecordGroup.of("score_target", prompts, labels)
+        return [score_prompt(taste.profile, taste.preference, now, item) for item in items]
 
 
 def share(name: str, salt: str = "") -> float:

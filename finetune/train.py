@@ -1,20 +1,20 @@
 """`srec finetune train`: from SFT records to a trained model folder."""
 
-import ctypes
 import json
-import platform
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 from transformers import AutoModelForImageTextToText
 from transformers.trainer_utils import get_last_checkpoint
 from trl import SFTConfig
 
+from mllm_srec.agent.nodes.score_targets import NO, YES
+from mllm_srec.finetune.best_model import BestModel
+from mllm_srec.finetune.check import OverLong, check_entries
 from mllm_srec.finetune.clock import Clock
 from mllm_srec.finetune.collate import (
     Collator,
@@ -25,10 +25,27 @@ from mllm_srec.finetune.collate import (
     load_processor,
     picture_words,
 )
-from mllm_srec.finetune.recipe import Recipe
-from mllm_srec.finetune.records import AnyRecord, RecordGroup, file_hash, read_records
+from mllm_srec.finetune.curves import read_curves, write_png
+from mllm_srec.finetune.entries import Entry, read_entries
+from mllm_srec.finetune.meter import Meter, Show, unseen
+from mllm_srec.finetune.model_folder import merged, write_model
+from mllm_srec.finetune.recipe import Recipe, RecipeError
+from mllm_srec.finetune.records import RecordGroup
+from mllm_srec.finetune.run_settings import (
+    OtherRun,
+    describe_run,
+    require_same_run,
+    write_settings,
+)
+from mllm_srec.finetune.speed import compile_layers, keep_memory, narrow_stream
 from mllm_srec.finetune.tiny import write_scratch
-from mllm_srec.finetune.trainer import AnswerTrainer
+from mllm_srec.finetune.trainer import CHECKPOINTS, LOG, AnswerTrainer
+from mllm_srec.finetune.whole_folder import PARTIAL
+from mllm_srec.llm.chat_template import ChatTemplate
+from mllm_srec.llm.labels import label_token_ids
+
+DROPPED = "dropped.jsonl"
+CURVES = "loss.png"
 
 # With a time budget the number of steps is not known beforehand; nothing trains so long.
 _NO_LIMIT = 10_000_000
@@ -40,12 +57,15 @@ class TrainReport:
 
     folder: Path
     """The trained model, in float32, as the last step left it."""
+    best: Path | None
+    """The model that was best by the recipe's figure; with LoRA its adapters alone."""
     steps: int
     tokens: int
-    """Real tokens learned from, the shared part of a group once; padding not counted."""
+    """Real tokens learned from by this process, the shared part of a group once; padding not
+    counted."""
     seconds: float
     dropped: int
-    """Records longer than `max_length`."""
+    """Records longer than `max_length`; `dropped.jsonl` lists them."""
     validation: Mapping[str, float]
 
 
@@ -57,8 +77,9 @@ def train(
     *,
     base: Path | None = None,
     resume: bool = False,
+    show: Show = unseen,
 ) -> TrainReport:
-    """Train on `train.jsonl`, validate on `validation.jsonl`.
+    """Check the data, train on `train.jsonl`, validate on `validation.jsonl`.
 
     Args:
         recipe: The settings.
@@ -67,43 +88,87 @@ def train(
         out: Folder for checkpoints, log and the trained model (`out/model`).
         base: The model folder to start from; none for a model from scratch.
         resume: Go on from the last checkpoint in `out`.
+        show: Shows where the run stands.
 
     Raises:
-        RecordError: A record cannot be used.
-        ValueError: Neither or both of `base` and a recipe with `scratch` were given.
+        RecordError: The data are faulty.
+        RecipeError: Neither or both of `base` and a recipe with `scratch` were given.
+        OtherRun: `out` holds checkpoints, and `resume` is not given or does not fit them.
+        WriteError: The disk is full; the last checkpoint is whole.
     """
     if (base is None) == (recipe.scratch is None):
-        raise ValueError("give a model folder to start from, or a recipe with 'scratch' sizes")
-    _keep_memory()
-    out.mkdir(parents=True, exist_ok=True)
-    records = {name: list(read_records(data / f"{name}.jsonl")) for name in ("train", "validation")}
+        raise RecipeError("give a model folder to start from, or a recipe with 'scratch' sizes")
+    keep_memory()
+    checkpoint = _checkpoint(out, resume=resume)
+    entries, unread = read_entries(data)
     if base is None:
-        assert recipe.scratch is not None
-        base = out / "scratch"
-        if not (base / "config.json").exists():
-            write_scratch(base, list(_texts(records["train"])), recipe.scratch, seed=recipe.seed)
+        base = _scratch(recipe, entries["train"], out, fresh=checkpoint is None)
+    settings = describe_run(recipe, data, base)
+    if checkpoint is not None:
+        require_same_run(out, settings)
+    checked = check_entries(entries, unread, pictures, base, recipe.max_length)
+    checked.require()
+    write_settings(out, settings)
+    _list_dropped(out, checked.over_long)
     shown = Pictures(pictures, base)
-    encoded, dropped = _encode(records, Encoder(base, shown), recipe.max_length)
-    _write_settings(out, recipe, data, base)
-    checkpoint = _last_checkpoint(out) if resume else None
+    encoded = dict(checked.encoded)
+    words = Encoder(base, shown).colour_words
+    encoded["train"] = [*encoded["train"], *picture_words(encoded["train"], words)]
     clock = Clock(recipe, Clock.elapsed_at(checkpoint))
-    trainer = _trainer(recipe, base, out, shown, encoded, clock)
+    meter = Meter(clock, show)
+    best = _best(recipe, base, out)
+    trainer = _trainer(recipe, base, out, shown, encoded, clock=clock, meter=meter, best=best)
     trainer.train(resume_from_checkpoint=checkpoint)
     metrics = trainer.evaluate()
-    _save(trainer, base, out / "model")
+    write_model(merged(trainer.model), base, out / "model")
+    write_png(read_curves(out / LOG), out / CURVES)
     return TrainReport(
         folder=out / "model",
+        best=best.folder if best else None,
         steps=trainer.state.global_step,
-        tokens=trainer.tokens,
+        tokens=meter.tokens,
         seconds=clock.elapsed,
-        dropped=dropped,
+        dropped=len(checked.over_long),
         validation=metrics,
     )
 
 
-def _last_checkpoint(out: Path) -> str | None:
+def _checkpoint(out: Path, *, resume: bool) -> str | None:
+    """The checkpoint to go on from; a folder of another run is no place for a new one."""
+    out.mkdir(parents=True, exist_ok=True)
+    # What a process left half written when it was killed.
+    shutil.rmtree(out / PARTIAL, ignore_errors=True)
     found: str | None = get_last_checkpoint(str(out))  # type: ignore[no-untyped-call]
+    if found is not None and not resume:
+        raise OtherRun(
+            f"{str(out)!r} holds {Path(found).name!r} of an earlier run: go on with `--resume`, "
+            "or give another folder"
+        )
+    if found is None:
+        (out / LOG).unlink(missing_ok=True)
     return found
+
+
+def _scratch(recipe: Recipe, entries: Sequence[Entry], out: Path, *, fresh: bool) -> Path:
+    """The random model that a run starts from; a run that goes on has it already."""
+    assert recipe.scratch is not None
+    folder = out / "scratch"
+    if fresh:
+        write_scratch(folder, list(_texts(entries)), recipe.scratch, seed=recipe.seed)
+    return folder
+
+
+def _list_dropped(out: Path, over_long: Sequence[OverLong]) -> None:
+    lines = (json.dumps(asdict(each)) + "\n" for each in over_long)
+    (out / DROPPED).write_text("".join(lines), "utf-8")
+
+
+def _best(recipe: Recipe, base: Path, out: Path) -> BestModel | None:
+    if recipe.best is None:
+        return None
+    return BestModel(
+        recipe.best, out / "best", lambda model, folder: write_model(model, base, folder)
+    )
 
 
 def _trainer(
@@ -112,28 +177,35 @@ def _trainer(
     out: Path,
     pictures: Pictures,
     records: Mapping[str, Sequence[Encoded]],
+    *,
     clock: Clock,
+    meter: Meter,
+    best: BestModel | None,
 ) -> AnswerTrainer:
     processor = load_processor(base)
     model = AutoModelForImageTextToText.from_pretrained(base, dtype=torch.float32)
     model.config.use_cache = False
     pad = processor.tokenizer.pad_token_id
+    labels = label_token_ids(ChatTemplate(base), (YES, NO))
     trainer = AnswerTrainer(
         records=records,
         collators={
-            "train": Collator(pad, pictures, recipe.augmentation),
+            "train": Collator(pad, pictures, recipe.augmentation, recipe.listwise_weight > 0),
             "validation": Collator(pad, pictures),
         },
         recipe=recipe,
         clock=clock,
+        meter=meter,
+        labels=(labels[YES], labels[NO]),
+        best=best,
         model=model,
         args=_arguments(recipe, out),
         processing_class=processor,
         peft_config=_lora(recipe),
     )
-    _narrow_stream(trainer.model)
+    narrow_stream(trainer.model)
     if recipe.compile:
-        _compile_layers(trainer.model)
+        compile_layers(trainer.model)
     return trainer
 
 
@@ -158,7 +230,7 @@ def _arguments(recipe: Recipe, out: Path) -> SFTConfig:
         dataset_kwargs={"skip_prepare_dataset": True},
         remove_unused_columns=False,
         save_strategy="no",
-        save_total_limit=2,
+        save_total_limit=CHECKPOINTS,
         eval_strategy="no",
         logging_steps=recipe.log_steps,
         logging_nan_inf_filter=False,
@@ -184,81 +256,11 @@ def _lora(recipe: Recipe) -> Any:
     )
 
 
-def _encode(
-    records: Mapping[str, Sequence[AnyRecord]], encoder: Encoder, longest: int
-) -> tuple[dict[str, list[Encoded]], int]:
-    encoded: dict[str, list[Encoded]] = {}
-    dropped = 0
-    for name, several in records.items():
-        made = [encoder.encode(record) for record in several]
-        encoded[name] = [record for record in made if record.length <= longest]
-        dropped += len(made) - len(encoded[name])
-    encoded["train"] += picture_words(encoded["train"])
-    return encoded, dropped
-
-
-def _texts(records: Sequence[AnyRecord]) -> Iterator[str]:
+def _texts(entries: Sequence[Entry]) -> Iterator[str]:
     """Every text of the records, the shared ones of a group once."""
-    for record in records:
+    for record in (entry.record for entry in entries):
         if isinstance(record, RecordGroup):
             yield from (turn.text for turn in record.prompt)
             yield from (branch.suffix for branch in record.branches)
         else:
             yield from (turn.text for turn in record.messages)
-
-
-def _save(trainer: AnswerTrainer, base: Path, folder: Path) -> None:
-    model: Any = trainer.model
-    if hasattr(model, "merge_and_unload"):
-        model = model.merge_and_unload()
-    model.config.use_cache = True
-    model.save_pretrained(folder)
-    load_processor(base).save_pretrained(folder)
-    budget = base / "picture_budget.json"
-    if budget.exists():
-        (folder / budget.name).write_bytes(budget.read_bytes())
-
-
-def _write_settings(out: Path, recipe: Recipe, data: Path, base: Path) -> None:
-    """Leave beside the checkpoints what the run was made of."""
-    settings = {
-        "recipe": asdict(recipe),
-        "data": {name: file_hash(data / f"{name}.jsonl") for name in ("train", "validation")},
-        "base": base.name,
-        "versions": {name: version(name) for name in ("torch", "transformers", "trl", "peft")},
-        "python": platform.python_version(),
-    }
-    (out / "settings.json").write_text(json.dumps(settings, indent=2) + "\n", "utf-8")
-
-
-def _compile_layers(model: nn.Module) -> None:
-    """Compile each layer by itself: they share one compiled function."""
-    for module in model.modules():
-        if type(module).__name__.endswith(("DecoderLayer", "EncoderLayer")):
-            module.compile(dynamic=True)
-
-
-def _narrow_stream(model: Any) -> None:
-    """Let the residual stream be bfloat16 under autocast, as it is in serving.
-
-    Autocast leaves embeddings, and so the whole stream, in float32: twice the memory to move.
-    """
-
-    def narrow(module: nn.Module, given: Any, embedded: Tensor) -> Tensor:
-        kind = embedded.device.type
-        return embedded.to(torch.bfloat16) if torch.is_autocast_enabled(kind) else embedded
-
-    model.get_input_embeddings().register_forward_hook(narrow)
-
-
-def _keep_memory() -> None:
-    """Keep freed memory in the process instead of giving it back to the system.
-
-    The C library maps and unmaps every large tensor, and the page faults of that take a third of
-    a step on two cores.
-    """
-    if platform.libc_ver()[0] == "glibc":
-        libc = ctypes.CDLL(None)
-        mmap_max, trim_threshold = -4, -1
-        libc.mallopt(mmap_max, 0)
-        libc.mallopt(trim_threshold, 2**31 - 1)

@@ -5,28 +5,38 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from datasets import Dataset
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
+from transformers import PrinterCallback
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 from trl import SFTTrainer
 
-from mllm_srec.finetune.batches import TaskBatches
+from mllm_srec.finetune.batches import Draws, TaskBatches
+from mllm_srec.finetune.best_model import BestModel
 from mllm_srec.finetune.clock import Clock
 from mllm_srec.finetune.collate import PICTURE_WORDS, Encoded
 from mllm_srec.finetune.losses import (
     Collate,
-    answer_losses,
     learn_answers_only,
+    list_loss,
     members_by_task,
+    read_answers,
     validate,
     word_loss,
 )
+from mllm_srec.finetune.meter import Meter
 from mllm_srec.finetune.muon import Muon
 from mllm_srec.finetune.recipe import Recipe
 from mllm_srec.finetune.records import TASKS
+from mllm_srec.finetune.whole_folder import whole_folder
 
 LOG = "log.jsonl"
+
+CHECKPOINTS = 2
+"""So many of the last checkpoints are kept."""
 
 _LOGGED = (*TASKS, PICTURE_WORDS)
 
@@ -48,6 +58,9 @@ class AnswerTrainer(SFTTrainer):  # type: ignore[misc]
         collators: Mapping[str, Collate],
         recipe: Recipe,
         clock: Clock,
+        meter: Meter,
+        labels: tuple[int, int],
+        best: BestModel | None,
         **given: Any,
     ) -> None:
         """Take the records besides what `SFTTrainer` takes.
@@ -57,26 +70,28 @@ class AnswerTrainer(SFTTrainer):  # type: ignore[misc]
             collators: One for each of them.
             recipe: The run's settings.
             clock: The run's clock.
+            meter: Counts what is learned.
+            labels: Tokens of Yes and No.
+            best: Keeps the best model, where the recipe names a figure.
             given: For `SFTTrainer`.
         """
         self._records = records
         self._collators = collators
         self._recipe = recipe
         self._clock = clock
-        self._tokens = 0
-        self._sums: dict[str, list[float]] = {}
+        self._meter = meter
+        self._labels = labels
+        self._best = best
+        self._saved_below: Path | None = None
         super().__init__(
             train_dataset=_numbers(records["train"]),
-            data_collator=_with_task(records["train"], collators["train"]),
-            callbacks=[clock],
+            data_collator=_with_task(records["train"], collators["train"], recipe.seed),
+            callbacks=[clock, meter],
             **given,
         )
+        # The meter shows more, and leaves standard output to the result.
+        self.remove_callback(PrinterCallback)
         learn_answers_only(self.model)
-
-    @property
-    def tokens(self) -> int:
-        """Real tokens learned from so far in this process."""
-        return self._tokens
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Batches of one task each."""
@@ -91,7 +106,7 @@ class AnswerTrainer(SFTTrainer):  # type: ignore[misc]
             seed=self._recipe.seed,
         )
         loader = DataLoader(
-            self.train_dataset,
+            Draws(len(train)),
             batch_sampler=plan,
             collate_fn=self.data_collator,
         )
@@ -130,23 +145,22 @@ class AnswerTrainer(SFTTrainer):  # type: ignore[misc]
         """Weighted mean cross entropy of the answer tokens."""
         task = _LOGGED[int(inputs.pop("task"))]
         tokens = int(inputs.pop("tokens"))
+        lists = inputs.pop("lists", None)
         if task == PICTURE_WORDS:
             loss = word_loss(model, inputs)
         else:
-            losses, weights, _ = answer_losses(model, inputs)
-            loss = (losses * weights).sum() / weights.sum()
-        self._tokens += tokens
-        self._sums.setdefault(task, []).append(loss.item())
+            answers = read_answers(model, inputs)
+            loss = answers.loss
+            if lists is not None:
+                loss = loss + self._recipe.listwise_weight * list_loss(
+                    answers, lists, *self._labels
+                )
+        self._meter.add(task, loss.item(), tokens)
         return loss * self._recipe.loss_weights.get(task, 1.0)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add tokens, speed, each task's loss and the time left to what is logged."""
-        for task, values in self._sums.items():
-            logs[f"loss_{task}"] = sum(values) / len(values)
-        self._sums.clear()
-        logs["tokens"] = float(self._tokens)
-        logs["seconds"] = self._clock.elapsed
-        logs["seconds_left"] = self._clock.seconds_left
+        logs |= self._meter.take()
         super().log(logs, start_time)
         line = {key: _short(value) for key, value in logs.items()} | {
             "step": self.state.global_step
@@ -171,20 +185,50 @@ class AnswerTrainer(SFTTrainer):  # type: ignore[misc]
             )
         metrics = {f"eval_{name}": value for name, value in figures.items()}
         self.log(dict(metrics))
+        if self._best is not None:
+            self._best.offer(figures, self.state.global_step, self.model)
         return metrics
 
+    def _get_output_dir(self, trial: Any) -> str:
+        """Where transformers makes the folder of a checkpoint."""
+        return str(self._saved_below or super()._get_output_dir(trial))
 
-def _with_task(records: Sequence[Encoded], collate: Collate) -> Any:
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """Write a checkpoint whole or not at all, then let the oldest go.
+
+        Raises:
+            WriteError: The disk is full.
+        """
+        out = Path(self.args.output_dir)
+        folder = out / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        with whole_folder(folder) as partial:
+            self._saved_below = partial.parent
+            try:
+                super()._save_checkpoint(model, trial)
+            finally:
+                self._saved_below = None
+        rotate_checkpoints(str(out), save_total_limit=CHECKPOINTS)
+
+
+def _with_task(records: Sequence[Encoded], collate: Collate, seed: int) -> Any:
     """Make batches of record numbers, each with what the log says of it."""
 
-    def numbered(rows: Sequence[Mapping[str, int]]) -> dict[str, Tensor]:
-        chosen = [records[row["number"]] for row in rows]
-        batch = collate(chosen)
+    def numbered(drawn: Sequence[tuple[int, int]]) -> dict[str, Tensor]:
+        chosen = [records[number] for _, number in drawn]
+        # The loader works ahead of the steps: with a seed for each batch, a run that goes on from
+        # a checkpoint sees its pictures changed as it would have seen them.
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(_mixed(seed, drawn[0][0]))
+            batch = collate(chosen)
         batch["task"] = torch.tensor(_LOGGED.index(chosen[0].task))
         batch["tokens"] = torch.tensor(sum(record.length for record in chosen))
         return batch
 
     return numbered
+
+
+def _mixed(seed: int, batch: int) -> int:
+    return int(np.random.SeedSequence([seed, batch]).generate_state(1)[0])
 
 
 def _numbers(records: Sequence[Encoded]) -> Dataset:

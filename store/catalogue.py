@@ -151,6 +151,15 @@ class Catalogue:
             gone = connection.execute(delete(_ITEMS).where(_ITEMS.c.item_id == item_id))
             return gone.rowcount > 0
 
+    def delete_interaction(self, user_id: str, item_id: str) -> Interaction | None:
+        """Delete one interaction and return it; None where there was none."""
+        table = _INTERACTIONS.c
+        one = (table.user_id == user_id) & (table.item_id == item_id)
+        with self._lock(), sql_errors(self._engine), self._engine.begin() as connection:
+            gone = connection.execute(delete(_INTERACTIONS).where(one).returning(_INTERACTIONS))
+            row = gone.first()
+            return None if row is None else Interaction(**row._mapping)
+
     def delete_user(self, user_id: str) -> int:
         """Delete a user's interactions; how many there were."""
         with self._lock(), sql_errors(self._engine), self._engine.begin() as connection:

@@ -15,10 +15,14 @@ from filelock import FileLock, Timeout
 
 from mllm_srec.store.catalogue import Catalogue
 from mllm_srec.store.errors import HomeBusy, HomeError, StoreError
+from mllm_srec.store.feedback import FeedbackStore
 from mllm_srec.store.files import disk_errors, owner_only, private_folder, write_private
 from mllm_srec.store.pictures import PictureStore
 from mllm_srec.store.representations import RepresentationIndex
 from mllm_srec.store.steps import StepCache
+from mllm_srec.store.threads import ThreadStore
+from mllm_srec.store.trace_retention import scrub
+from mllm_srec.store.traces import TraceStore
 
 FORMAT = 1
 """Version of the layout of a home; a newer one is refused."""
@@ -26,7 +30,7 @@ FORMAT = 1
 _KIND = "mllm-srec home"
 _MARK = "home.json"
 
-_Member = TypeVar("_Member", Catalogue, RepresentationIndex, StepCache)
+_Member = TypeVar("_Member", Catalogue, FeedbackStore, RepresentationIndex, StepCache, ThreadStore)
 
 
 class Home:
@@ -124,6 +128,23 @@ class Home:
         url = self._database_url or f"sqlite:///{self.path / 'steps.sqlite'}"
         return self._closing(StepCache.open(url))
 
+    @cached_property
+    def feedback(self) -> FeedbackStore:
+        """What users want more of, less of, and never again."""
+        url = self._database_url or f"sqlite:///{self.path / 'feedback.sqlite'}"
+        return self._closing(FeedbackStore.open(url))
+
+    @cached_property
+    def threads(self) -> ThreadStore:
+        """The conversations: threads and turns."""
+        url = self._database_url or f"sqlite:///{self.conversations_path / 'threads.sqlite'}"
+        return self._closing(ThreadStore.open(url))
+
+    @property
+    def conversations_path(self) -> Path:
+        """The folder of the conversations."""
+        return private_folder(self.path / "conversations")
+
     @property
     def traces_path(self) -> Path:
         """The folder of the traces."""
@@ -175,7 +196,17 @@ class Home:
         """Delete what the home's databases hold of a user; the number of interactions deleted."""
         with self.lock():
             self.steps.delete_owner(user_id)
+            self.feedback.delete_user(user_id)
+            for thread in self.threads.of(user_id):
+                self.threads.delete(thread.thread_id)
+            self._scrub_traces(user_id)
             return self.catalogue.delete_user(user_id)
+
+    def _scrub_traces(self, user_id: str) -> None:
+        path = self.traces_path / "traces.sqlite"
+        if path.exists():
+            with TraceStore.open(path) as traces:
+                scrub(traces, user_id)
 
     def close(self) -> None:
         """Close every member that was opened."""

@@ -11,6 +11,10 @@ from typing import Any
 
 INLINE_CHARS = 256
 """Longer strings become blobs; a reference costs about 15 bytes."""
+INLINE_ITEMS = 32
+"""Longer lists, such as vectors, become blobs."""
+LOST = "[lost]"
+"""Stands in the place of a text whose bytes are gone."""
 PREFIX_CHARS = 64
 """Shortest common beginning of texts that is worth a blob."""
 
@@ -71,9 +75,10 @@ def pack(batch: Sequence[Span], put: Callable[[bytes], int]) -> list[Row]:
     """
     common = _common(batch)
     heads = {name: (head, put(_bytes(head))) for name, head in _heads(batch, common).items()}
-    shared = put(_json(common).encode()) if common else None
 
     def packed(name: str, value: Attribute) -> object:
+        if isinstance(value, list | tuple) and len(value) > INLINE_ITEMS:
+            return {"list": put(_json(value).encode())}
         if not isinstance(value, str):
             return value
         if name in heads:
@@ -81,37 +86,34 @@ def pack(batch: Sequence[Span], put: Callable[[bytes], int]) -> list[Row]:
             return {"blob": number, "tail": value[len(head) :]}
         return {"blob": put(_bytes(value))} if len(value) > INLINE_CHARS else value
 
-    def row(span: Span) -> Row:
-        own = {n: packed(n, v) for n, v in span.attributes.items() if n not in common}
-        parent = None if span.parent_id is None else bytes.fromhex(span.parent_id)
-        return (
-            bytes.fromhex(span.trace_id),
-            bytes.fromhex(span.span_id),
-            parent,
-            _storable(span.name),
-            span.kind,
-            span.start_ns,
-            span.end_ns,
-            span.status,
-            _storable(span.message),
-            _json(own),
-            shared,
-            _json([[e.name, e.time_ns, dict(e.attributes)] for e in span.events]),
-        )
+    def all_packed(attributes: Mapping[str, Attribute]) -> dict[str, object]:
+        return {name: packed(name, value) for name, value in attributes.items()}
 
-    return [row(span) for span in batch]
+    own = [{n: v for n, v in all_packed(s.attributes).items() if n not in common} for s in batch]
+    same, shared, values = all_packed(common), None, [_json(each) for each in own]
+    if len(batch) > 1 and all(list(each) == list(own[0]) for each in own):
+        # One table: names once, and one compression over all rows.
+        table = [list(own[0]), [list(each.values()) for each in own], same]
+        shared, values = put(_json(table).encode()), [_json(index) for index in range(len(batch))]
+    elif same:
+        shared = put(_json(same).encode())
+
+    return [_row(span, each, shared) for span, each in zip(batch, values, strict=True)]
 
 
 def unpack(row: Row, get: Callable[[int], bytes | None]) -> Span:
     """Turn a row back into a span; what is lost says so in its place."""
     trace_id, span_id, parent_id, name, kind, start_ns, end_ns, status, message, *rest = row
     own, shared, events = rest
-    common = {} if shared is None else json.loads(get(shared) or "{}")
+    values = _values(json.loads(own), None if shared is None else get(shared))
 
     def unpacked(value: Any) -> Attribute:
+        if isinstance(value, dict) and "list" in value:
+            content = get(value["list"])
+            return LOST if content is None else tuple(json.loads(content))
         if isinstance(value, dict):
             content = get(value["blob"])
-            head = "[lost]" if content is None else content.decode("utf-8", "surrogatepass")
+            head = LOST if content is None else content.decode("utf-8", "surrogatepass")
             return head + str(value.get("tail", ""))
         return tuple(value) if isinstance(value, list) else value
 
@@ -125,10 +127,10 @@ def unpack(row: Row, get: Callable[[int], bytes | None]) -> Span:
         end_ns=end_ns,
         status=status,
         message=message,
-        attributes={n: unpacked(v) for n, v in {**common, **json.loads(own)}.items()},
+        attributes={n: unpacked(v) for n, v in values.items()},
         events=tuple(
-            Event(each, time_ns, {n: unpacked(v) for n, v in values.items()})
-            for each, time_ns, values in json.loads(events)
+            Event(each, time_ns, {n: unpacked(v) for n, v in facts.items()})
+            for each, time_ns, facts in json.loads(events)
         ),
     )
 
@@ -143,6 +145,33 @@ def _common(batch: Sequence[Span]) -> dict[str, Attribute]:
         for name, value in first.items()
         if all(name in other and _same(other[name], value) for other in others)
     }
+
+
+def _row(span: Span, attributes: str, shared: int | None) -> Row:
+    return (
+        bytes.fromhex(span.trace_id),
+        bytes.fromhex(span.span_id),
+        None if span.parent_id is None else bytes.fromhex(span.parent_id),
+        _storable(span.name),
+        span.kind,
+        span.start_ns,
+        span.end_ns,
+        span.status,
+        _storable(span.message),
+        attributes,
+        shared,
+        _json([[e.name, e.time_ns, dict(e.attributes)] for e in span.events]),
+    )
+
+
+def _values(own: Any, shared: bytes | None) -> dict[str, Any]:
+    """The packed attributes of a row: its own or its line in a table, and what the batch shares."""
+    if isinstance(own, dict):
+        return {**json.loads(shared or "{}"), **own}
+    if shared is None:
+        return {LOST: LOST}
+    names, rows, same = json.loads(shared)
+    return {**same, **dict(zip(names, rows[own], strict=True))}
 
 
 def _same(one: Attribute, other: Attribute) -> bool:

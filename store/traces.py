@@ -2,51 +2,35 @@
 
 import hashlib
 import os
+import re
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Self
 
-from mllm_srec.store.errors import StoreError
 from mllm_srec.store.spans import COLUMNS, Row, Span, pack, unpack
+from mllm_srec.store.trace_schema import SCHEMA, TraceError, prepare
+from mllm_srec.store.trace_words import words_of
 
-SCHEMA = 1
-"""Version of the tables, in `PRAGMA user_version`."""
-APPLICATION_ID = 0x53524543
-"""`SREC` in `PRAGMA application_id`: tells our file from any other SQLite file."""
+__all__ = ["SCHEMA", "TraceError", "TraceStore"]
+
 BUSY_S = 10.0
 """Seconds that a writer waits for another process."""
 KNOWN_BLOBS = 10_000
 """Content hashes remembered, so that a repeated picture costs no query."""
 
-_TABLES = f"""
-BEGIN IMMEDIATE;
-CREATE TABLE blobs (id INTEGER PRIMARY KEY, sha256 BLOB NOT NULL UNIQUE, bytes BLOB NOT NULL);
-CREATE TABLE spans (
-    id INTEGER PRIMARY KEY, trace_id BLOB NOT NULL, span_id BLOB NOT NULL UNIQUE, parent_id BLOB,
-    name TEXT NOT NULL, kind TEXT NOT NULL, start_ns INTEGER NOT NULL, end_ns INTEGER,
-    status TEXT NOT NULL, message TEXT NOT NULL, attributes TEXT NOT NULL,
-    shared INTEGER REFERENCES blobs (id), events TEXT NOT NULL
-);
-CREATE INDEX spans_of_trace ON spans (trace_id);
-CREATE INDEX roots ON spans (start_ns) WHERE parent_id IS NULL;
-PRAGMA application_id = {APPLICATION_ID};
-PRAGMA user_version = {SCHEMA};
-COMMIT;
-"""
-_NAMES = ", ".join(COLUMNS)
-_SELECT = f"SELECT {_NAMES} FROM spans"
+NAMES = ", ".join(COLUMNS)
+_SELECT = f"SELECT {NAMES} FROM spans"
 # An update keeps the row's number, so that spans of one start stay in the order of their writing.
 _PUT = (
-    f"INSERT INTO spans ({_NAMES}) VALUES ({', '.join('?' * len(COLUMNS))}) "
+    f"INSERT INTO spans ({NAMES}) VALUES ({', '.join('?' * len(COLUMNS))}) "
     f"ON CONFLICT (span_id) DO UPDATE SET {', '.join(f'{n} = excluded.{n}' for n in COLUMNS)}"
 )
-
-
-class TraceError(StoreError):
-    """The trace file cannot be used; the message names the way out."""
+_ADDRESS = re.compile(r"sha256:([0-9a-f]{64})")
 
 
 class TraceStore:
@@ -57,6 +41,7 @@ class TraceStore:
         self._connection = connection
         self._lock = threading.RLock()
         self._known: dict[bytes, int] = {}
+        self._version = 0
 
     @classmethod
     def open(cls, path: Path, *, create: bool = True) -> Self:
@@ -67,7 +52,7 @@ class TraceStore:
             create: Make it when it is missing.
 
         Raises:
-            TraceError: It is missing, not ours, or of another version.
+            TraceError: It is missing, not ours, or of a newer version.
         """
         try:
             if not path.exists():
@@ -77,10 +62,11 @@ class TraceStore:
             connection = sqlite3.connect(
                 path, timeout=BUSY_S, isolation_level=None, check_same_thread=False
             )
-            _prepare(connection, path)
+            store = cls(connection, path)
+            prepare(connection, path, store._fill)
         except (OSError, sqlite3.Error) as error:
             raise TraceError(_refusal(path, error)) from error
-        return cls(connection, path)
+        return store
 
     def __enter__(self) -> Self:
         return self
@@ -96,23 +82,40 @@ class TraceStore:
     def put_spans(self, spans: Iterable[Span]) -> None:
         """Write spans in one transaction; a span that is there already is replaced.
 
+        A run can be found by its words once its root has ended.
+
         Raises:
             TraceError: The file cannot be written.
         """
-        if batch := list(spans):
-            with self._writing():
-                self._connection.executemany(_PUT, pack(batch, self._number))
+        batch = list(spans)
+        if not batch:
+            return
+
+        # Nothing is shared between traces, nor with a root, whose attributes are read in SQL.
+        def part(span: Span) -> tuple[str, bool]:
+            return span.trace_id, span.parent_id is None
+
+        with self.writing():
+            for _, group in groupby(sorted(batch, key=part), key=part):
+                self._put_together(list(group))
+            for span in batch:
+                if span.parent_id is None and span.end_ns is not None:
+                    self._index(bytes.fromhex(span.trace_id))
 
     def put_blob(self, content: bytes) -> str:
         """Keep bytes once; returns their SHA-256 as hexadecimal digits.
+
+        Bytes that no span names by `sha256:...` go at the next `compact`.
 
         Raises:
             TraceError: The file cannot be written.
         """
         digest = hashlib.sha256(content)
-        if digest.digest() not in self._known:
-            with self._writing():
-                self._number(content)
+        with self._lock, _told(self.path):
+            self._refresh()
+            if digest.digest() not in self._known:
+                with self.writing():
+                    self._number(content)
         return digest.hexdigest()
 
     def blob(self, sha256: str) -> bytes | None:
@@ -121,8 +124,7 @@ class TraceStore:
 
     def recent(self, limit: int = 20) -> list[Span]:
         """Root spans, newest first, those of unfinished runs included."""
-        query = f"{_SELECT} WHERE parent_id IS NULL ORDER BY start_ns DESC, id DESC LIMIT ?"
-        return self._spans(query, limit)
+        return self.select("WHERE parent_id IS NULL ORDER BY start_ns DESC, id DESC LIMIT ?", limit)
 
     def spans(self, trace_id: str) -> list[Span]:
         """All spans of a trace by start; any beginning of the id does that fits one trace only.
@@ -130,22 +132,26 @@ class TraceStore:
         Raises:
             TraceError: No trace, or more than one, has that id.
         """
-        query = f"{_SELECT} WHERE trace_id = ? ORDER BY start_ns, id"
-        return self._spans(query, self._trace(trace_id))
+        return self._spans_of(self.find_id(trace_id))
 
-    def _trace(self, start: str) -> bytes:
-        """The one trace whose id starts with `start`."""
+    def find_id(self, start: str) -> bytes:
+        """The id of the one trace whose id starts with these hexadecimal digits.
+
+        Raises:
+            TraceError: No trace, or more than one, has that id.
+        """
         query = "SELECT DISTINCT trace_id FROM spans WHERE trace_id BETWEEN ? AND ? LIMIT 2"
         found = []
         if start and len(start) <= 32 and set(start) <= set("0123456789abcdef"):
             span = (bytes.fromhex(start.ljust(32, "0")), bytes.fromhex(start.ljust(32, "f")))
-            found = self._rows(query, *span)
+            found = self.rows(query, *span)
         if len(found) == 1:
             return bytes(found[0][0])
         reason = "more than one trace starts with" if found else "there is no trace"
         raise TraceError(f"{reason} {start!r}: `srec trace list` shows the ids")
 
-    def _spans(self, query: str, *values: object) -> list[Span]:
+    def select(self, condition: str, *values: object) -> list[Span]:
+        """The spans of an SQL condition on the table `spans`."""
         seen: dict[int, bytes | None] = {}
 
         def get(number: int) -> bytes | None:
@@ -153,42 +159,117 @@ class TraceStore:
                 seen[number] = self._bytes("id", number)
             return seen[number]
 
-        return [unpack(row, get) for row in self._rows(query, *values)]
+        return [unpack(row, get) for row in self.rows(f"{_SELECT} {condition}", *values)]
 
-    def _bytes(self, column: str, value: object) -> bytes | None:
-        rows = self._rows(f"SELECT bytes FROM blobs WHERE {column} = ?", value)
-        return bytes(rows[0][0]) if rows else None
+    def rows(self, query: str, *values: Any) -> list[Row]:
+        """The rows of a query.
 
-    def _rows(self, query: str, *values: Any) -> list[Row]:
+        Raises:
+            TraceError: The file refuses it.
+        """
         with self._lock, _told(self.path):
             return self._connection.execute(query, values).fetchall()
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """One transaction, all or nothing.
+
+        Raises:
+            TraceError: The file cannot be written.
+        """
+        with self._lock, _told(self.path):
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                self._refresh()
+                yield self._connection
+                self._connection.execute("COMMIT")
+            except BaseException:
+                self.forget()  # numbers of what is rolled back now mean nothing
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    def forget(self) -> None:
+        """Look numbers of blobs up again: some may have been deleted."""
+        self._known.clear()
+
+    def _refresh(self) -> None:
+        """Forget the numbers of blobs when another connection has written: it may have deleted."""
+        [(version,)] = self._connection.execute("PRAGMA data_version").fetchall()
+        if version != self._version:
+            self.forget()
+            self._version = version
+
+    def _put_together(self, batch: Sequence[Span]) -> None:
+        """Write spans of one trace, and note which blobs they need."""
+        used: set[int] = set()
+
+        def put(content: bytes) -> int:
+            number = self._number(content)
+            used.add(number)
+            return number
+
+        self._connection.executemany(_PUT, pack(batch, put))
+        for span in batch:
+            used.update(self._pictures(span.attributes))
+        trace_id = bytes.fromhex(batch[0].trace_id)
+        self._connection.executemany(
+            "INSERT OR IGNORE INTO uses VALUES (?, ?)", ((trace_id, number) for number in used)
+        )
+
+    def _pictures(self, attributes: Mapping[str, object]) -> Iterator[int]:
+        """Numbers of the blobs that attributes name by address."""
+        for value in attributes.values():
+            if isinstance(value, str) and (named := _ADDRESS.fullmatch(value)):
+                key = bytes.fromhex(named[1])
+                for (number,) in self.rows("SELECT id FROM blobs WHERE sha256 = ?", key):
+                    yield number
+
+    def _index(self, trace_id: bytes) -> None:
+        """Make a run findable by its words."""
+        [(root,)] = self.rows(
+            "SELECT id FROM spans WHERE trace_id = ? AND parent_id IS NULL", trace_id
+        )
+        self._connection.execute(
+            "INSERT OR REPLACE INTO words (rowid, text) VALUES (?, ?)",
+            (root, " ".join(sorted(words_of(self._spans_of(trace_id))))),
+        )
+
+    def _fill(self) -> None:
+        """Note words and blobs of traces that an older version wrote."""
+        for trace_id, ended in self.rows("SELECT trace_id, end_ns FROM spans WHERE kind = 'AGENT'"):
+            spans = self._spans_of(trace_id)
+            for is_root in (True, False):
+                if group := [span for span in spans if (span.parent_id is None) is is_root]:
+                    self._put_together(group)
+            if ended is not None:
+                self._index(trace_id)
+
+    def _spans_of(self, trace_id: bytes) -> list[Span]:
+        return self.select("WHERE trace_id = ? ORDER BY start_ns, id", trace_id)
+
+    def _bytes(self, column: str, value: object) -> bytes | None:
+        for content, packed in self.rows(
+            f"SELECT bytes, packed FROM blobs WHERE {column} = ?", value
+        ):
+            return zlib.decompress(content) if packed else bytes(content)
+        return None
 
     def _number(self, content: bytes) -> int:
         """Keep bytes inside a transaction; returns their number."""
         key = hashlib.sha256(content).digest()
         if key not in self._known:
+            smaller = zlib.compress(content)
+            packed = len(smaller) < len(content)
             self._connection.execute(
-                "INSERT OR IGNORE INTO blobs (sha256, bytes) VALUES (?, ?)", (key, content)
+                "INSERT OR IGNORE INTO blobs (sha256, bytes, packed) VALUES (?, ?, ?)",
+                (key, smaller if packed else content, packed),
             )
-            [(number,)] = self._rows("SELECT id FROM blobs WHERE sha256 = ?", key)
+            [(number,)] = self.rows("SELECT id FROM blobs WHERE sha256 = ?", key)
             if len(self._known) >= KNOWN_BLOBS:
-                self._known.clear()
+                self.forget()
             self._known[key] = number
         return self._known[key]
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        """One transaction, all or nothing."""
-        with self._lock, _told(self.path):
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._connection.execute("COMMIT")
-            except BaseException:
-                self._known.clear()  # numbers of what is rolled back now mean nothing
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
 
 
 @contextmanager
@@ -198,35 +279,6 @@ def _told(path: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise TraceError(_refusal(path, error)) from error
-
-
-def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    """Make the tables, or check whose they are; what is not ours stays as it is."""
-    connection.execute("PRAGMA synchronous = NORMAL")
-    [(version,)] = connection.execute("PRAGMA user_version").fetchall()
-    [(owner,)] = connection.execute("PRAGMA application_id").fetchall()
-    [(tables,)] = connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
-    if (version, owner, tables) == (0, 0, 0):
-        _create(connection)
-    elif owner != APPLICATION_ID:
-        raise TraceError(f"{str(path)!r} is not a trace file of ours: choose another home")
-    elif version != SCHEMA:
-        raise TraceError(
-            f"{str(path)!r} is version {version} of the trace file, this program reads {SCHEMA}: "
-            "use the version of mllm-srec that wrote it, or move the file away"
-        )
-
-
-def _create(connection: sqlite3.Connection) -> None:
-    connection.execute("PRAGMA journal_mode = WAL")
-    try:
-        connection.executescript(_TABLES)
-    except sqlite3.OperationalError as error:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        # Another process was faster with the same tables.
-        if "already exists" not in str(error):
-            raise
 
 
 def _refusal(path: Path, error: Exception) -> str:

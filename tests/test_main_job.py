@@ -49,9 +49,6 @@ def test_ingest_fuses_every_item(report: dict[str, Any]) -> None:
     assert report["rejected"] == report["pictures_rejected"] == 0
 
 
-@pytest.mark.xfail(
-    strict=True, reason="srec-tiny is not trained to its end yet; the README states its figures"
-)
 def test_hardly_an_item_needs_the_plain_form(report: dict[str, Any]) -> None:
     assert report["fallbacks"] <= 0.05 * ITEMS
 

@@ -9,8 +9,8 @@ from pydantic import Field
 
 from mllm_srec.agent.ask import Question, ask
 from mllm_srec.agent.nodes.fuse_items import UNKNOWN
-from mllm_srec.agent.nodes.profile_user import profile_text
-from mllm_srec.agent.nodes.score_targets import preference_text
+from mllm_srec.agent.nodes.profile_user import stated
+from mllm_srec.agent.nodes.score_targets import last_preference
 from mllm_srec.agent.nodes.summarize_preferences import fused_items
 from mllm_srec.agent.state import Context, Event, Reason, State, Update
 from mllm_srec.llm.engine import Prompt
@@ -64,7 +64,7 @@ async def explain(state: State, runtime: Runtime[Context]) -> Update:
     context = runtime.context
     representations = context.home.catalogue.representations(top)
     history = fused_items(context, state.history)
-    profile, preference = profile_text(state.profile), preference_text(state)
+    profile, preference = stated(state.profile).text, last_preference(state).text
     exhibits = [exhibits_for(representations[item].fused, state.history, history) for item in top]
     replies = await ask(
         context.calls,

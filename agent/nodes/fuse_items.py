@@ -23,6 +23,8 @@ UNKNOWN = "unknown"
 MAX_TOKENS = 160
 FIELD_CHARACTERS = {"title": 300, "description": 600, "keywords": 200, "brand": 80, "category": 200}
 """How much of each field a prompt shows: long texts must not push the task out of sight."""
+MAX_TOLD = 10
+"""Attributes that `FusedItem.told` takes."""
 PRICE_BANDS = ((15.0, "budget"), (40.0, "mid"), (float("inf"), "premium"))
 """Upper bounds, in the shop's currency, of the words that stand for a price."""
 
@@ -78,7 +80,8 @@ async def fuse(context: Context, items: Sequence[Item]) -> list[Representation]:
         Representation(
             item_id=item.item_id,
             fused=reply.value,
-            fallback=reply.fallback,
+            # Without the picture's answer the description is a plain form of its text, too.
+            fallback=reply.fallback or (item.item_id in pictures and item.item_id not in looks),
             key=item_key(item, key),
         )
         for item, reply in zip(items, replies, strict=True)
@@ -174,6 +177,27 @@ def plain_fused(item: Item, look: VisualAnswer | None) -> FusedItem:
         what=look.what if look else category if 0 < len(category) <= 80 else UNKNOWN,
         seen=look.seen if look else {},
         told={name: value for name, value in told.items() if value},
+    )
+
+
+def described(context: Context, item_ids: Sequence[str]) -> dict[str, FusedItem]:
+    """The fused descriptions of some items, as the later steps read them."""
+    catalogue = context.home.catalogue
+    fused = {item_id: entry.fused for item_id, entry in catalogue.representations(item_ids).items()}
+    if context.settings.without != "picture":
+        return fused
+    items = catalogue.items(item_ids)
+    return {item_id: without_picture(entry, items[item_id]) for item_id, entry in fused.items()}
+
+
+def without_picture(fused: FusedItem, item: Item) -> FusedItem:
+    """A description as far as the item's text supports it; where they differ, the text is right."""
+    text = item_text(item).casefold()
+    said = {name: fused.conflicts.get(name, value) for name, value in fused.seen.items()}
+    told = {name: value for name, value in said.items() if value.casefold() in text} | fused.told
+    return FusedItem(
+        what=fused.what if fused.what.casefold() in text else UNKNOWN,
+        told=dict(list(told.items())[:MAX_TOLD]),
     )
 
 

@@ -187,9 +187,9 @@ def statements(
     ]
 
 
-def profile_text(profile: Sequence[Statement]) -> str:
-    """The statements in words, the same as `Profile.text` of the profile they came from."""
+def stated(profile: Sequence[Statement]) -> Profile:
+    """The profile that some statements came from."""
     named: dict[str, list[str]] = {}
     for statement in profile:
         named.setdefault(statement["strength"], []).append(statement["value"])
-    return Profile.model_validate(named).text
+    return Profile.model_validate(named)

@@ -2,9 +2,10 @@
 
 from langgraph.runtime import Runtime
 
-from mllm_srec.agent.nodes.score_targets import preference_text
+from mllm_srec.agent.nodes.score_targets import last_preference
 from mllm_srec.agent.state import Context, State, Update, scored
 from mllm_srec.store.records import Interaction
+from mllm_srec.tools.feedback import wanted_words
 from mllm_srec.tools.retrieval import Query, Retriever
 
 
@@ -12,8 +13,8 @@ async def retrieve_candidates(state: State, runtime: Runtime[Context]) -> Update
     """Gather candidates by what others took next, by taste, by likeness, and by popularity."""
     context = runtime.context
     preference = None
-    if state.history:
-        [preference] = await context.calls.embed([preference_text(state)])
+    if taste := _taste(state):
+        [preference] = await context.calls.embed([taste])
     retriever = Retriever(
         context.collaborative,
         context.home.representations,
@@ -39,3 +40,9 @@ async def retrieve_candidates(state: State, runtime: Runtime[Context]) -> Update
         count=context.settings.candidates,
     )
     return {"candidates": [scored(candidate, None, None, 0.0) for candidate in found]}
+
+
+def _taste(state: State) -> str:
+    """What to look near to: the preference and what more is wanted of; empty for neither."""
+    preference = last_preference(state).text if state.history else ""
+    return "; ".join(filter(None, (preference, wanted_words(state.wishes))))

@@ -5,33 +5,42 @@ beginning, which the engine computes once. The score is read off the two label t
 """
 
 import datetime as dt
+from collections.abc import Sequence
 
 import numpy as np
 from langgraph.runtime import Runtime
 
-from mllm_srec.agent.nodes.profile_user import profile_text
-from mllm_srec.agent.nodes.summarize_preferences import DAY_S, Preference
+from mllm_srec.agent.nodes.fuse_items import described
+from mllm_srec.agent.nodes.profile_user import Profile, stated
+from mllm_srec.agent.nodes.summarize_preferences import (
+    DAY_S,
+    Preference,
+    fused_items,
+    window_lines,
+)
 from mllm_srec.agent.state import Context, State, Update, scored, unscored
 from mllm_srec.llm.engine import Prompt
 from mllm_srec.llm.prompting import render
 from mllm_srec.store.records import FusedItem
+from mllm_srec.tools.feedback import granted
 from mllm_srec.tools.ranking import combine
 
 YES, NO = "Yes", "No"
+RAW_HISTORY = 30
+"""Latest interactions that stand for themselves where the chain is left out."""
 
 
 async def score_targets(state: State, runtime: Runtime[Context]) -> Update:
     """Score every candidate and put the list into its final order."""
     context = runtime.context
     ids = [candidate["item_id"] for candidate in state.candidates]
-    fused = context.home.catalogue.representations(ids)
-    profile, preference, now = profile_text(state.profile), preference_text(state), now_text(state)
+    fused = described(context, ids)
     answers = await context.calls.score_labels(
-        [score_prompt(profile, preference, now, fused[item_id].fused) for item_id in ids],
-        (YES, NO),
+        prompts(state, context, [fused[item_id] for item_id in ids]), (YES, NO)
     )
     logits = np.array([answer.logprobs[YES] - answer.logprobs[NO] for answer in answers])
     ranked = combine([unscored(entry) for entry in state.candidates], logits, context.weights)
+    ranked = granted(ranked, state.wishes, fused)
     logit_of = dict(zip(ids, logits.tolist(), strict=True))
     return {
         "candidates": [
@@ -46,16 +55,62 @@ async def score_targets(state: State, runtime: Runtime[Context]) -> Update:
     }
 
 
-def score_prompt(profile: str, preference: str, now: str, item: FusedItem) -> Prompt:
+def prompts(state: State, context: Context, items: Sequence[FusedItem]) -> list[Prompt]:
+    """The prompts of some items, with what the chain found; an ablation leaves out a part of it."""
+    now, without = now_text(state), context.settings.without
+    if without == "chain":
+        events = state.history[-RAW_HISTORY:]
+        raw = window_lines(events, fused_items(context, events)) if events else "nothing yet"
+        return [raw_prompt(raw, now, item) for item in items]
+    profile = Profile() if without == "profile" else stated(state.profile)
+    preference = Preference() if without == "temporal" else last_preference(state)
+    return [score_prompt(profile, preference, now, item) for item in items]
+
+
+def raw_prompt(history: str, now: str, item: FusedItem) -> Prompt:
+    """The prompt of one candidate without the chain: interactions in the place of what they say."""
+    return render(
+        "score_target",
+        profile=Profile().text,
+        preference=f"these interactions, oldest first\n{history}",
+        now=now,
+        item=item.line,
+        common="none",
+    )
+
+
+def score_prompt(profile: Profile, preference: Preference, now: str, item: FusedItem) -> Prompt:
     """The prompt of one candidate; everything before the item is shared by all of them."""
-    return render("score_target", profile=profile, preference=preference, now=now, item=item.line)
+    return render(
+        "score_target",
+        profile=profile.text,
+        preference=preference.text,
+        now=now,
+        item=item.line,
+        common=in_common(profile, preference, item),
+    )
 
 
-def preference_text(state: State) -> str:
-    """The last state of the dynamic preference in words."""
+def in_common(profile: Profile, preference: Preference, item: FusedItem) -> str:
+    """What the profile and the preference say of an item's values, in their own words.
+
+    Finding a word again is a tool's work, and a model of a few million weights needs thousands of
+    examples to learn it; what it is worth that a user loves the type and avoids the colour is the
+    model's to say.
+    """
+    values = list(item.facets())
+    shared = (
+        (strength, [value for value in values if value in named])
+        for strength, named in (*profile, *preference)
+    )
+    return "; ".join(f"{strength} {', '.join(both)}" for strength, both in shared if both) or "none"
+
+
+def last_preference(state: State) -> Preference:
+    """The last state of the dynamic preference."""
     if not state.windows:
-        return Preference().text
-    return Preference.model_validate(state.windows[-1]["preference"]).text
+        return Preference()
+    return Preference.model_validate(state.windows[-1]["preference"])
 
 
 def now_text(state: State) -> str:

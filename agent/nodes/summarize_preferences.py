@@ -4,13 +4,16 @@ One pass handles one window: `p_t = f(p_(t-1), window_t)`. The graph comes back 
 last window is done, so that every state is kept and one new interaction costs one call.
 """
 
+import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from langgraph.runtime import Runtime
 from pydantic import Field
 
 from mllm_srec.agent.ask import Question, ask
-from mllm_srec.agent.nodes.fuse_items import UNKNOWN
+from mllm_srec.agent.nodes.fuse_items import UNKNOWN, described
 from mllm_srec.agent.state import Context, Event, PreferenceState, Settings, State, Update
 from mllm_srec.llm.engine import Prompt
 from mllm_srec.llm.prompting import render
@@ -20,12 +23,14 @@ from mllm_srec.store.records import FusedItem, Record, Word
 MAX_TOKENS = 260
 DAY_S = 86_400
 
-WEIGHTS = {"strong": 3.0, "clear": 2.0, "slight": 1.0, "avoids": -1.5}
-"""Liked interactions that a level of the carried preference counts as."""
-THRESHOLDS = (("strong", 2.6), ("clear", 1.6), ("slight", 0.8))
+LEVELS = {"strong": 3, "clear": 2, "slight": 1, "avoids": -1}
+"""Points from which a value is at a level, and those that a carried level counts as."""
 DECAY = 0.9
-"""Weight that remains of the carried preference after one interaction."""
-CAPS = {"strong": 8, "clear": 10, "slight": 16, "rising": 4, "fading": 4, "avoids": 8}
+"""What remains of a carried point after one interaction."""
+ROUNDED_UP = 0.3
+"""What a sum may lack of a whole point: a carried level then outlives three interactions."""
+CAPS = {"strong": 8, "clear": 10, "slight": 16, "avoids": 8}
+"""Values that are named at a level at most."""
 
 
 class Preference(Record):
@@ -34,8 +39,8 @@ class Preference(Record):
     strong: list[Word] = Field(default_factory=list, max_length=16)
     clear: list[Word] = Field(default_factory=list, max_length=20)
     slight: list[Word] = Field(default_factory=list, max_length=24)
-    rising: list[Word] = Field(default_factory=list, max_length=8)
-    fading: list[Word] = Field(default_factory=list, max_length=8)
+    rising: list[Word] = Field(default_factory=list, max_length=20)
+    fading: list[Word] = Field(default_factory=list, max_length=20)
     avoids: list[Word] = Field(default_factory=list, max_length=16)
 
     @property
@@ -101,7 +106,16 @@ def window_prompt(
     before: Preference, events: Sequence[Event], fused: Mapping[str, FusedItem]
 ) -> Prompt:
     """The prompt of one window. Times are relative to its last interaction."""
-    return render("summarize_preferences", before=before.text, window=window_lines(events, fused))
+    groups = itertools.groupby(count_points(before, events, fused), key=lambda p: (p.now, p.was))
+    lines = (
+        f"{now}{f', was {was}' if was else ''}: {', '.join(point.value for point in group)}"
+        for (now, was), group in groups
+    )
+    return render(
+        "summarize_preferences",
+        window=window_lines(events, fused),
+        points="\n".join(lines) or "none",
+    )
 
 
 def window_lines(events: Sequence[Event], fused: Mapping[str, FusedItem]) -> str:
@@ -144,37 +158,73 @@ def check_preference(
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class Points:
+    """How much speaks for a value at the end of a window."""
+
+    value: str
+    now: int
+    was: str | None
+    """The level in the carried preference."""
+
+    @property
+    def level(self) -> str | None:
+        """The level that the points amount to."""
+        if self.now <= LEVELS["avoids"]:
+            return "avoids"
+        return next((name for name, least in LEVELS.items() if 0 < least <= self.now), None)
+
+
+def count_points(
+    before: Preference, events: Sequence[Event], fused: Mapping[str, FusedItem]
+) -> list[Points]:
+    """Count what speaks for every value, most points first, then what is new, then the newest.
+
+    A carried level counts as its points, which fade by `DECAY` with each interaction of the
+    window; a liked interaction adds one to each value of the item, a disliked one takes one away.
+    Values beyond `CAPS`, and those that never were or are no longer of any level, are left out.
+    """
+    liked, disliked = _evidence(events, fused)
+    levels = {value: name for name, values in before for value in values if name in LEVELS}
+    sums = dict.fromkeys((*liked, *disliked, *levels), 0.0)
+    for value, name in levels.items():
+        sums[value] += LEVELS[name] * DECAY ** len(events)
+    for counts, sign in ((liked, 1), (disliked, -1)):
+        for value, count in counts.items():
+            sums[value] += sign * count
+    found = [Points(value, _whole(sum_), levels.get(value)) for value, sum_ in sums.items()]
+    found.sort(key=lambda point: (-point.now, LEVELS.get(point.was or "", 0)))
+    left = dict(CAPS)
+    kept = []
+    for point in found:
+        if point.level is None:
+            if point.was in ("strong", "clear"):
+                kept.append(point)
+        elif left[point.level]:
+            left[point.level] -= 1
+            kept.append(point)
+    return kept
+
+
+def _whole(points: float) -> int:
+    return int(math.copysign(math.floor(abs(points) + ROUNDED_UP), points))
+
+
 def plain_preference(
     before: Preference, events: Sequence[Event], fused: Mapping[str, FusedItem]
 ) -> Preference:
-    """The preference by counting: what a careful annotator would write down.
-
-    Carried levels fade by `DECAY` for each interaction of the window, liked interactions add one
-    to each value of the item, disliked ones take one away. Values are named newest first.
-    """
-    liked, disliked = _evidence(events, fused)
-    levels = {value: name for name, values in before for value in values if name in WEIGHTS}
-    weights = dict.fromkeys((*liked, *disliked, *levels), 0.0)
-    for value, name in levels.items():
-        weights[value] += WEIGHTS[name] * DECAY ** len(events)
-    for value, count in liked.items():
-        weights[value] += count
-    for value, count in disliked.items():
-        weights[value] -= count
-    named: dict[str, list[str]] = {name: [] for name in CAPS}
-    for value, weight in weights.items():
-        level = next((name for name, least in THRESHOLDS if weight >= least), None)
-        if level:
-            named[level].append(value)
-        elif weight <= -THRESHOLDS[-1][1]:
-            named["avoids"].append(value)
-        was = WEIGHTS.get(levels.get(value, ""), 0.0)
-        now = WEIGHTS.get(level or "", 0.0)
-        if list(before.values()) and now >= 2 and now - max(was, 0) >= 1:
-            named["rising"].append(value)
-        if was >= 2 and now < was:
-            named["fading"].append(value)
-    return Preference.model_validate({name: values[: CAPS[name]] for name, values in named.items()})
+    """The preference by counting: what a careful annotator would write down."""
+    named: dict[str, list[str]] = {name: [] for name, _ in Preference()}
+    known = before != Preference()
+    for point in count_points(before, events, fused):
+        was, now = LEVELS.get(point.was or "", 0), LEVELS.get(point.level or "", 0)
+        if point.level:
+            named[point.level].append(point.value)
+        if known and now >= LEVELS["clear"] and now > max(was, 0):
+            named["rising"].append(point.value)
+        if was >= LEVELS["clear"] and now < was:
+            named["fading"].append(point.value)
+    return Preference.model_validate(named)
 
 
 def _evidence(
@@ -194,8 +244,4 @@ def _evidence(
 
 def fused_items(context: Context, events: Sequence[Event]) -> dict[str, FusedItem]:
     """Fused descriptions of the items of some events."""
-    ids = list(dict.fromkeys(event["item_id"] for event in events))
-    return {
-        item_id: entry.fused
-        for item_id, entry in context.home.catalogue.representations(ids).items()
-    }
+    return described(context, list(dict.fromkeys(event["item_id"] for event in events)))

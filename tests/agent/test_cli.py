@@ -15,6 +15,8 @@ COMMANDS = (
     "demo",
     "ingest",
     "recommend",
+    "chat",
+    "mcp",
     "trace",
     "serve",
     "index",

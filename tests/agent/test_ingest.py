@@ -94,7 +94,7 @@ def test_an_ingest_fuses_every_item_once(tmp_path: Path) -> None:
     engine = scripted()
     with opened(tmp_path / "home", engine) as deployment:
         assert fuse_missing(deployment) == (8, 0)
-        assert titles(engine.generated) == NAMES
+        assert sorted(titles(engine.generated)) == sorted(NAMES)
         assert fuse_missing(deployment) == (8, 0)
         assert len(titles(engine.generated)) == 8
 
@@ -110,11 +110,13 @@ def test_after_a_stop_between_two_batches_only_the_rest_is_fused(
     with opened(tmp_path / "home", engine) as deployment:
         with pytest.raises(Killed):
             fuse_missing(deployment, stop)
-        assert titles(engine.generated) == NAMES[:4]
+        kept = {ITEMS[item_id][0] for item_id in deployment.home.catalogue.representations()}
+    assert len(kept) >= 4
     again = scripted()
     with opened(tmp_path / "home", again) as deployment:
         fuse_missing(deployment)
-        assert titles(again.generated) == NAMES[4:]
+        # What was answered but not stored yet is in the step cache, and not asked again either.
+        assert set(titles(again.generated)) <= set(NAMES) - kept
         assert everything(deployment) == whole
 
 

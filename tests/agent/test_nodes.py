@@ -9,7 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from mllm_srec.agent.nodes import explain, profile_user, summarize_preferences
+from mllm_srec.agent.nodes import explain, profile_user
 from mllm_srec.agent.nodes.explain import (
     MAX_CITED,
     CitedReason,
@@ -37,16 +37,17 @@ from mllm_srec.agent.nodes.profile_user import (
     check_profile,
     count_evidence,
     plain_profile,
-    profile_text,
+    stated,
     statements,
 )
-from mllm_srec.agent.nodes.score_targets import describe_now
+from mllm_srec.agent.nodes.score_targets import describe_now, in_common, score_prompt
 from mllm_srec.agent.nodes.summarize_preferences import (
     CAPS,
     Preference,
     check_preference,
     plain_preference,
     window_lines,
+    window_prompt,
     windows,
 )
 from mllm_srec.agent.state import Event, Settings, Verdict
@@ -258,8 +259,27 @@ class TestPreference:
         for start, stop in windows(len(events), Settings()):
             found = plain_preference(state, events[start:stop], fused)
             assert check_preference(as_answer(found), state, events[start:stop], fused) == found
-            assert all(len(values) <= CAPS[name] for name, values in found)
+            named = dict(found)
+            assert all(len(named[name]) <= most for name, most in CAPS.items())
             state = found
+
+    def test_the_prompt_groups_values_by_points_and_by_what_they_were(self) -> None:
+        before = Preference(strong=["red"], clear=["tin"], slight=["wood"], avoids=["kite"])
+        asked = window_prompt(before, [event("i2"), event("i4")], FUSED).messages[-1].text
+        points = asked.partition("Points:\n")[2].splitlines()
+        assert points == [
+            "3, was slight: wood",
+            "3, was strong: red",
+            "1: train, blue, drum",
+            "1, was clear: tin",
+            "-1, was avoids: kite",
+        ]
+
+    def test_what_was_clear_and_has_no_points_left_is_shown_as_fading(self) -> None:
+        neutral = [event("i3", "neutral")] * 12
+        asked = window_prompt(Preference(clear=["tin"]), neutral, FUSED).messages[-1].text
+        assert asked.endswith("0, was clear: tin")
+        assert plain_preference(Preference(clear=["tin"]), neutral, FUSED).fading == ["tin"]
 
     def test_window_lines_are_in_order_and_carry_days(self) -> None:
         events = [event("i1", "liked", 0, 3), event("i3", "disliked", 1, 5)]
@@ -346,7 +366,7 @@ class TestProfile:
             return
         found = statements(profile, events, fused)
         assert all(statement["item_ids"] for statement in found)
-        assert profile_text(found) == profile.text
+        assert stated(found) == profile
 
     @property_test
     @given(histories(size=30))
@@ -581,6 +601,26 @@ class TestExplain:
         assert CitedReason.model_validate(found.model_dump()) == found
 
 
+class TestScorePrompt:
+    profile = Profile(loves=["red"], dislikes=["cotton"])
+    preference = Preference(strong=["kite", "red"], slight=["blue"], rising=["red"])
+
+    def test_a_value_is_found_in_every_list_that_names_it(self) -> None:
+        assert in_common(self.profile, self.preference, FUSED["i1"]) == (
+            "loves red; dislikes cotton; strong kite, red; rising red"
+        )
+
+    def test_an_item_that_has_nothing_of_them_says_so(self) -> None:
+        assert in_common(Profile(), Preference(), FUSED["i1"]) == "none"
+
+    def test_the_candidates_of_a_user_share_everything_before_the_item(self) -> None:
+        asked = [
+            score_prompt(self.profile, self.preference, "June", FUSED[item_id]).messages[-1].text
+            for item_id in ("i1", "i3")
+        ]
+        assert len({text.partition("\nItem: ")[0] for text in asked}) == 1
+
+
 class TestNow:
     now = int(dt.datetime(2026, 3, 5, tzinfo=dt.UTC).timestamp())
 
@@ -610,6 +650,6 @@ def test_every_step_asks_within_the_limits_of_its_form() -> None:
     """A cap above the form's own bound would make the counted form invalid."""
     for name, field in Preference.model_fields.items():
         longest = next(each.max_length for each in field.metadata if hasattr(each, "max_length"))
-        assert CAPS[name] <= longest
-    assert summarize_preferences.THRESHOLDS[-1][1] > 0
+        # What rises or fades is or was strong or clear.
+        assert CAPS.get(name, CAPS["strong"] + CAPS["clear"]) <= longest
     assert profile_user.LEAST_COUNT > 1

@@ -8,7 +8,7 @@ import pytest
 from mllm_srec.agent.deployment import Deployment
 from mllm_srec.agent.graph import NODES, build_graph
 from mllm_srec.agent.ingest import fuse_missing
-from mllm_srec.agent.recommender import Recommender
+from mllm_srec.agent.recommender import Recommender, Request
 from mllm_srec.llm.engine import Answer, EngineLost, Prompt
 from mllm_srec.llm.scripted import ScriptedEngine
 from mllm_srec.store.records import Interaction
@@ -115,6 +115,12 @@ def test_an_empty_history_is_a_path_of_its_own(deployment: Deployment) -> None:
 def test_the_future_of_a_point_in_time_is_not_read(deployment: Deployment) -> None:
     result = Recommender(deployment).recommend("mia", k=2, as_of=2)
     assert [entry.item_id for entry in result.history] == ["i1", "i2"]
+
+
+def test_a_given_history_with_an_unknown_item_is_refused_by_name(deployment: Deployment) -> None:
+    given = (Interaction(user_id="mia", item_id="i404", position=0),)
+    with pytest.raises(ValueError, match="'i404', which is not in the catalogue"):
+        Recommender(deployment).rank_many([Request("mia", history=given)])
 
 
 @dataclass

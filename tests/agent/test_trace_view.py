@@ -5,8 +5,9 @@ import pytest
 from rich.console import Console, RenderableType
 
 from mllm_srec.agent.output import dumps
+from mllm_srec.agent.trace_list import run_table
 from mllm_srec.agent.trace_reading import read_run, read_trace
-from mllm_srec.agent.trace_view import run_table, trace_tree
+from mllm_srec.agent.trace_view import trace_tree
 from mllm_srec.store.spans import Attribute, Event, Span
 
 TRACE = "ab" * 16

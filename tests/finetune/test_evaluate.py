@@ -1,22 +1,24 @@
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 from numpy.typing import NDArray
 
-from mllm_srec.finetune.baselines import Tuning, fit_baselines
+from mllm_srec.agent.results import Tokens
+from mllm_srec.finetune.baselines import Scorer, Tuning, fit_baselines
 from mllm_srec.finetune.evaluate import (
     NEGATIVES,
     LeakError,
+    Ranker,
     Ranking,
-    Report,
-    Row,
     draw_pools,
-    evaluate_ranking,
     popularity_log_q,
+    run_trial,
 )
+from mllm_srec.finetune.report import Report, Row, summarize
 from mllm_srec.finetune.splits import Case, Split, sample_cases, split_by_user
 from mllm_srec.store.records import Interaction
 from mllm_srec.tools.collaborative import CollaborativeModel
@@ -57,6 +59,13 @@ class Constant:
         return np.zeros((len(histories), len(ITEMS)))
 
 
+def evaluate_ranking(
+    scorers: Mapping[str, Scorer], split: Split, *, rank: Ranker | None = None, **asked: Any
+) -> Report:
+    rankers = None if rank is None else {"full": rank}
+    return summarize([run_trial(scorers, split, rankers=rankers, **asked)])
+
+
 def row(report: Report, name: str) -> dict[str, float]:
     [found] = [one for one in report.rows if one.name == name]
     return {key: value for key, value in found if isinstance(value, float)}
@@ -94,7 +103,11 @@ def test_a_target_outside_the_candidates_is_a_miss() -> None:
         assert pools is None
         half = len(cases) // 2
         missed = [Ranking(["i00"], ["i00"])] * half
-        return missed + [Ranking([one.target, "x"], ["x", one.target]) for one in cases[half:]]
+        others = ["i01" if one.target != "i01" else "i02" for one in cases[half:]]
+        return missed + [
+            Ranking([one.target, other], [other, one.target])
+            for one, other in zip(cases[half:], others, strict=True)
+        ]
 
     split = Split(
         SPLIT.train,
@@ -102,7 +115,7 @@ def test_a_target_outside_the_candidates_is_a_miss() -> None:
         tuple(case for case in SPLIT.test if case.target != "i00"),
         SPLIT.item_ids,
     )
-    report = evaluate_ranking({}, split, rank=rank, score_weight=0.25)
+    report = evaluate_ranking({}, split, rank=rank)
     full, retrieval = row(report, "full"), row(report, "retrieval")
     share = 1 - (len(split.test) // 2) / len(split.test)
     assert full["mrr@10"] == pytest.approx(share)
@@ -112,7 +125,6 @@ def test_a_target_outside_the_candidates_is_a_miss() -> None:
     assert difference is not None
     assert difference["low"] <= difference["ndcg@10"] <= difference["high"]
     assert difference["ndcg@10"] == pytest.approx(full["ndcg@10"] - retrieval["ndcg@10"])
-    assert report.score_weight == 0.25
 
 
 def test_pools_hold_the_target_and_seeded_unseen_negatives() -> None:
@@ -167,7 +179,7 @@ def test_warm_and_cold_users_are_shown_apart() -> None:
     groups = report.rows[0].groups
     assert groups["cold"]["users"] == 11
     assert groups["warm"]["users"] == 49
-    assert groups["cold"]["ndcg@10"] == 1
+    assert groups["cold"]["ndcg@10"] == groups["cold"]["ndcg@10_high"] == 1
 
 
 def test_a_planted_leak_stops_the_evaluation() -> None:
@@ -195,3 +207,69 @@ def test_the_report_is_json_with_measures_beside_the_names() -> None:
     assert again == report
     assert isinstance(again.rows[0], Row)
     assert '"recall@10":1.0' in report.model_dump_json()
+
+
+def test_a_leak_in_a_history_stops_the_evaluation_too() -> None:
+    case = SPLIT.test[0]
+    told = Interaction(user_id=case.user_id, item_id=case.target, position=0)
+    shown = Case(case.user_id, case.target, case.position, None, (*case.history, told), 6)
+    leaked = Split(SPLIT.train, SPLIT.validation, (shown, *SPLIT.test[1:]), SPLIT.item_ids)
+    with pytest.raises(LeakError, match="history: user 'u00' shows the target"):
+        evaluate_ranking({"oracle": Oracle()}, leaked)
+
+
+def test_what_the_graph_took_stands_in_its_row_alone() -> None:
+    def rank(cases: Sequence[Case], pools: Sequence[frozenset[str]] | None) -> list[Ranking]:
+        tokens = Tokens(calls=3, stored=1, prompt=100, completion=20)
+        chances = (0.9, 0.1, 0.1)
+        return [Ranking([one.target], [one.target], 0.5, tokens, chances) for one in cases]
+
+    report = evaluate_ranking({"oracle": Oracle()}, SPLIT, rank=rank)
+    full = row(report, "full")
+    assert full["seconds_per_user"] == 0.5
+    assert full["calls_per_user"] == 3
+    assert full["stored_per_user"] == 1
+    assert full["prompt_tokens_per_user"] == 100
+    assert full["completion_tokens_per_user"] == 20
+    assert full["ece"] == pytest.approx(0.1)
+    assert not {"seconds_per_user", "ece"} & {*row(report, "retrieval"), *row(report, "oracle")}
+
+
+def test_every_other_row_is_compared_with_full_on_the_same_users() -> None:
+    def rank(cases: Sequence[Case], pools: Sequence[frozenset[str]] | None) -> list[Ranking]:
+        return [Ranking([one.target], ["i00", one.target]) for one in cases]
+
+    report = evaluate_ranking({"oracle": Oracle(), "constant": Constant()}, SPLIT, rank=rank)
+    gains = {one.name: one.full_minus for one in report.rows}
+    assert gains["full"] is None
+    assert gains["retrieval"] == report.full_minus_retrieval
+    assert gains["oracle"] == {"ndcg@10": 0, "low": 0, "high": 0}
+    assert gains["constant"] is not None
+    assert gains["constant"]["low"] > 0.9
+
+
+def test_several_orders_of_the_days_are_averaged_and_their_spread_stands_apart() -> None:
+    half = Split(SPLIT.train, SPLIT.validation, SPLIT.test[:30], SPLIT.item_ids)
+    trials = [run_trial({"oracle": Oracle(value)}, half) for value in (1.0, 0.0)]
+    report = summarize(trials)
+    [found] = report.rows
+    assert (report.shuffles, report.users) == (2, 30)
+    assert found.figures["recall@5"] == pytest.approx(0.5)
+    assert found.spread["recall@5"] == pytest.approx(np.std([1, 0], ddof=1))
+    assert not summarize(trials[:1]).rows[0].spread
+
+
+def test_recent_popularity_counts_the_end_of_the_log() -> None:
+    rows = [
+        {"user_id": f"u{user:02}", "item_id": ITEMS[item], "position": place, "timestamp": day}
+        for user in range(40)
+        for place, (item, day) in enumerate(
+            [(user % 7, 1), (10, 2), (20 + user % 3, 3), (9, 4), (8, 5)]
+        )
+    ]
+    split = split_by_user(pl.DataFrame(rows), ITEMS)
+    scorers = fit_baselines(split)
+    [[*old]] = scorers["popularity"].scores([()]).tolist()
+    [[*new]] = scorers["popularity-recent"].scores([()]).tolist()
+    assert old[10] == 40 > old[20] > 0
+    assert new[10] == 0 < new[20]

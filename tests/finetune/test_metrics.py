@@ -10,10 +10,12 @@ from mllm_srec.finetune.metrics import (
     auc_of,
     bootstrap,
     calibration_error,
+    log_loss,
     mrr_at,
     ndcg_at,
     pair_auc,
     recall_at,
+    reliability,
     target_ranks,
 )
 
@@ -60,6 +62,14 @@ def test_the_bootstrap_interval_is_seeded_and_as_wide_as_theory_says() -> None:
     assert interval == bootstrap(values, seed=3)
     assert interval.high - interval.low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.1)
     assert interval.low < values.mean() < interval.high
+
+
+def test_a_user_s_cases_are_drawn_together() -> None:
+    values = np.repeat(np.random.default_rng(0).normal(1.0, 1.0, 100), 4)
+    users = np.repeat(np.arange(100), 4)
+    together, alone = bootstrap(values, users=users), bootstrap(values)
+    assert together.mean == alone.mean
+    assert together.high - together.low == pytest.approx(2 * (alone.high - alone.low), rel=0.15)
 
 
 def test_pair_auc_agrees_with_values_worked_out_by_hand() -> None:
@@ -110,3 +120,19 @@ def test_calibration_error_lies_between_the_overall_gap_and_one(
     labels = data.draw(hnp.arrays(np.bool_, len(probabilities)))
     error = calibration_error(probabilities, labels)
     assert abs(probabilities.mean() - labels.mean()) - 1e-9 <= error <= 1 + 1e-9
+
+
+def test_weights_put_the_mix_right_however_many_negatives_were_drawn() -> None:
+    probabilities = np.array([0.5, 0.5, 0.5, 0.5])
+    labels = np.array([True, False, False, False])
+    weights = np.array([1.0, 1 / 3, 1 / 3, 1 / 3])
+    assert calibration_error(probabilities, labels) == pytest.approx(0.25)
+    assert calibration_error(probabilities, labels, weights=weights) == pytest.approx(0)
+    [one] = reliability(probabilities, labels, weights=weights)
+    assert (one.claimed, one.found, one.weight) == pytest.approx((0.5, 0.5, 2))
+
+
+def test_log_loss_agrees_with_a_value_worked_out_by_hand() -> None:
+    found = log_loss(np.array([0.8, 0.4]), np.array([True, False]))
+    assert found == pytest.approx(-(np.log(0.8) + np.log(0.6)) / 2)
+    assert np.isfinite(log_loss(np.array([0.0]), np.array([True])))

@@ -6,7 +6,8 @@ import polars as pl
 import pytest
 
 from mllm_srec.finetune.baselines import fit_baselines
-from mllm_srec.finetune.evaluate import evaluate_ranking
+from mllm_srec.finetune.evaluate import run_trial
+from mllm_srec.finetune.report import summarize
 from mllm_srec.finetune.splits import shuffle_days, split_by_user
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -18,9 +19,8 @@ needs_data = pytest.mark.skipif(
 def measured(frame: pl.DataFrame, users: int | None = None) -> dict[str, tuple[float, float]]:
     """Recall@10 and NDCG@10 of every baseline on the test part."""
     split = split_by_user(frame, sorted(set(frame["item_id"])))
-    report = evaluate_ranking(fit_baselines(split), split, users=users)
-    extra = {row.name: row.model_extra or {} for row in report.rows}
-    return {name: (row["recall@10"], row["ndcg@10"]) for name, row in extra.items()}
+    report = summarize([run_trial(fit_baselines(split), split, users=users)])
+    return {row.name: (row.figures["recall@10"], row.figures["ndcg@10"]) for row in report.rows}
 
 
 @needs_data

@@ -9,82 +9,41 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 from tokenizers import Tokenizer
 from transformers import AutoModelForImageTextToText
 
 from mllm_srec.finetune.batches import TaskBatches, once
 from mllm_srec.finetune.collate import Collator, Encoder, Pictures, picture_files
-from mllm_srec.finetune.export import ExportError, export
+from mllm_srec.finetune.entries import write_origins
 from mllm_srec.finetune.recipe import Recipe, RecipeError
-from mllm_srec.finetune.records import (
-    AnyRecord,
-    Record,
-    RecordError,
-    RecordGroup,
-    read_records,
-    write_records,
-)
-from mllm_srec.finetune.tiny import TinyConfig, write_scratch
-from mllm_srec.finetune.train import train
+from mllm_srec.finetune.records import RecordError, RecordGroup, read_records, write_records
+from mllm_srec.finetune.train import DROPPED, train
 from mllm_srec.llm.prompting import render
-
-SMALL = TinyConfig(
-    vocab_size=1024,
-    hidden_size=64,
-    layers=2,
-    heads=2,
-    intermediate_size=128,
-    vision_hidden_size=48,
-    vision_layers=1,
-    vision_heads=2,
-    vision_intermediate_size=96,
-    image_side=48,
+from tests.finetune.small import (
+    SHARES,
+    group,
+    look,
+    train_records,
+    weights,
+    write_pictures,
+    write_small_data,
+    write_small_model,
 )
-SHARES: dict[str, float] = {"look": 1.0, "fuse": 1.0, "score_target": 1.0, "picture_words": 1.0}
-COLOURS = {"red": (200, 20, 20), "blue": (20, 20, 200)}
-
-
-def look(colour: str) -> Record:
-    return Record.of(
-        "look", render("look"), f'{{"what":"ball","colour":"{colour}"}}', [f"{colour}.png"]
-    )
-
-
-def group(labels: Sequence[str] = ("Yes", "No", "Yes")) -> RecordGroup:
-    items = ["ball: red, plain", "kite: blue, striped, sporty; cotton", "Wenvalund: x"]
-    prompts = [
-        render("score_target", profile="loves red", preference="-", now="May", item=item)
-        for item in items[: len(labels)]
-    ]
-    return RecordGroup.of("score_target", prompts, labels)
-
-
-def some_records() -> list[AnyRecord]:
-    fuse = Record.of("fuse", render("fuse", look="{}", text="Title: a red ball"), '{"what":"ball"}')
-    return [look("red"), look("blue"), fuse, group()]
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("model")
-    texts = [turn.text for r in some_records() if isinstance(r, Record) for turn in r.messages]
-    texts += [turn.text for turn in group().prompt]
-    write_scratch(folder, texts * 8, SMALL)
-    return folder
+    return write_small_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_pictures(tmp_path_factory.mktemp("images"))
 
 
 def load(folder: Path) -> Any:
     model: Any = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)
     return model.eval()
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("images")
-    for name, colour in COLOURS.items():
-        Image.new("RGB", (60, 40), colour).save(folder / f"{name}.png")
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -99,14 +58,12 @@ def collator(base: Path, images: Path) -> Collator:
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    for name in ("train", "validation"):
-        write_records(tmp_path / f"{name}.jsonl", some_records())
-    return tmp_path
+    return write_small_data(tmp_path / "data")
 
 
 def test_records_come_back_from_disk_as_they_went(tmp_path: Path) -> None:
-    assert write_records(tmp_path / "r.jsonl", some_records()) == 4
-    assert list(read_records(tmp_path / "r.jsonl")) == some_records()
+    assert write_records(tmp_path / "r.jsonl", train_records()) == 4
+    assert list(read_records(tmp_path / "r.jsonl")) == train_records()
 
 
 def test_a_record_on_disk_is_a_conversation_with_its_pictures(tmp_path: Path) -> None:
@@ -127,7 +84,7 @@ def test_a_broken_line_is_named_with_its_number_and_field(tmp_path: Path) -> Non
 
 def test_prompts_with_different_beginnings_are_no_group() -> None:
     prompts = [
-        render("score_target", profile=profile, preference="-", now="-", item="ball")
+        render("score_target", profile=profile, preference="-", now="-", item="ball", common="-")
         for profile in ("a", "b")
     ]
     with pytest.raises(ValueError, match="2 different beginnings"):
@@ -181,7 +138,7 @@ def test_padding_does_not_change_what_a_record_gives(
     base: Path, encoder: Encoder, collator: Collator
 ) -> None:
     model = load(base)
-    short, long = encoder.encode(some_records()[2]), encoder.encode(next(group().expand()))
+    short, long = encoder.encode(train_records()[2]), encoder.encode(next(group().expand()))
     with torch.no_grad():
         alone = model(input_ids=collator([short])["input_ids"]).logits[0]
         padded = model(input_ids=collator([short, long])["input_ids"]).logits[0, : short.length]
@@ -191,7 +148,7 @@ def test_padding_does_not_change_what_a_record_gives(
 def test_two_pictures_with_the_same_text_give_two_batches(
     encoder: Encoder, collator: Collator
 ) -> None:
-    red, blue = (collator([encoder.encode(look(colour))]) for colour in COLOURS)
+    red, blue = (collator([encoder.encode(look(colour))]) for colour in ("red", "blue"))
     assert not torch.equal(red["pixel_values"], blue["pixel_values"])
 
 
@@ -210,9 +167,10 @@ def test_a_missing_picture_is_named(base: Path, tmp_path: Path) -> None:
 def test_batches_keep_to_the_budget_and_repeat(lengths: list[int], tokens: int, seed: int) -> None:
     members = list(enumerate(lengths))
     plan = TaskBatches({"fuse": members}, {"fuse": 1.0}, tokens=tokens, count=20, seed=seed)
-    batches = list(plan)
-    assert batches == list(plan)
-    assert len(batches) == 20
+    drawn = list(plan)
+    assert drawn == list(plan)
+    assert [{number for number, _ in batch} for batch in drawn] == [{n} for n in range(20)]
+    batches = [[record for _, record in batch] for batch in drawn]
     for batch in batches:
         assert len(batch) == 1 or len(batch) * max(lengths[n] for n in batch) <= tokens
     assert sorted(n for batch in once(members, tokens) for n in batch) == list(range(len(lengths)))
@@ -221,7 +179,7 @@ def test_batches_keep_to_the_budget_and_repeat(lengths: list[int], tokens: int, 
 def test_tasks_get_their_shares_of_the_batches() -> None:
     members: dict[str, list[tuple[int, int]]] = {"fuse": [(0, 5)], "look": [(1, 5)]}
     plan = TaskBatches(members, {"fuse": 3, "look": 1}, tokens=5, count=40, seed=0)
-    assert list(plan).count([0]) == 30
+    assert sum(record == 0 for batch in plan for _, record in batch) == 30
 
 
 def test_a_recipe_names_an_unknown_key() -> None:
@@ -229,6 +187,10 @@ def test_a_recipe_names_an_unknown_key() -> None:
         Recipe.of({"steps": 1, "learning_rat": 1.0})
     with pytest.raises(RecipeError, match="exactly one of 'minutes' and 'steps'"):
         Recipe.of({})
+    with pytest.raises(RecipeError, match="'picture_words' teaches the vision part"):
+        Recipe.of({"steps": 1, "lora": {}, "shares": {"picture_words": 1.0}})
+    with pytest.raises(RecipeError, match="'best' names 'auc'"):
+        Recipe.of({"steps": 1, "best": "auc"})
 
 
 def test_the_loss_falls_and_every_part_learns(base: Path, images: Path, data: Path) -> None:
@@ -241,53 +203,36 @@ def test_the_loss_falls_and_every_part_learns(base: Path, images: Path, data: Pa
         shares=SHARES,
         warmup=0.1,
     )
-    report = train(recipe, data, picture_files(images), data / "out", base=base)
-    lines = [json.loads(line) for line in (data / "out" / "log.jsonl").read_text().splitlines()]
+    out = data / "out"
+    report = train(recipe, data, picture_files(images), out, base=base)
+    lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     losses = [line["loss_fuse"] for line in lines if "loss_fuse" in line]
     assert losses[-1] < losses[0]
     assert report.steps == 12
     assert report.dropped == 0
-    before = AutoModelForImageTextToText.from_pretrained(base).state_dict()
-    after = AutoModelForImageTextToText.from_pretrained(report.folder).state_dict()
+    before, after = weights(base), weights(report.folder)
     same = [key for key, weight in after.items() if torch.equal(weight, before[key])]
     assert same == []
 
 
-def test_training_goes_on_where_it_was_killed(base: Path, images: Path, tmp_path: Path) -> None:
-    for name in ("train", "validation"):
-        write_records(tmp_path / f"{name}.jsonl", some_records())
-    recipe = Recipe(
-        steps=6, tokens_per_batch=512, shares=SHARES, bf16=False, checkpoint_minutes=1e-9
+def test_an_over_long_record_is_dropped_counted_and_listed(
+    base: Path, images: Path, data: Path, tmp_path: Path
+) -> None:
+    write_origins(
+        data,
+        {
+            "train": ["item:red", "item:blue", "item:ball", "user:mia"],
+            "validation": ["item:green", "item:kite", "user:ben"],
+        },
     )
-    whole = train(recipe, tmp_path, picture_files(images), tmp_path / "whole", base=base)
-    # What a kill after step 3 leaves behind.
-    last = sorted((tmp_path / "whole").glob("checkpoint-*"))
-    assert [path.name for path in last] == ["checkpoint-5", "checkpoint-6"]
-    (tmp_path / "cut").mkdir()
-    last[0].rename(tmp_path / "cut" / "checkpoint-5")
-    resumed = train(
-        recipe, tmp_path, picture_files(images), tmp_path / "cut", base=base, resume=True
-    )
-    assert resumed.steps == 6
-    first, second = (
-        AutoModelForImageTextToText.from_pretrained(report.folder).state_dict()
-        for report in (whole, resumed)
-    )
-    for key, weight in first.items():
-        torch.testing.assert_close(second[key], weight, atol=1e-6, rtol=0)
-
-
-def test_an_over_long_record_is_dropped_and_counted(base: Path, images: Path, data: Path) -> None:
     recipe = Recipe(steps=1, shares={"look": 1.0}, max_length=100)
-    report = train(recipe, data, picture_files(images), data / "out", base=base)
-    assert report.dropped == 4
-
-
-def test_an_exported_model_is_small_and_complete(base: Path, tmp_path: Path) -> None:
-    report = export(base, tmp_path / "m", name="tiny", figures={"auc": 0.9}, notes="Random.")
-    assert report.bytes < 16 * 2**20
-    assert "| auc | 0.9 |" in (tmp_path / "m" / "README.md").read_text()
-    again = AutoModelForImageTextToText.from_pretrained(tmp_path / "m", dtype="auto")
-    assert again.dtype == torch.bfloat16
-    with pytest.raises(ExportError, match="at most 10"):
-        export(base, tmp_path / "n", name="tiny", max_bytes=10)
+    report = train(recipe, data, picture_files(images), tmp_path / "out", base=base)
+    lines = [json.loads(line) for line in (tmp_path / "out" / DROPPED).read_text().splitlines()]
+    assert report.dropped == len(lines) == 4
+    assert [(line["file"], line["line"], line["origin"]) for line in lines] == [
+        ("train.jsonl", 3, "item:ball"),
+        ("train.jsonl", 4, "user:mia"),
+        ("validation.jsonl", 2, "item:kite"),
+        ("validation.jsonl", 3, "user:ben"),
+    ]
+    assert all(line["tokens"] > 100 for line in lines)

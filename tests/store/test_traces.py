@@ -5,7 +5,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mllm_srec.store.errors import StoreError
@@ -48,6 +48,7 @@ attributes = st.dictionaries(texts, scalars | st.lists(texts, max_size=3).map(tu
 events = st.lists(st.builds(Event, texts, st.integers(0, 2**60), attributes), max_size=2).map(tuple)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(
         st.builds(lambda own, happened: (own, happened), attributes, events), min_size=1, max_size=4
@@ -107,6 +108,15 @@ def test_what_is_lost_says_so_in_its_place(store: TraceStore) -> None:
     connection.commit()
     connection.close()
     assert store.spans("ab")[0].attributes["prompt"] == "[lost]"
+
+
+def test_a_vector_comes_back_bit_for_bit(store: TraceStore) -> None:
+    vector = tuple(number / 7 for number in range(256))
+    store.put_spans(
+        [span(1, attributes={"vector": vector}), span(2, attributes={"vector": (1.5,)})]
+    )
+    assert [each.attributes["vector"] for each in store.spans("ab")] == [vector, (1.5,)]
+    assert "0.14285714285714285" not in str(store.rows("SELECT attributes FROM spans"))
 
 
 def test_a_picture_is_kept_once(store: TraceStore) -> None:
@@ -212,3 +222,28 @@ def test_processes_that_open_and_write_together_lose_nothing(tmp_path: Path) -> 
     assert [worker.exitcode for worker in workers] == [0, 0, 0]
     with TraceStore.open(path) as store:
         assert len(store.spans("ab")) == 150
+
+
+def test_a_torn_tail_costs_what_was_written_last_and_nothing_before(store: TraceStore) -> None:
+    """A log cut at any byte, as by a power cut, reads as if the last writes had not been made."""
+    for number in range(1, 9):
+        store.put_spans([span(number, attributes={"prompt": f"{number} {PROMPT}"})])
+    log = store.path.with_name(f"{store.path.name}-wal")
+    database, whole = store.path.read_bytes(), log.read_bytes()
+    store.close()
+    kept = set()
+    for cut in (*range(0, len(whole), 1_709), len(whole)):
+        torn = store.path.with_name("torn.sqlite")
+        torn.write_bytes(database)
+        torn.with_name(f"{torn.name}-wal").write_bytes(whole[:cut])
+        try:
+            with TraceStore.open(torn) as reader:
+                found = reader.select("ORDER BY id")
+        finally:
+            for path in torn.parent.glob("torn.sqlite*"):
+                path.unlink()
+        assert [each.span_id for each in found] == [f"{n:016x}" for n in range(1, len(found) + 1)]
+        assert all("[lost]" not in str(each.attributes) for each in found)
+        kept.add(len(found))
+    assert max(kept) == 8
+    assert len(kept) > 4

@@ -1,0 +1,189 @@
+"""Actions that bring a list: recommend, search, and criticism of the list before."""
+
+from collections.abc import Sequence
+
+from mllm_srec.agent.conversation.intents import Understood
+from mllm_srec.agent.conversation.reading import number
+from mllm_srec.agent.conversation.state import PASSED, Done, Outcome, Shown, TurnUpdate
+from mllm_srec.agent.conversation.turn import AskBack, Turn, outcome
+from mllm_srec.agent.own_pictures import fused_picture
+from mllm_srec.store.feedback import Feedback, Stance
+from mllm_srec.tools.errors import WrongCall
+from mllm_srec.tools.feedback import give_feedback, give_item_feedback, wish_text
+from mllm_srec.tools.filters import ItemFilter
+from mllm_srec.tools.recommend import MOST, Suggestions
+from mllm_srec.tools.recommend import recommend as recommend_items
+from mllm_srec.tools.search import Found, search_described, search_similar, search_text
+
+USUAL = 5
+"""Items of a list where nobody said how many."""
+
+
+async def recommend(turn: Turn) -> TurnUpdate:
+    """A list for the user, by what was asked, or by what was asked before and now."""
+    request, passed = _request(turn)
+    conditions = turn.conditions(request) & ItemFilter(exclude=tuple(passed))
+    found = await recommend_items(
+        turn.recommender(), turn.user_id, k=_length(request), conditions=conditions
+    )
+    return _listed(turn, _suggested(found, conditions), request, passed)
+
+
+async def search(turn: Turn) -> TurnUpdate:
+    """Items by words, or by a picture that was shown."""
+    request, passed = _request(turn)
+    conditions = turn.conditions(request) & ItemFilter(exclude=tuple(passed))
+    embed = turn.context.srec.deployment.calls.embed
+    count = _length(request)
+    words = request.words or " ".join((*request.having, request.item)).strip()
+    if turn.state.picture:
+        fused = await fused_picture(turn.context.srec.context, turn.state.picture, words)
+        found = await search_described(turn.home, embed, fused, count=count, conditions=conditions)
+        lead = f"Your picture shows {fused.line}. Nearest to it:"
+    elif not words:
+        raise AskBack("What should it be? A word for the thing is enough.")
+    else:
+        found = await search_text(turn.home, embed, words, count=count, conditions=conditions)
+        also = f" ({conditions.text})" if conditions.text else ""
+        lead = f"Nearest to “{words}”{also}:"
+    return _listed(turn, outcome(lead, [_found(each) for each in found]), request, passed)
+
+
+async def more(turn: Turn) -> TurnUpdate:
+    """More of a value, or like an item; just more, where nothing is named."""
+    asked = turn.understood
+    if not asked.item and not asked.having and not asked.words:
+        return await recommend(_again(turn))
+    if asked.item:
+        said = _of_item(turn, "more", asked.item)
+        owned = tuple(one.item_id for one in turn.home.catalogue.history(turn.user_id))
+        similar = await search_similar(
+            turn.home,
+            turn.context.srec.deployment.calls.embed,
+            said.subject,
+            count=USUAL,
+            conditions=ItemFilter(exclude=owned),
+        )
+        lead = f"Noted: {wish_text(turn.home, said)}. Like it are:"
+        update = _listed(turn, outcome(lead, [_found(each) for each in similar]), asked, [])
+        return {**update, **turn.undoable(_done(turn, said)), "focus": said.subject}
+    return await _criticised(turn, "more")
+
+
+async def less(turn: Turn) -> TurnUpdate:
+    """Less of a value, or like an item."""
+    return await _criticised(turn, "less")
+
+
+async def never(turn: Turn) -> TurnUpdate:
+    """Never again a value, or an item."""
+    return await _criticised(turn, "never")
+
+
+async def _criticised(turn: Turn, stance: Stance) -> TurnUpdate:
+    """Keep what was said, and show the list that follows from it."""
+    asked = turn.understood
+    named = [*asked.having, *asked.without, *filter(None, (asked.words,))]
+    if named:
+        said = [
+            give_feedback(
+                turn.home, turn.user_id, stance, value, origin=turn.origin, key=turn.key(value)
+            )
+            for value in turn.values(named)
+        ]
+    else:
+        question = f"{stance.capitalize()} of what? Name a colour, or a number of the list."
+        said = [_of_item(turn, stance, asked.item, question)]
+    last = Understood.model_validate(turn.state.last or {"intent": "recommend"})
+    request = last.model_copy(update={"intent": "recommend", "words": "", "item": ""})
+    conditions = turn.conditions(request)
+    found = await recommend_items(
+        turn.recommender(), turn.user_id, k=_length(request), conditions=conditions
+    )
+    names = "; ".join(wish_text(turn.home, each) for each in said)
+    listed = _suggested(found, conditions)
+    listed["lead"] = f"Noted: {names}. {listed['lead']}"
+    update = _listed(turn, listed, request, [])
+    return {**update, **turn.undoable(*(_done(turn, each) for each in said))}
+
+
+def _of_item(turn: Turn, stance: Stance, words: str, question: str = "Which one?") -> Feedback:
+    item_id = turn.item(words, question=question)
+    return give_item_feedback(
+        turn.home, turn.user_id, stance, item_id, origin=turn.origin, key=turn.key(item_id)
+    )
+
+
+def _done(turn: Turn, said: Feedback) -> Done:
+    return Done(
+        what="feedback",
+        text=wish_text(turn.home, said),
+        data={"feedback_id": said.feedback_id},
+    )
+
+
+def _request(turn: Turn) -> tuple[Understood, list[str]]:
+    """What is asked for, and the items shown before that should not come again."""
+    asked = turn.understood
+    if not asked.again or turn.state.last is None:
+        return asked, []
+    before = Understood.model_validate(turn.state.last)
+    if asked.spans() and asked.spans() != [asked.k]:
+        return asked.over_before(before), []
+    # Nothing new was named: others of the same.
+    passed = list(dict.fromkeys((*turn.state.passed, *turn.shown_ids)))[-PASSED:]
+    return asked.over_before(before), passed
+
+
+def _again(turn: Turn) -> Turn:
+    again = turn.understood.model_copy(update={"intent": "recommend", "again": True})
+    return Turn(turn.state, again, turn.context)
+
+
+def _length(request: Understood) -> int:
+    said = number(request.k) if request.k else None
+    if said is None:
+        return USUAL
+    if said != int(said) or not 1 <= said <= MOST:
+        raise WrongCall(f"a list has 1 to {MOST} items, not {said:g}")
+    return int(said)
+
+
+def _listed(turn: Turn, found: Outcome, request: Understood, passed: Sequence[str]) -> TurnUpdate:
+    focus = found["items"][0]["item_id"] if len(found["items"]) == 1 else None
+    return {
+        "outcome": found,
+        "shown": found["items"],
+        "last": request.model_dump(mode="json"),
+        "passed": list(passed),
+        "focus": focus,
+    }
+
+
+def _suggested(found: Suggestions, conditions: ItemFilter) -> Outcome:
+    also = f" ({conditions.text})" if conditions.text else ""
+    items = [
+        Shown(
+            item_id=each.item_id,
+            title=each.title,
+            line=each.line,
+            price=each.price,
+            score=each.score,
+            reason=each.reason,
+            evidence=list(each.evidence),
+        )
+        for each in found.items
+    ]
+    return outcome(f"For {found.user}{also}:", items, found.notes)
+
+
+def _found(each: Found) -> Shown:
+    return Shown(
+        item_id=each.item_id,
+        title=each.title,
+        line=each.line,
+        price=each.price,
+        score=None,
+        reason="",
+        evidence=[],
+    )

@@ -1,0 +1,184 @@
+"""Actions on what is remembered of a user, and those that only talk."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from mllm_srec.agent.conversation.reasons import WHICH
+from mllm_srec.agent.conversation.state import Done, TurnUpdate
+from mllm_srec.agent.conversation.turn import AskBack, Turn, outcome
+from mllm_srec.store.records import Interaction
+from mllm_srec.tools.errors import CannotDo
+from mllm_srec.tools.feedback import feedback_of, undo_feedback, wish_text
+from mllm_srec.tools.filters import ItemFilter
+from mllm_srec.tools.history import add_to_history, remove_from_history
+from mllm_srec.tools.history import history as read_history
+from mllm_srec.tools.items import cards
+
+LIKED = 5.0
+"""Rating of an interaction that is added by talk: only what is liked is worth the words."""
+HELP = (
+    "recommend: “five toys under 20, nothing pink”",
+    "search: “a red wooden train”, or /image FILE",
+    "more, less, never: “more like 2”, “less plastic”, “never leather”",
+    "why, why not: “why the second?”, “why not the Comet crib?”",
+    "compare: “compare 1 and 3”",
+    "profile, history: “what do you know about me?”, “I have the Maple train”",
+    "undo: takes the last wish or change back",
+)
+
+
+async def profile(turn: Turn) -> TurnUpdate:
+    """What is known of the user, each statement with what it rests on; or forget a wish."""
+    if turn.understood.do in ("remove", "forget"):
+        return _forget(turn)
+    found = await turn.recommender()(turn.user_id, k=1, conditions=ItemFilter())
+    lines = [f"lately: {found.preference}"]
+    lines += [f"{taste} (from {', '.join(evidence)})" for taste, evidence in found.tastes.items()]
+    lines += [
+        f"you said: {wish_text(turn.home, each)} ({each.origin})"
+        for each in feedback_of(turn.home, turn.user_id)
+    ]
+    return {"outcome": outcome(f"What is known about {turn.user_id}:", (), lines)}
+
+
+def _forget(turn: Turn) -> TurnUpdate:
+    said = feedback_of(turn.home, turn.user_id)
+    values = turn.values([*turn.understood.having, *filter(None, (turn.understood.words,))])
+    chosen = [each for each in said if each.subject in values]
+    if not values:
+        raise AskBack("Forget what? Name a value, as your profile has it.")
+    if not chosen:
+        raise CannotDo(
+            f"you said nothing about {', '.join(values)}: what your history shows goes when its "
+            "items do (“remove ... from my history”)"
+        )
+    for each in chosen:
+        undo_feedback(turn.home, turn.user_id, each.feedback_id)
+    forgotten = [
+        Done(
+            what="forgotten",
+            text=f"forgetting {wish_text(turn.home, each)}",
+            data=each.model_dump(),
+        )
+        for each in chosen
+    ]
+    names = "; ".join(wish_text(turn.home, each) for each in chosen)
+    return {"outcome": outcome(f"Forgotten: {names}."), **turn.undoable(*forgotten)}
+
+
+async def history(turn: Turn) -> TurnUpdate:
+    """What the user did: shown, added to, or taken back."""
+    asked = turn.understood
+    if asked.do == "add":
+        return _add(turn)
+    if asked.do in ("remove", "forget"):
+        return _remove(turn)
+    lines = read_history(turn.home, turn.user_id)
+    if not lines:
+        return {"outcome": outcome(f"The log knows nothing of {turn.user_id} yet.")}
+    return {
+        "outcome": outcome(
+            f"Newest of {turn.user_id}, oldest first:",
+            (),
+            [
+                f"{line.title or 'untitled'} [{line.item_id}]"
+                + (f", rated {line.rating:g}" if line.rating is not None else "")
+                for line in lines
+            ],
+        )
+    }
+
+
+def _add(turn: Turn) -> TurnUpdate:
+    item_id = turn.item(turn.understood.item or turn.understood.words, question=WHICH)
+    before = next(
+        (one for one in turn.home.catalogue.history(turn.user_id) if one.item_id == item_id), None
+    )
+    add_to_history(turn.home, turn.user_id, item_id, rating=LIKED)
+    done = Done(
+        what="added",
+        text=f"adding {item_id}",
+        data={"item_id": item_id, "before": before.model_dump() if before else None},
+    )
+    lead = f"Added to your history, rated {LIKED:g}: {_title(turn, item_id)}."
+    return {"outcome": outcome(lead), "focus": item_id, **turn.undoable(done)}
+
+
+def _remove(turn: Turn) -> TurnUpdate:
+    item_id = turn.item(turn.understood.item or turn.understood.words, question=WHICH)
+    gone = remove_from_history(turn.home, turn.user_id, item_id)
+    done = Done(what="removed", text=f"removing {item_id}", data=gone.model_dump())
+    lead = f"Taken out of your history: {_title(turn, item_id)}."
+    return {"outcome": outcome(lead), "focus": item_id, **turn.undoable(done)}
+
+
+async def undo(turn: Turn) -> TurnUpdate:
+    """Take the last action back."""
+    if not turn.state.done:
+        raise CannotDo("there is nothing to take back in this conversation")
+    last = turn.state.done[-1]
+    _UNDO[last["what"]](turn, last["data"])
+    return {"outcome": outcome(f"Taken back: {last['text']}."), "done": turn.state.done[:-1]}
+
+
+def _undo_feedback(turn: Turn, data: dict[str, Any]) -> None:
+    # Gone already where the person forgot it in another chat: then nothing is left to do.
+    turn.home.feedback.remove(data["feedback_id"])
+
+
+def _undo_added(turn: Turn, data: dict[str, Any]) -> None:
+    turn.home.catalogue.delete_interaction(turn.user_id, data["item_id"])
+    if data["before"]:
+        turn.home.catalogue.put_interactions([Interaction.model_validate(data["before"])])
+
+
+def _undo_removed(turn: Turn, data: dict[str, Any]) -> None:
+    turn.home.catalogue.put_interactions([Interaction.model_validate(data)])
+
+
+def _undo_forgotten(turn: Turn, data: dict[str, Any]) -> None:
+    turn.home.feedback.add(
+        turn.user_id,
+        data["stance"],
+        data["kind"],
+        data["subject"],
+        origin=data["origin"],
+        timestamp=data["timestamp"],
+        key=turn.key(f"undo {data['feedback_id']}"),
+    )
+
+
+_UNDO: dict[str, Callable[[Turn, dict[str, Any]], None]] = {
+    "feedback": _undo_feedback,
+    "added": _undo_added,
+    "removed": _undo_removed,
+    "forgotten": _undo_forgotten,
+}
+
+
+async def user(turn: Turn) -> TurnUpdate:
+    """Whose conversation it is; talk alone never changes that."""
+    lead = f"This is the conversation of {turn.user_id}. /user NAME begins another's."
+    return {"outcome": outcome(lead)}
+
+
+async def help_(turn: Turn) -> TurnUpdate:
+    """What can be said."""
+    return {"outcome": outcome("You can say, in your own words:", (), HELP)}
+
+
+async def other(turn: Turn) -> TurnUpdate:
+    """What was not understood, or cannot be done here: an honest answer, and what can."""
+    lead = (
+        "That I do not understand, or cannot do: I recommend and find items of this shop. "
+        "What are you looking for?"
+    )
+    return {"outcome": outcome(lead, (), HELP[:3])}
+
+
+def _title(turn: Turn, item_id: str) -> str:
+    [card] = cards(turn.home, [item_id])
+    return f"{card.title or 'untitled'} [{item_id}]"
+
+
+Action = Callable[[Turn], Awaitable[TurnUpdate]]

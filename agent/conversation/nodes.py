@@ -1,0 +1,133 @@
+"""The nodes of a turn: understand, act, answer."""
+
+from langgraph.runtime import Runtime
+
+from mllm_srec.agent.ask import Question, ask
+from mllm_srec.agent.conversation import lists, memory, reasons
+from mllm_srec.agent.conversation.grounding import is_grounded
+from mllm_srec.agent.conversation.intents import (
+    Intent,
+    Understood,
+    check_understood,
+    heard,
+    schema,
+)
+from mllm_srec.agent.conversation.memory import Action
+from mllm_srec.agent.conversation.state import Outcome, Shown, TurnContext, TurnState, TurnUpdate
+from mllm_srec.agent.conversation.turn import AskBack, Turn, outcome
+from mllm_srec.llm.engine import Prompt
+from mllm_srec.llm.prompting import render
+from mllm_srec.store.errors import StoreError
+from mllm_srec.store.home import Home
+from mllm_srec.tools.errors import ToolError
+
+MAX_TOKENS = 120
+
+ACTIONS: dict[Intent, Action] = {
+    "recommend": lists.recommend,
+    "search": lists.search,
+    "more": lists.more,
+    "less": lists.less,
+    "never": lists.never,
+    "why": reasons.why,
+    "why_not": reasons.why_not,
+    "compare": reasons.compare,
+    "profile": memory.profile,
+    "history": memory.history,
+    "undo": memory.undo,
+    "user": memory.user,
+    "help": memory.help_,
+    "other": memory.other,
+}
+
+
+async def understand(state: TurnState, runtime: Runtime[TurnContext]) -> TurnUpdate:
+    """Read the intent, and what it is about, from the message."""
+    if state.command is not None:
+        return {"understood": state.command, "fallback": False}
+    said = heard(state.said)
+    if not any(character.isalnum() for character in said):
+        intent: Intent = "search" if state.picture else "other"
+        return {"understood": Understood(intent=intent).model_dump(), "fallback": False}
+    [reply] = await ask(
+        runtime.context.srec.context.calls,
+        [understand_question(before(state), said)],
+        max_tokens=MAX_TOKENS,
+        schema=schema(),
+    )
+    understood = reply.value
+    if state.picture and understood.intent in ("recommend", "other"):
+        understood = understood.model_copy(update={"intent": "search"})
+    if state.asked and understood.intent == state.asked["intent"]:
+        understood = understood.over_before(Understood.model_validate(state.asked))
+    return {"understood": understood.model_dump(mode="json"), "fallback": reply.fallback}
+
+
+def understand_question(before: str, said: str) -> Question[Understood]:
+    """What does the user want?"""
+    return Question(
+        prompt=understand_prompt(before, said),
+        check=lambda text: check_understood(text, said),
+        plain=lambda: Understood(intent="other"),
+    )
+
+
+def understand_prompt(before: str, said: str) -> Prompt:
+    """The prompt of a message, after what went before."""
+    return render("understand", before=before, said=said)
+
+
+def before(state: TurnState) -> str:
+    """What a message may refer to: the question that was asked, or the last list."""
+    if state.asked:
+        return f"asked back about {state.asked['intent']}"
+    if not state.last:
+        return "nothing"
+    return f"{state.last['intent']}, {len(state.shown)} shown"
+
+
+async def act(state: TurnState, runtime: Runtime[TurnContext]) -> TurnUpdate:
+    """Do what was asked, by tools; what cannot be done, or needs a question, is said."""
+    understood = Understood.model_validate(state.understood)
+    turn = Turn(state, understood, runtime.context)
+    try:
+        return {"asked": None, **await ACTIONS[understood.intent](turn)}
+    except AskBack as question:
+        return {"outcome": outcome(str(question)), "asked": understood.model_dump(mode="json")}
+    except ToolError as error:
+        return {"outcome": outcome(f"Sorry: {error}."), "asked": None}
+    except StoreError as error:
+        # Another process writes: the person may try again, and the conversation goes on.
+        return {"outcome": outcome(f"Not now: {error}."), "asked": None}
+
+
+async def answer(state: TurnState, runtime: Runtime[TurnContext]) -> TurnUpdate:
+    """Write the answer: facts from tools, and the model's reasons as far as they keep to them."""
+    home = runtime.context.srec.deployment.home
+    items = [{**each, "reason": _reason(each, home)} for each in state.outcome["items"]]
+    said: Outcome = {**state.outcome, "items": items}  # type: ignore[typeddict-item]
+    # Only the list that `the second` means has numbers.
+    numbered = len(items) > 1 and state.outcome["items"] == state.shown
+    return {"answer": answer_text(said, numbered=numbered), "outcome": said}
+
+
+def answer_text(said: Outcome, *, numbered: bool) -> str:
+    """An outcome as plain text."""
+    lines = [said["lead"]] if said["lead"] else []
+    for place, item in enumerate(said["items"], 1):
+        price = "" if item["price"] is None else f", {item['price']:.2f}"
+        mark = f"{place}. " if numbered else ""
+        lines.append(f"{mark}{item['title'] or 'untitled'} [{item['item_id']}]{price}")
+        lines += [f"   {text}" for text in (item["line"], item["reason"]) if text]
+    return "\n".join([*lines, *said["lines"]])
+
+
+def _reason(item: Shown, home: Home) -> str:
+    """The model's reason, empty where it claims what no tool said."""
+    if not item["reason"]:
+        return ""
+    ids = [item["item_id"], *item["evidence"]]
+    described = home.catalogue.representations(ids)
+    facts = [entry.fused.line for entry in described.values()]
+    facts += [each.title for each in home.catalogue.items(ids).values()]
+    return item["reason"] if is_grounded(item["reason"], [*facts, *ids]) else ""

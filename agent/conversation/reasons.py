@@ -1,0 +1,110 @@
+"""Actions that give reasons: why, why not, compare."""
+
+from collections.abc import Sequence
+
+from mllm_srec.agent.conversation.state import Shown, TurnUpdate
+from mllm_srec.agent.conversation.turn import AskBack, Turn, outcome
+from mllm_srec.tools.errors import CannotDo
+from mllm_srec.tools.items import cards
+from mllm_srec.tools.items import compare as compare_items
+from mllm_srec.tools.recommend import Standing, explain
+
+WHICH = "Which one? A number of the list, or a title."
+
+
+async def why(turn: Turn) -> TurnUpdate:
+    """Why an item is in the list: its reason, and the interactions that it rests on."""
+    item_id = turn.item(turn.understood.item, question=WHICH)
+    shown = next((each for each in turn.state.shown if each["item_id"] == item_id), None)
+    if shown is None or not shown["reason"]:
+        standing = await explain(turn.home, turn.recommender(), turn.user_id, item_id)
+        shown = _ranked(standing, item_id)
+    lines = [f"rests on: {titles}"] if (titles := _titles(turn, shown["evidence"])) else []
+    if shown["score"] is not None:
+        lines.append(f"score {shown['score']:.3f}")
+    return {"outcome": outcome("", [shown], lines), "focus": item_id}
+
+
+async def why_not(turn: Turn) -> TurnUpdate:
+    """Why an item is not in the list: what rules it out, or where it would stand."""
+    item_id = turn.item(turn.understood.item, question=WHICH)
+    [card] = cards(turn.home, [item_id])
+    if item_id in turn.shown_ids:
+        place = turn.shown_ids.index(item_id) + 1
+        return {
+            "outcome": outcome(f"{card.title} is in the list, at {place}."),
+            "focus": item_id,
+        }
+    standing = await explain(
+        turn.home, turn.recommender(), turn.user_id, item_id, beside=turn.shown_ids
+    )
+    if standing.suggestion is None:
+        return {"outcome": outcome(f"{card.title}: {standing.why_not}."), "focus": item_id}
+    rank, among = standing.suggestion.rank, standing.among
+    if among == 1:
+        score = f"{standing.suggestion.score:.3f}"
+        lead = f"There is no list to hold {card.title} against; its score is {score}."
+    else:
+        lead = f"Held against the {among - 1} of the list, {card.title} would be number {rank}."
+    return {"outcome": outcome(lead, [_ranked(standing, item_id)]), "focus": item_id}
+
+
+async def compare(turn: Turn) -> TurnUpdate:
+    """What two items share, and what only one of them has."""
+    asked = turn.understood
+    if not asked.item or not asked.second:
+        ids = turn.shown_ids
+        if asked.item or len(ids) != 2:
+            raise AskBack("Which two? Two numbers of the list, or two titles.")
+        first, second = ids
+    else:
+        first = turn.item(asked.item, question=WHICH)
+        second = turn.item(asked.second, question=WHICH)
+    both = compare_items(turn.home, first, second)
+    lines = [
+        f"both: {', '.join(both.both) or 'nothing'}",
+        f"only {both.first.title}: {', '.join(both.only_first) or 'nothing'}",
+        f"only {both.second.title}: {', '.join(both.only_second) or 'nothing'}",
+    ]
+    if both.price_difference:
+        cheaper, dearer = both.first, both.second
+        if both.price_difference < 0:
+            cheaper, dearer = dearer, cheaper
+        lines.append(
+            f"{dearer.title} costs {abs(both.price_difference):.2f} more than {cheaper.title}"
+        )
+    items = [_plain(turn, first), _plain(turn, second)]
+    return {"outcome": outcome("Side by side:", items, lines), "focus": None}
+
+
+def _ranked(standing: Standing, item_id: str) -> Shown:
+    found = standing.suggestion
+    if found is None:
+        raise CannotDo(f"{item_id}: {standing.why_not}")
+    return Shown(
+        item_id=found.item_id,
+        title=found.title,
+        line=found.line,
+        price=found.price,
+        score=found.score,
+        reason=found.reason,
+        evidence=list(found.evidence),
+    )
+
+
+def _plain(turn: Turn, item_id: str) -> Shown:
+    [card] = cards(turn.home, [item_id])
+    return Shown(
+        item_id=card.item_id,
+        title=card.title,
+        line=card.line,
+        price=card.price,
+        score=None,
+        reason="",
+        evidence=[],
+    )
+
+
+def _titles(turn: Turn, item_ids: Sequence[str]) -> str:
+    known = cards(turn.home, item_ids)
+    return ", ".join(f"{card.title or 'untitled'} [{card.item_id}]" for card in known)

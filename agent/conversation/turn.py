@@ -1,0 +1,140 @@
+"""One turn at work: its state, its tools, and the items and conditions that its words mean."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from mllm_srec.agent.conversation.intents import Understood
+from mllm_srec.agent.conversation.reading import number, place, points_back
+from mllm_srec.agent.conversation.state import (
+    UNDOABLE,
+    Done,
+    Outcome,
+    Shown,
+    TurnContext,
+    TurnState,
+    TurnUpdate,
+)
+from mllm_srec.agent.recommend_tool import GraphRecommend
+from mllm_srec.store.home import Home
+from mllm_srec.tools.errors import WrongCall
+from mllm_srec.tools.filters import ItemFilter
+from mllm_srec.tools.items import find_item
+from mllm_srec.tools.values import Vocabulary
+
+
+class AskBack(Exception):
+    """One short question is needed before the action can be done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What an action works with; every tool is bound to the user of the thread."""
+
+    state: TurnState
+    understood: Understood
+    context: TurnContext
+
+    @property
+    def home(self) -> Home:
+        """The shop."""
+        return self.context.srec.deployment.home
+
+    @property
+    def user_id(self) -> str:
+        """Whose conversation it is."""
+        return self.state.user_id
+
+    @property
+    def origin(self) -> str:
+        """Where a wish of this turn was said."""
+        return f"chat {self.state.thread_id}, turn {self.state.turn}"
+
+    def key(self, subject: str) -> str:
+        """Under which a wish is kept once, also when the turn is worked on again."""
+        return f"{self.state.thread_id}/{self.state.turn}/{subject}"
+
+    def recommender(self) -> GraphRecommend:
+        """The recommendation graph as a tool."""
+        return GraphRecommend(self.context.srec, self.context.tell)
+
+    @property
+    def shown_ids(self) -> list[str]:
+        """Ids of the list on the screen."""
+        return [each["item_id"] for each in self.state.shown]
+
+    def item(self, words: str, *, question: str) -> str:
+        """The id of the item that some words mean.
+
+        Raises:
+            AskBack: Nothing was named, and nothing was spoken of.
+            WrongCall: The list has no such place, or the words fit several items.
+            CannotDo: No item is called so.
+        """
+        shown = self.shown_ids
+        if points_back(words):
+            if self.state.focus:
+                return self.state.focus
+            if len(shown) == 1:
+                return shown[0]
+            raise AskBack(question)
+        where = place(words)
+        if where is None:
+            return find_item(self.home, words, shown)
+        if self.home.catalogue.item(words) is not None:
+            return words
+        if not shown:
+            raise AskBack("There is no list yet. Which item do you mean, by its title?")
+        if where != -1 and not 1 <= where <= len(shown):
+            raise WrongCall(f"the list has {len(shown)} items, so there is no number {where}")
+        return shown[where if where == -1 else where - 1]
+
+    def values(self, words: Sequence[str]) -> tuple[str, ...]:
+        """The values of the shop that some words mean.
+
+        Raises:
+            CannotDo: No item has one of them.
+        """
+        if not words:
+            return ()
+        vocabulary = Vocabulary.of(self.home)
+        found = (vocabulary.values(each) or [vocabulary.value(each)] for each in words)
+        return tuple(dict.fromkeys(value for values in found for value in values))
+
+    def conditions(self, asked: Understood) -> ItemFilter:
+        """What an item must be, by the words of a request.
+
+        Raises:
+            CannotDo: No item has one of the values.
+            WrongCall: The prices contradict each other.
+        """
+        read = partial(_price, shown=self.state.shown)
+        low, high = read(asked.over), read(asked.under)
+        if low is not None and high is not None and low > high:
+            raise WrongCall(f"nothing can be over {low:g} and under {high:g}")
+        return ItemFilter(
+            departments=self.values([asked.department] if asked.department else []),
+            having=self.values(asked.having),
+            without=self.values(asked.without),
+            min_price=low,
+            max_price=high,
+        )
+
+    def undoable(self, *actions: Done) -> TurnUpdate:
+        """The update that remembers actions."""
+        return {"done": [*self.state.done, *actions][-UNDOABLE:]}
+
+
+def outcome(lead: str, items: Sequence[Shown] = (), lines: Sequence[str] = ()) -> Outcome:
+    """What a turn came to."""
+    return Outcome(lead=lead, items=list(items), lines=list(lines))
+
+
+def _price(words: str, shown: Sequence[Shown]) -> float | None:
+    """A price in words; `cheaper` and `dearer` are so by the mean of the list."""
+    if not words:
+        return None
+    if (said := number(words)) is not None:
+        return said
+    prices = [each["price"] for each in shown if each["price"] is not None]
+    return round(sum(prices) / len(prices), 2) if prices else None

@@ -1,0 +1,200 @@
+"""The tools as other agents call them: bound to one user, small results, errors in words.
+
+One list of functions serves LangChain (`langchain_tools`) and MCP (`mcp_server`): names, arguments
+and descriptions are read off them.
+"""
+
+import asyncio
+import base64
+import binascii
+import functools
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from typing import Any
+
+from langchain_core.tools import BaseTool, StructuredTool, ToolException
+
+from mllm_srec.agent.own_pictures import fused_picture
+from mllm_srec.agent.recommend_tool import GraphRecommend
+from mllm_srec.agent.recommender import Recommender
+from mllm_srec.llm.engine import ModelError
+from mllm_srec.store.errors import StoreError
+from mllm_srec.store.feedback import Stance
+from mllm_srec.tools import feedback as wishes
+from mllm_srec.tools import history as histories
+from mllm_srec.tools import items, search
+from mllm_srec.tools import recommend as recommending
+from mllm_srec.tools.errors import ToolError, WrongCall
+from mllm_srec.tools.filters import ItemFilter
+
+Result = dict[str, Any]
+Tool = Callable[..., Awaitable[Result]]
+
+MAX_PICTURE = 8 << 20
+"""Bytes of a picture that comes as base64."""
+
+
+class Toolbox:
+    """Tools over a home for one user; the caller cannot name another one."""
+
+    def __init__(self, srec: Recommender, user: str, *, origin: str) -> None:
+        self._srec = srec
+        self._home = srec.deployment.home
+        self._user = user
+        self._origin = origin
+        self._graph = GraphRecommend(srec)
+
+    def functions(self, failure: type[Exception]) -> list[Tool]:
+        """The tools as coroutine functions for any event loop.
+
+        Args:
+            failure: Raised with the message when the call was wrong or it cannot be done.
+        """
+        tools: tuple[Tool, ...] = (
+            self.recommend,
+            self.search_text,
+            self.search_picture,
+            self.similar_items,
+            self.item_details,
+            self.compare_items,
+            self.explain_item,
+            self.user_history,
+            self.user_profile,
+            self.give_feedback,
+            self.undo_feedback,
+        )
+        return [self._callable(tool, failure) for tool in tools]
+
+    def _callable(self, tool: Tool, failure: type[Exception]) -> Tool:
+        @functools.wraps(tool)
+        async def call(**arguments: Any) -> Result:
+            # The engine's front lives on the loop of the graph.
+            work = self._srec.deployment.start(_coroutine(tool, arguments))
+            try:
+                return await asyncio.wrap_future(work)
+            except (ToolError, StoreError, ModelError, ValueError) as error:
+                raise failure(str(error)) from error
+
+        return call
+
+    async def recommend(
+        self,
+        k: int = 5,
+        departments: list[str] | None = None,
+        having: list[str] | None = None,
+        without: list[str] | None = None,
+        min_price: float | None = None,
+        max_price: float | None = None,
+    ) -> Result:
+        """Recommend k items to the user, each with a reason; conditions narrow the choice."""
+        conditions = _conditions(departments, having, without, min_price, max_price)
+        found = await recommending.recommend(self._graph, self._user, k=k, conditions=conditions)
+        return asdict(found)
+
+    async def search_text(
+        self,
+        words: str,
+        count: int = 5,
+        departments: list[str] | None = None,
+        without: list[str] | None = None,
+        min_price: float | None = None,
+        max_price: float | None = None,
+    ) -> Result:
+        """Find items by words: what they are, their colour, material, brand, purpose."""
+        conditions = _conditions(departments, None, without, min_price, max_price)
+        found = await search.search_text(
+            self._home, self._embed, words, count=count, conditions=conditions
+        )
+        return {"items": [asdict(each) for each in found]}
+
+    async def search_picture(self, picture_base64: str, words: str = "", count: int = 5) -> Result:
+        """Find items like a picture (PNG or JPEG as base64), and words about it."""
+        kept = self._home.pictures.add(_decoded(picture_base64))
+        fused = await fused_picture(self._srec.context, kept, words)
+        found = await search.search_described(self._home, self._embed, fused, count=count)
+        return {"seen": fused.line, "items": [asdict(each) for each in found]}
+
+    async def similar_items(self, item_id: str, count: int = 5) -> Result:
+        """Find items like another one."""
+        found = await search.search_similar(self._home, self._embed, item_id, count=count)
+        return {"items": [asdict(each) for each in found]}
+
+    async def item_details(self, item_id: str) -> Result:
+        """Everything that is known about an item."""
+        return asdict(items.item_details(self._home, item_id))
+
+    async def compare_items(self, first: str, second: str) -> Result:
+        """What two items (ids) share, and what only one of them has."""
+        return asdict(items.compare(self._home, first, second))
+
+    async def explain_item(self, item_id: str, beside: list[str] | None = None) -> Result:
+        """Why an item suits the user or not, ranked among the items beside it (ids)."""
+        standing = await recommending.explain(
+            self._home, self._graph, self._user, item_id, beside=beside or ()
+        )
+        return asdict(standing)
+
+    async def user_history(self, count: int = 10) -> Result:
+        """What the user did last."""
+        lines = histories.history(self._home, self._user, count=count)
+        return {"items": [asdict(line) for line in lines]}
+
+    async def user_profile(self) -> Result:
+        """The user's taste, each statement with the items that show it, and the wishes said."""
+        found = await self._graph(self._user, k=1, conditions=ItemFilter())
+        said = wishes.feedback_of(self._home, self._user)
+        return {
+            "preference": found.preference,
+            "tastes": {taste: list(evidence) for taste, evidence in found.tastes.items()},
+            "wishes": [each.model_dump() for each in said],
+        }
+
+    async def give_feedback(self, stance: Stance, value: str) -> Result:
+        """Keep that the user wants more, less or never again a value such as a colour."""
+        said = wishes.give_feedback(self._home, self._user, stance, value, origin=self._origin)
+        return said.model_dump()
+
+    async def undo_feedback(self, feedback_id: int | None = None) -> Result:
+        """Take a wish back, the last one by default."""
+        return wishes.undo_feedback(self._home, self._user, feedback_id).model_dump()
+
+    async def _embed(self, texts: Any) -> Any:
+        return await self._srec.deployment.calls.embed(texts)
+
+
+def langchain_tools(srec: Recommender, user: str) -> list[BaseTool]:
+    """The tools for a LangChain or LangGraph agent that acts for one user."""
+    box = Toolbox(srec, user, origin="an agent")
+    return [
+        StructuredTool.from_function(coroutine=tool, handle_tool_error=True)
+        for tool in box.functions(ToolException)
+    ]
+
+
+async def _coroutine(tool: Tool, arguments: dict[str, Any]) -> Result:
+    return await tool(**arguments)
+
+
+def _conditions(
+    departments: list[str] | None,
+    having: list[str] | None,
+    without: list[str] | None,
+    min_price: float | None,
+    max_price: float | None,
+) -> ItemFilter:
+    return ItemFilter(
+        departments=tuple(departments or ()),
+        having=tuple(having or ()),
+        without=tuple(without or ()),
+        min_price=min_price,
+        max_price=max_price,
+    )
+
+
+def _decoded(picture_base64: str) -> bytes:
+    if len(picture_base64) > MAX_PICTURE * 4 // 3 + 4:
+        raise WrongCall(f"the picture is larger than {MAX_PICTURE >> 20} MiB: send a smaller one")
+    try:
+        return base64.b64decode(picture_base64, validate=True)
+    except binascii.Error as error:
+        raise WrongCall(f"the picture is not base64: {error}") from error

@@ -1,0 +1,39 @@
+"""The state of the graph before and after each node, put together from what the nodes returned."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mllm_srec.agent.trace_records import NodeRecord, TraceRecord
+
+EXTENDED = frozenset({"windows"})
+"""Fields to which an update is added; every other field is replaced (see `State`)."""
+
+Values = dict[str, Any]
+
+
+def states(trace: TraceRecord) -> Iterator[tuple[NodeRecord, Values, Values]]:
+    """Yield each node with the state before and after it; a failed pass changes nothing."""
+    state = initial(trace)
+    for node in trace.nodes:
+        after = updated(state, node)
+        yield node, state, after
+        state = after
+
+
+def initial(trace: TraceRecord) -> Values:
+    """What the run was asked for, by the names of the state."""
+    asked = trace.run.input if isinstance(trace.run.input, Mapping) else {}
+    return {"user_id" if name == "user" else name: value for name, value in asked.items()}
+
+
+def updated(state: Mapping[str, Any], node: NodeRecord) -> Values:
+    """The state after a node; what a node returned that is no update (redacted) changes nothing."""
+    if node.status == "ERROR" or not isinstance(node.output, Mapping):
+        return dict(state)
+    return {
+        **state,
+        **{
+            name: [*state.get(name, []), *value] if name in EXTENDED else value
+            for name, value in node.output.items()
+        },
+    }

@@ -1,0 +1,136 @@
+"""Transformers of RecTools: SASRec, eSASRec, and SASRec with the fused vectors."""
+
+import logging
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from pytorch_lightning import seed_everything
+from rectools.dataset import Dataset
+from rectools.models import SASRecModel
+from rectools.models.nn.item_net import IdEmbeddingsItemNet, ItemNetBase
+from rectools.models.nn.transformers.ligr import LiGRLayers
+from written import LENGTH, SEED, Data, Lists, Trial
+
+SIZES: Sequence[Mapping[str, Any]] = [
+    {"n_factors": 64, "dropout_rate": 0.2},
+    {"n_factors": 128, "dropout_rate": 0.2},
+    {"n_factors": 64, "dropout_rate": 0.4},
+    {"n_factors": 128, "dropout_rate": 0.4},
+]
+KINDS: Mapping[str, Mapping[str, Any]] = {
+    "sasrec": {"loss": "softmax"},
+    # Tikhonovich et al. 2025: SASRec's objective, LiGR layers, sampled softmax.
+    "esasrec": {
+        "loss": "sampled_softmax",
+        "n_negatives": 256,
+        "transformer_layers_type": LiGRLayers,
+    },
+    "sasrec-fused": {"loss": "softmax"},
+}
+LOOK_EVERY, MOST, PATIENCE = 5, 100, 3
+"""Epochs between two looks at validation, epochs at most, and looks without a gain at the end."""
+
+
+class FusedVectors(ItemNetBase):
+    """Item embeddings projected from the fused vectors, which stay as they are."""
+
+    def __init__(self, vectors: torch.Tensor, factors: int, dropout: float) -> None:
+        super().__init__()
+        # A buffer: the library draws every parameter anew before training.
+        self.register_buffer("vectors", vectors)
+        self.project = torch.nn.Linear(vectors.shape[1], factors)
+        self.dropout = torch.nn.Dropout(dropout)
+
+    @classmethod
+    def from_dataset(
+        cls, dataset: Dataset, n_factors: int, dropout_rate: float, **kwargs: Any
+    ) -> "FusedVectors":
+        """Take the vectors (N, D) from the dense features of the items."""
+        values = torch.tensor(np.asarray(dataset.item_features.values), dtype=torch.float32)
+        return cls(values, n_factors, dropout_rate)
+
+    def forward(self, items: torch.Tensor) -> torch.Tensor:
+        """Embeddings (..., F) of items (...)."""
+        return self.dropout(self.project(self.vectors[items.to(self.device)]))
+
+    @property
+    def out_dim(self) -> int:
+        """Length of an embedding."""
+        return int(self.project.out_features)
+
+
+def trials(data: Data, name: str, minutes: float) -> Iterator[Trial]:
+    """Yield the model after every few epochs, for each size an equal share of the time."""
+    # Its notes on devices, old arguments and finished epochs would hide ours.
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    warnings.simplefilter("ignore")
+    for size in SIZES:
+        seed_everything(SEED, verbose=False)
+        model, dataset = _unfitted(data, name, size)
+        deadline = time.monotonic() + 60 * minutes / len(SIZES)
+        best, stale = -1.0, 0
+        for epochs in range(LOOK_EVERY, MOST + 1, LOOK_EVERY):
+            model.fit_partial(dataset, min_epochs=LOOK_EVERY, max_epochs=LOOK_EVERY)
+            trial = Trial(data, {**size, "epochs": epochs}, partial(recommended, model))
+            best, stale = (trial.gain, 0) if trial.gain > best else (best, stale + 1)
+            yield trial
+            if stale == PATIENCE or time.monotonic() > deadline:
+                break
+
+
+def _unfitted(data: Data, name: str, size: Mapping[str, Any]) -> tuple[SASRecModel, Dataset]:
+    blocks: tuple[type[ItemNetBase], ...] = (IdEmbeddingsItemNet,)
+    features: dict[str, Any] = {}
+    if name == "sasrec-fused":
+        blocks = (IdEmbeddingsItemNet, FusedVectors)
+        table = pd.DataFrame(data.vectors).add_prefix("v").assign(id=data.items["item_id"])
+        features = {"item_features_df": table, "make_dense_item_features": True}
+    model = SASRecModel(
+        n_blocks=2,
+        n_heads=2,
+        session_max_len=50,
+        lr=1e-3,
+        batch_size=128,
+        item_net_block_types=blocks,
+        deterministic=True,
+        **KINDS[name],
+        **size,
+    )
+    return model, Dataset.construct(_interactions(data.train), **features)
+
+
+def _interactions(table: pd.DataFrame) -> pd.DataFrame:
+    """Likes as RecTools wants them: the position is the time."""
+    return pd.DataFrame(
+        {
+            "user_id": table["user_id"],
+            "item_id": table["item_id"],
+            "weight": 1.0,
+            "datetime": pd.to_datetime(table["position"], unit="s"),
+        }
+    )
+
+
+def recommended(model: SASRecModel, histories: pd.DataFrame) -> Lists:
+    """The first items of each user whose history has an item that the model knows."""
+    long = histories[["user_id", "history"]].explode("history").dropna()
+    long = long.rename(columns={"history": "item_id"})
+    long["position"] = long.groupby("user_id").cumcount()
+    # Users without a known item are left out: the scorer knows that they have no list.
+    table = model.recommend(
+        users=long["user_id"].unique(),
+        dataset=Dataset.construct(_interactions(long)),
+        k=LENGTH,
+        filter_viewed=True,
+        on_unsupported_targets="ignore",
+    )
+    return {
+        str(user): (part["item_id"].astype(str).tolist(), part["score"].astype(float).tolist())
+        for user, part in table.groupby("user_id", sort=False)
+    }

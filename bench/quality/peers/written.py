@@ -1,0 +1,79 @@
+"""The written split as a peer sees it, and what it tries on it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+LENGTH = 500
+"""Items of a list; AUC beyond it counts as a tie."""
+TUNING_USERS = 1_000
+"""Validation users that settings are chosen on, as for the closed-form baselines."""
+SEED = 1
+
+Lists = dict[str, tuple[list[str], list[float]]]
+"""User to items, best first, with scores."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """The folder that `exchange.write_split` wrote."""
+
+    folder: Path
+
+    @cached_property
+    def train(self) -> pd.DataFrame:
+        """Likes of the training part: user_id, item_id, position."""
+        return pd.read_parquet(self.folder / "train.parquet")
+
+    @cached_property
+    def tuning(self) -> pd.DataFrame:
+        """Cases to tune on: user_id, history, target."""
+        table = pd.read_parquet(self.folder / "validation.parquet")
+        return table.sample(min(TUNING_USERS, len(table)), random_state=SEED)
+
+    @cached_property
+    def test(self) -> pd.DataFrame:
+        """Users to make lists for: user_id, history."""
+        return pd.read_parquet(self.folder / "test.parquet")
+
+    @cached_property
+    def items(self) -> pd.DataFrame:
+        """The catalogue: item_id, text, vector."""
+        return pd.read_parquet(self.folder / "items.parquet")
+
+    @cached_property
+    def vectors(self) -> np.ndarray:
+        """Fused vectors (N, D) in the order of the items."""
+        if self.items["vector"].isna().any():
+            raise SystemExit("this model needs the vectors of all items: fuse the home first")
+        return np.stack(self.items["vector"].to_list()).astype(np.float32)
+
+    @cached_property
+    def rows(self) -> dict[str, int]:
+        """Place of each item in the catalogue."""
+        return {item_id: row for row, item_id in enumerate(self.items["item_id"])}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One fitted model."""
+
+    data: Data
+    settings: dict[str, Any]
+    make: Callable[[pd.DataFrame], Lists]
+    """Lists of histories."""
+
+    @cached_property
+    def gain(self) -> float:
+        """NDCG@10 on the validation part."""
+        lists, cases = self.make(self.data.tuning), self.data.tuning
+        gains = []
+        for user, target in zip(cases["user_id"], cases["target"], strict=True):
+            first = lists.get(user, ([], []))[0][:10]
+            gains.append(1 / np.log2(first.index(target) + 2) if target in first else 0.0)
+        return float(np.mean(gains))

@@ -1,0 +1,105 @@
+"""Does vLLM answer as transformers does? 50 prompts decide before a model ships."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from mllm_srec.agent.nodes.profile_user import Profile
+from mllm_srec.agent.nodes.score_targets import NO, YES, score_prompt
+from mllm_srec.agent.nodes.summarize_preferences import Preference
+from mllm_srec.finetune.errors import FinetuneError
+from mllm_srec.llm.engine import Engine, Message, ModelError, Prompt
+from mllm_srec.llm.load import Dtype, load_engine
+from mllm_srec.llm.pictures import PictureBudget, load_budget, prepare
+from mllm_srec.store.records import FusedItem
+
+BOUNDS: dict[Dtype, float] = {"float32": 0.005, "bfloat16": 0.1}
+"""Largest difference of a label's log-probability, in nats: those of the engine contract."""
+WITH_PICTURE = 20
+WITHOUT_PICTURE = 30
+
+_VALUES = ("red", "striped", "sporty", "cotton", "wood", "travel", "budget", "toddler")
+_KINDS = ("stroller", "ball", "kite", "lipstick", "backpack")
+
+
+class ParityError(FinetuneError):
+    """Serving does not give what training made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """The largest differences that were found, in nats."""
+
+    float32: float
+    bfloat16: float
+
+
+def check_parity(model: Path) -> Parity:
+    """Load a model folder with both engines and compare their answers.
+
+    Raises:
+        ParityError: An engine cannot load the model, or the answers differ by more than `BOUNDS`.
+    """
+    prompts = list(parity_prompts(load_budget(model)))
+    found: dict[Dtype, float] = {}
+    for dtype, bound in BOUNDS.items():
+        try:
+            found[dtype] = _difference(model, dtype, prompts)
+        except ModelError as error:
+            raise ParityError(
+                f"{model.name!r} could not be checked in {dtype}: {error}; where vLLM cannot be "
+                "had, `--unchecked` exports without the check"
+            ) from error
+        # The comparison fails for NaN as well.
+        if not found[dtype] <= bound:
+            raise ParityError(
+                f"vLLM and transformers differ by {found[dtype]:.3g} nats on {model.name!r} in "
+                f"{dtype}, at most {bound}: the configuration does not fit the weights "
+                "(tie_word_embeddings, picture processor), or adapters were merged into another "
+                "base"
+            )
+    return Parity(found["float32"], found["bfloat16"])
+
+
+def parity_prompts(budget: PictureBudget) -> Iterator[Prompt]:
+    """Yield scoring prompts, the first with a picture each; the same ones every time."""
+    rng = np.random.default_rng(0)
+    for number in range(WITH_PICTURE + WITHOUT_PICTURE):
+        prompt = score_prompt(*_taste(rng), "May, 3 days after the last interaction", _item(rng))
+        if number < WITH_PICTURE:
+            *before, asked = prompt.messages
+            size = (*rng.integers(40, 300, 2).tolist(), 3)
+            image = Image.fromarray(rng.integers(0, 256, size, dtype=np.uint8))
+            shown = Message(asked.role, asked.text, (prepare(image, budget),))
+            prompt = Prompt((*before, shown))
+        yield prompt
+
+
+def largest_difference(one: Engine, other: Engine, prompts: Sequence[Prompt]) -> float:
+    """How far two engines are apart on the labels' log-probabilities, in nats."""
+    labels = (YES, NO)
+    pairs = zip(one.score_labels(prompts, labels), other.score_labels(prompts, labels), strict=True)
+    apart = [abs(a.logprobs[label] - b.logprobs[label]) for a, b in pairs for label in labels]
+    return float(np.max(apart))
+
+
+def _difference(model: Path, dtype: Dtype, prompts: Sequence[Prompt]) -> float:
+    with (
+        closing(load_engine("transformers", model, dtype=dtype).engine) as one,
+        closing(load_engine("vllm", model, dtype=dtype).engine) as other,
+    ):
+        return largest_difference(one, other, prompts)
+
+
+def _taste(rng: np.random.Generator) -> tuple[Profile, Preference]:
+    drawn = rng.permutation(_VALUES).tolist()
+    return Profile(loves=drawn[:2], dislikes=drawn[2:3]), Preference(strong=drawn[3:6])
+
+
+def _item(rng: np.random.Generator) -> FusedItem:
+    seen, told = rng.permutation(_VALUES)[:2].tolist()
+    return FusedItem(what=str(rng.choice(_KINDS)), seen={"colour": seen}, told={"material": told})

@@ -1,0 +1,181 @@
+"""Conversations as people look back on them: threads, and what was said in each turn.
+
+The working memory of a conversation is the checkpointer's; this is the record. A turn is written
+down before it is worked on, so that a crash at any moment loses nothing that was said.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Engine,
+    Integer,
+    MetaData,
+    Row,
+    Select,
+    String,
+    Table,
+    Text,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
+
+from mllm_srec.store.errors import StoreError
+from mllm_srec.store.records import Record
+from mllm_srec.store.sql import open_engine, sql_errors
+
+_TABLES = MetaData()
+
+_THREADS = Table(
+    "threads",
+    _TABLES,
+    Column("thread_id", String(64), primary_key=True),
+    Column("user_id", String(200), nullable=False, index=True),
+    Column("started", BigInteger, nullable=False),
+)
+
+_TURNS = Table(
+    "turns",
+    _TABLES,
+    Column("thread_id", String(64), primary_key=True),
+    Column("turn", Integer, primary_key=True),
+    Column("key", String(200)),
+    Column("said", Text, nullable=False),  # the caller's request as JSON
+    Column("result", Text),  # what came of it as JSON; NULL until it is done
+    sqlite_with_rowid=False,
+)
+
+
+class Thread(Record):
+    """One conversation, bound to one user."""
+
+    thread_id: str
+    user_id: str
+    started: int
+    """Seconds since 1970-01-01 UTC."""
+    turns: int = 0
+
+
+class KeptTurn(Record):
+    """What was said, and what came of it."""
+
+    turn: int
+    """1, 2, 3, ..."""
+    said: dict[str, Any]
+    result: dict[str, Any] | None = None
+    """None while the turn is worked on, and after a crash."""
+
+
+class ThreadStore:
+    """Threads and their turns."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    @classmethod
+    def open(cls, url: str) -> Self:
+        """Open the store at a SQLAlchemy address, SQLite or PostgreSQL.
+
+        Raises:
+            StoreError: The database does not open.
+        """
+        return cls(open_engine(url, _TABLES))
+
+    def start(self, thread_id: str, user_id: str, *, now: int) -> Thread:
+        """Begin a thread; one that is there is taken up again.
+
+        Raises:
+            StoreError: It belongs to another user.
+        """
+        with sql_errors(self._engine), self._engine.begin() as connection:
+            mine = _THREADS.c.thread_id == thread_id
+            row = connection.execute(select(_THREADS).where(mine)).first()
+            if row is None:
+                values = {"thread_id": thread_id, "user_id": user_id, "started": now}
+                connection.execute(insert(_THREADS).values(values))
+            elif row.user_id != user_id:
+                raise StoreError(
+                    f"the thread {thread_id!r} is another user's: start one without naming it"
+                )
+        return Thread(thread_id=thread_id, user_id=user_id, started=row.started if row else now)
+
+    def thread(self, thread_id: str) -> Thread | None:
+        """One thread, None where there is none of that id."""
+        return next(iter(self._threads(_THREADS.c.thread_id == thread_id)), None)
+
+    def of(self, user_id: str) -> list[Thread]:
+        """The threads of a user, newest first."""
+        return self._threads(_THREADS.c.user_id == user_id)
+
+    def accept(self, thread_id: str, said: Mapping[str, Any], *, key: str | None = None) -> int:
+        """Write down what was said, before anything is done about it; the number of the turn."""
+        with sql_errors(self._engine), self._engine.begin() as connection:
+            last = select(func.max(_TURNS.c.turn)).where(_TURNS.c.thread_id == thread_id)
+            turn = int(connection.execute(last).scalar() or 0) + 1
+            values = {"thread_id": thread_id, "turn": turn, "key": key, "said": json.dumps(said)}
+            connection.execute(insert(_TURNS).values(values))
+        return turn
+
+    def finish(self, thread_id: str, turn: int, result: Mapping[str, Any]) -> None:
+        """Keep what came of a turn."""
+        mine = (_TURNS.c.thread_id == thread_id) & (_TURNS.c.turn == turn)
+        with sql_errors(self._engine), self._engine.begin() as connection:
+            connection.execute(update(_TURNS).where(mine).values(result=json.dumps(result)))
+
+    def turns(self, thread_id: str) -> list[KeptTurn]:
+        """The turns of a thread, oldest first."""
+        query = select(_TURNS).where(_TURNS.c.thread_id == thread_id).order_by(_TURNS.c.turn)
+        return [_turn(row) for row in self._rows(query)]
+
+    def turn_of(self, thread_id: str, key: str) -> KeptTurn | None:
+        """The turn under a caller's key, None where there is none."""
+        mine = (_TURNS.c.thread_id == thread_id) & (_TURNS.c.key == key)
+        return next(map(_turn, self._rows(select(_TURNS).where(mine))), None)
+
+    def unfinished(self, thread_id: str) -> KeptTurn | None:
+        """The last turn where nothing came of it yet, else None."""
+        mine = select(_TURNS).where(_TURNS.c.thread_id == thread_id)
+        rows = self._rows(mine.order_by(_TURNS.c.turn.desc()).limit(1))
+        return _turn(rows[0]) if rows and rows[0].result is None else None
+
+    def delete(self, thread_id: str) -> bool:
+        """Delete a thread with its turns; False where there was none."""
+        with sql_errors(self._engine), self._engine.begin() as connection:
+            connection.execute(delete(_TURNS).where(_TURNS.c.thread_id == thread_id))
+            mine = _THREADS.c.thread_id == thread_id
+            return connection.execute(delete(_THREADS).where(mine)).rowcount > 0
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._engine.dispose()
+
+    def _threads(self, which: Any) -> list[Thread]:
+        counted = select(_TURNS.c.thread_id, func.count().label("turns")).group_by(
+            _TURNS.c.thread_id
+        )
+        turns = counted.subquery()
+        query = (
+            select(_THREADS, turns.c.turns)
+            .join(turns, turns.c.thread_id == _THREADS.c.thread_id, isouter=True)
+            .where(which)
+            .order_by(_THREADS.c.started.desc(), _THREADS.c.thread_id)
+        )
+        return [Thread(**{**row._mapping, "turns": row.turns or 0}) for row in self._rows(query)]
+
+    def _rows(self, query: Select[Any]) -> Sequence[Row[Any]]:
+        with sql_errors(self._engine), self._engine.connect() as connection:
+            return connection.execute(query).all()
+
+
+def _turn(row: Row[Any]) -> KeptTurn:
+    return KeptTurn(
+        turn=row.turn,
+        said=json.loads(row.said),
+        result=None if row.result is None else json.loads(row.result),
+    )

@@ -1,0 +1,137 @@
+"""What a program can ask of a recommender besides one plain list."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mllm_srec.agent.deployment import Deployment
+from mllm_srec.agent.events import NodeEnded, NodeStarted, Recommended
+from mllm_srec.agent.ingest import fuse_missing
+from mllm_srec.agent.recommender import DeadlineExceeded, Recommender, Request
+from mllm_srec.llm.engine import Prompt
+from mllm_srec.llm.scripted import ScriptedEngine
+from mllm_srec.store.records import Item
+from mllm_srec.tools.errors import CannotDo
+from mllm_srec.tools.filters import ItemFilter
+
+from .shop import answer, deploy, score, scripted
+
+
+@pytest.fixture
+def deployment(tmp_path: Path) -> Iterator[Deployment]:
+    with deploy(tmp_path / "home", scripted()) as opened:
+        fuse_missing(opened)
+        yield opened
+
+
+@pytest.fixture
+def srec(deployment: Deployment) -> Recommender:
+    return Recommender(deployment)
+
+
+def ids(result: object) -> list[str]:
+    return [item.item_id for item in result.items]  # type: ignore[attr-defined]
+
+
+def test_a_list_keeps_to_its_conditions_exclusions_and_candidates(srec: Recommender) -> None:
+    green = ItemFilter(having=("green",))
+    assert set(ids(srec.recommend("ben", conditions=green))) == {"i8"}
+    assert "i2" not in ids(srec.recommend("ben", exclude=["i2"]))
+    assert set(ids(srec.recommend("ben", candidates=["i4", "i6", "i1"]))) == {"i4", "i6"}
+
+
+def test_a_condition_that_nothing_meets_is_an_error_and_no_empty_success(
+    srec: Recommender,
+) -> None:
+    with pytest.raises(CannotDo, match="purple"):
+        srec.recommend("ben", conditions=ItemFilter(having=("purple",)))
+
+
+def test_a_history_of_ids_stands_in_for_a_stored_one(srec: Recommender) -> None:
+    result = srec.recommend("guest", history=["i1", "i2", "i3", "i5"])
+    assert [entry.item_id for entry in result.history] == ["i1", "i2", "i3", "i5"]
+
+
+def test_never_rules_a_value_out_until_it_is_taken_back(srec: Recommender) -> None:
+    before = ids(srec.recommend("ada"))
+    srec.feedback("ada", "never", "blue")
+    assert {"i4", "i5", "i6"}.isdisjoint(ids(srec.recommend("ada")))
+    srec.undo_feedback("ada")
+    assert ids(srec.recommend("ada")) == before
+
+
+def test_more_and_less_move_the_items_that_have_the_value(srec: Recommender) -> None:
+    def place(item_id: str) -> int:
+        return ids(srec.recommend("ben")).index(item_id)
+
+    before = place("i8")
+    srec.feedback("ben", "more", "green")
+    assert place("i8") < before
+    srec.feedback("ben", "less", "green")
+    assert place("i8") >= before
+    [said] = srec.feedback_of("ben")
+    assert (said.stance, said.subject, said.origin) == ("less", "green", "Python")
+
+
+def test_a_wish_does_not_change_the_past(srec: Recommender) -> None:
+    before = ids(srec.recommend("ben", as_of=3))
+    srec.feedback("ben", "never", "blue")
+    assert ids(srec.recommend("ben", as_of=3)) == before
+
+
+def test_events_tell_of_every_node_and_end_with_the_list(srec: Recommender) -> None:
+    events = list(srec.stream("mia", k=2))
+    started = [event.node for event in events if isinstance(event, NodeStarted)]
+    ended = [event.node for event in events if isinstance(event, NodeEnded)]
+    assert started == ended
+    assert isinstance(events[-1], Recommended)
+    assert tuple(started) == events[-1].result.path
+
+
+def test_an_asynchronous_program_gets_the_same(srec: Recommender) -> None:
+    async def both() -> tuple[object, list[object]]:
+        result = await srec.arecommend("mia", k=2)
+        return result, [event async for event in srec.astream("mia", k=2)]
+
+    result, events = asyncio.run(both())
+    assert ids(result) == ids(srec.recommend("mia", k=2))
+    assert isinstance(events[-1], Recommended)
+
+
+def test_many_users_are_answered_in_the_order_of_the_requests(srec: Recommender) -> None:
+    results = srec.recommend_many([Request("ben"), Request("mia")], k=1)
+    assert [result.user for result in results] == ["ben", "mia"]
+
+
+def test_a_list_of_no_length_is_refused_wherever_it_is_asked(srec: Recommender) -> None:
+    with pytest.raises(ValueError, match="k is 0"):
+        srec.recommend("mia", k=0)
+    with pytest.raises(ValueError, match="k is 0"):
+        srec.recommend_many([Request("mia")], k=0)
+
+
+def test_a_deadline_ends_the_wait_with_an_error_that_says_so(tmp_path: Path) -> None:
+    def slow(prompt: Prompt) -> str:
+        if prompt.messages[1].text.startswith("Update what"):
+            time.sleep(1.0)
+        return answer(prompt)
+
+    with deploy(tmp_path / "home", ScriptedEngine(answer=slow, score=score)) as deployment:
+        fuse_missing(deployment)
+        srec = Recommender(deployment)
+        with pytest.raises(DeadlineExceeded, match=r"within 0\.2 s"):
+            srec.recommend("mia", deadline_s=0.2)
+        assert srec.recommend("mia", k=1).items
+
+
+def test_an_item_that_was_added_can_be_recommended_and_a_deleted_one_cannot(
+    srec: Recommender,
+) -> None:
+    new = Item(item_id="i9", title="Fine wagon", description="Made of wood.", price=9.0)
+    srec.put_items([new])
+    assert "i9" in ids(srec.recommend("mia"))
+    assert srec.delete_item("i9")
+    assert "i9" not in ids(srec.recommend("mia"))

@@ -1,0 +1,75 @@
+"""`srec finetune` as a person or a script meets it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mllm_srec.finetune.records import Record, write_records
+from mllm_srec.llm.prompting import render
+from mllm_srec.store.home import Home
+from tests.agent.shop import fill
+
+SREC = "from mllm_srec.agent.cli import main; main()"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    with Home.open(tmp_path / "home", create=True) as opened:
+        fill(opened)
+    return tmp_path / "home"
+
+
+def srec(home: Path, *arguments: object) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-c", SREC, "finetune", *map(str, arguments), "--home", str(home)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "NO_COLOR": "1", "COLUMNS": "160"},
+    )
+
+
+def answer(done: "subprocess.CompletedProcess[str]") -> dict[str, Any]:
+    assert done.returncode in (0, 1), done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_data_are_made_without_labels_and_found_good(home: Path, tmp_path: Path) -> None:
+    made = answer(srec(home, "data", "--out", tmp_path / "sft", "--json"))
+    assert made["tasks"]["score_target"] > 0
+    checked = srec(home, "check", tmp_path / "sft", "--json")
+    assert checked.returncode == 0
+    assert answer(checked)["ok"]
+    assert answer(checked)["records"]["train"] == made["train"]
+
+
+def test_faulty_data_are_listed_and_the_exit_code_says_so(home: Path, tmp_path: Path) -> None:
+    missing = Record.of("look", render("look"), '{"what":"ball"}', ["0" * 64])
+    for name in ("train", "validation"):
+        write_records(tmp_path / f"{name}.jsonl", [missing])
+    done = srec(home, "check", tmp_path, "--json")
+    assert done.returncode == 1
+    fault = answer(done)["faults"][0]
+    assert (fault["file"], fault["line"], fault["place"]) == ("train.jsonl", 1, "images.0")
+    shown = srec(home, "check", tmp_path)
+    assert shown.returncode == 1
+    assert "no picture" in shown.stdout
+    assert "Traceback" not in shown.stderr
+
+
+def test_a_folder_without_data_is_one_line(home: Path, tmp_path: Path) -> None:
+    done = srec(home, "check", tmp_path / "nowhere")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.strip().splitlines()[-1].startswith("srec: no 'train.jsonl' in")
+
+
+def test_labels_and_a_teacher_exclude_each_other(home: Path, tmp_path: Path) -> None:
+    done = srec(home, "data", "--out", tmp_path, "--labels", "x", "--teacher", "y")
+    assert done.returncode == 2
+    assert "give one of the two" in done.stderr

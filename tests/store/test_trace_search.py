@@ -1,0 +1,216 @@
+import sqlite3
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mllm_srec.store.spans import Event, Span
+from mllm_srec.store.trace_notes import annotate, annotations
+from mllm_srec.store.trace_search import TraceFilter, find
+from mllm_srec.store.trace_settings import (
+    TraceSettings,
+    pseudonym,
+    read_settings,
+    write_settings,
+)
+from mllm_srec.store.trace_words import match_expression, split
+from mllm_srec.store.traces import TraceError, TraceStore
+
+
+def put_run(store: TraceStore, number: int, **more: object) -> str:
+    """Write a run of one node and one call; returns its id."""
+    given: dict[str, object] = {
+        "user": f"u{number}",
+        "engine": "vllm",
+        "model": "srec-tiny",
+        "score": number / 10,
+        "seconds": number,
+        "node": "explain",
+        "status": "OK",
+        "prompt": "Why would Mia like the kite?",
+        **more,
+    }
+    trace, start = f"{number:032x}", number * 10**12
+    root = {
+        "user.id": given["user"],
+        "srec.engine": given["engine"],
+        "llm.model_name": given["model"],
+        "srec.score": given["score"],
+    }
+
+    def span(at: int, name: object, kind: str, **own: object) -> Span:
+        values = {
+            "trace_id": trace,
+            "span_id": f"{number:08x}{at:08x}",
+            "parent_id": None if at == 0 else f"{number:08x}{at - 1:08x}",
+            "start_ns": start + at,
+            "end_ns": start + int(float(str(given["seconds"])) * 1e9),
+            "status": "OK",
+            **own,
+        }
+        return Span(name=str(name), kind=kind, **values)  # type: ignore[arg-type]
+
+    store.put_spans([span(0, "recommend", "AGENT", attributes=root, end_ns=None)])
+    store.put_spans([span(1, given["node"], "CHAIN", status=given["status"])])
+    store.put_spans([span(2, "generate", "LLM", attributes={"prompt": given["prompt"]})])
+    store.put_spans([span(0, "recommend", "AGENT", attributes=root)])
+    return trace
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> TraceStore:
+    return TraceStore.open(tmp_path / "traces.sqlite")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        (TraceFilter(), [4, 3, 2, 1]),
+        (TraceFilter(user="u2"), [2]),
+        (TraceFilter(user="u'; DROP TABLE spans"), []),
+        (TraceFilter(engine="transformers"), [3]),
+        (TraceFilter(model="smol"), [4]),
+        (TraceFilter(node="explain"), [4, 3, 1]),
+        (TraceFilter(node="generate"), []),
+        (TraceFilter(failed=True), [1]),
+        (TraceFilter(least_seconds=3), [4, 3]),
+        (TraceFilter(most_seconds=1), [1]),
+        (TraceFilter(least_score=0.3), [4, 3]),
+        (TraceFilter(most_score=0.2, least_score=0.2), [2]),
+        (TraceFilter(since_ns=2 * 10**12, until_ns=4 * 10**12), [3, 2]),
+        (TraceFilter(words="kite"), [4, 3, 1]),
+        (TraceFilter(words="DRUM mia"), [2]),
+        (TraceFilter(words="dru"), [2]),
+        (TraceFilter(words="mia dru"), [2]),
+        (TraceFilter(words="dru mia"), []),
+        (TraceFilter(words="drum kite"), []),
+        (TraceFilter(words="kite", node="explain", least_seconds=2), [4, 3]),
+    ],
+)
+def test_runs_are_found_by_what_they_were(
+    store: TraceStore, wanted: TraceFilter, found: list[int]
+) -> None:
+    put_run(store, 1, status="ERROR")
+    put_run(store, 2, node="load_user", prompt="Why would Mia like the drum?")
+    put_run(store, 3, engine="transformers")
+    put_run(store, 4, model="smol")
+    assert [int(root.trace_id, 16) for root in find(store, wanted)] == found
+
+
+def test_a_list_stops_at_its_limit(store: TraceStore) -> None:
+    for number in (1, 2, 3):
+        put_run(store, number)
+    assert [int(root.trace_id, 16) for root in find(store, TraceFilter(), 2)] == [3, 2]
+
+
+def test_a_run_that_has_not_ended_is_listed_but_has_no_words_yet(store: TraceStore) -> None:
+    root = Span(
+        trace_id="ab" * 16,
+        span_id="01" * 8,
+        parent_id=None,
+        name="recommend",
+        kind="AGENT",
+        start_ns=1,
+        end_ns=None,
+    )
+    store.put_spans([root])
+    assert len(find(store, TraceFilter())) == 1
+    assert find(store, TraceFilter(words="recommend")) == []
+
+
+def test_words_are_found_in_events_and_errors_too(store: TraceStore) -> None:
+    dropped = Event("dropped", 1, {"reason": "disliked brand"})
+    store.put_spans(
+        [
+            Span(
+                span_id="02" * 8,
+                parent_id="01" * 8,
+                name="n",
+                kind="CHAIN",
+                events=(dropped,),
+                trace_id="ab" * 16,
+                start_ns=1,
+                end_ns=2,
+            ),
+            Span(
+                span_id="01" * 8,
+                parent_id=None,
+                name="r",
+                kind="AGENT",
+                message="EngineLost: gone",
+                trace_id="ab" * 16,
+                start_ns=1,
+                end_ns=2,
+            ),
+        ]
+    )
+    assert find(store, TraceFilter(words="disliked enginelost"))
+
+
+@given(st.text(max_size=60), st.text(max_size=30))
+def test_what_a_person_types_is_never_syntax(text: str, wanted: str) -> None:
+    connection = sqlite3.connect(":memory:")
+    connection.execute(
+        "CREATE VIRTUAL TABLE words USING fts5"
+        "(text, detail = none, tokenize = 'unicode61 remove_diacritics 2')"
+    )
+    connection.execute("INSERT INTO words VALUES (?)", (" ".join(split(text)),))
+    for query in (match_expression(text), match_expression(wanted)):
+        if query:
+            connection.execute("SELECT rowid FROM words WHERE words MATCH ?", (query,)).fetchall()
+    connection.close()
+
+
+def test_annotations_are_kept_in_order_and_filtered_by(store: TraceStore) -> None:
+    first, second = put_run(store, 1), put_run(store, 2)
+    annotate(store, first, "note", "the kite was sold out")
+    annotate(store, first[:32], "bad", kind="rule")
+    assert [(a.verdict, a.note, a.kind) for a in annotations(store, first)] == [
+        ("note", "the kite was sold out", "person"),
+        ("bad", "", "rule"),
+    ]
+    assert annotations(store, second) == []
+    [root] = find(store, TraceFilter(verdict="bad"))
+    assert root.trace_id == first
+
+
+@pytest.mark.parametrize(
+    ("trace", "verdict", "note", "complaint"),
+    [
+        ("ff", "good", "", "there is no trace 'ff'"),
+        ("00", "fine", "", "'fine' is none of good, bad, note"),
+        ("00", "note", "  ", "a note needs words"),
+    ],
+)
+def test_an_annotation_that_says_nothing_is_refused(
+    store: TraceStore, trace: str, verdict: str, note: str, complaint: str
+) -> None:
+    put_run(store, 1)
+    with pytest.raises(TraceError, match=complaint):
+        annotate(store, trace, verdict, note)  # type: ignore[arg-type]
+
+
+def test_settings_are_kept_in_the_file(store: TraceStore) -> None:
+    assert read_settings(store) == TraceSettings()
+    wanted = TraceSettings(
+        redact=frozenset({"text", "users"}), days=30, otlp_endpoint="http://h/v1"
+    )
+    write_settings(store, wanted)
+    with TraceStore.open(store.path, create=False) as other:
+        assert read_settings(other) == wanted
+
+
+@pytest.mark.parametrize("address", ["file:///etc", "http://", "https://me:secret@host/v1/traces"])
+def test_an_address_that_is_no_plain_one_is_refused(address: str) -> None:
+    with pytest.raises(ValueError, match="otlp_endpoint"):
+        TraceSettings(otlp_endpoint=address)
+
+
+def test_a_user_is_found_by_the_pseudonym_too(store: TraceStore) -> None:
+    hidden = pseudonym(store, "mia")
+    assert hidden == pseudonym(store, "mia") != pseudonym(store, "ben")
+    assert "mia" not in hidden
+    put_run(store, 1, user=hidden)
+    put_run(store, 2, user="mia")
+    assert len(find(store, TraceFilter(user="mia"))) == 2

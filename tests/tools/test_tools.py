@@ -1,0 +1,295 @@
+import asyncio
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mllm_srec.store.home import Home
+from mllm_srec.store.records import FusedItem
+from mllm_srec.tools.errors import CannotDo, WrongCall
+from mllm_srec.tools.feedback import (
+    STEP,
+    feedback_of,
+    give_feedback,
+    give_item_feedback,
+    ruled_out,
+    undo_feedback,
+    wanted_words,
+    wish_steps,
+    wishes,
+)
+from mllm_srec.tools.filters import ItemFilter, allowed_items
+from mllm_srec.tools.history import add_to_history, history, remove_from_history
+from mllm_srec.tools.items import cards, compare, find_item, item_details
+from mllm_srec.tools.recommend import Suggestion, Suggestions, explain, recommend
+from mllm_srec.tools.search import search_described, search_similar, search_text
+from mllm_srec.tools.values import Vocabulary
+
+from .toy_shop import embed, toy_home
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+    """Read by many tests, written by none."""
+    with toy_home(tmp_path_factory.mktemp("tools") / "home") as home:
+        yield home
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Home]:
+    with toy_home(tmp_path / "home") as opened:
+        yield opened
+
+
+def test_words_find_the_items_that_have_them_first(shared: Home) -> None:
+    found = asyncio.run(search_text(shared, embed, "a red train", count=2))
+    assert found[0].item_id == "t1"
+    assert found[0].price == 24.0
+
+
+def test_a_search_keeps_to_its_conditions(shared: Home) -> None:
+    cheap = ItemFilter(departments=("toys", "baby"), max_price=30)
+    found = asyncio.run(search_text(shared, embed, "robot", conditions=cheap))
+    assert {each.item_id for each in found} == {"b1", "t1"}
+
+
+def test_a_description_finds_items_like_it(shared: Home) -> None:
+    picture = FusedItem(what="ball", seen={"colour": "green"})
+    [first, *_] = asyncio.run(search_described(shared, embed, picture))
+    assert first.item_id == "s2"
+
+
+def test_an_item_is_not_similar_to_itself(shared: Home) -> None:
+    found = asyncio.run(search_similar(shared, embed, "s1"))
+    assert "s1" not in {each.item_id for each in found}
+
+
+def test_a_search_for_nothing_and_for_no_items_is_a_wrong_call(shared: Home) -> None:
+    with pytest.raises(WrongCall, match="nothing to search"):
+        asyncio.run(search_text(shared, embed, "?!"))
+    with pytest.raises(WrongCall, match="at least one"):
+        asyncio.run(search_text(shared, embed, "red", count=0))
+
+
+def test_details_have_what_a_card_leaves_out(shared: Home) -> None:
+    details = item_details(shared, "t2")
+    assert details.brand == "Torbidan"
+    assert details.seen == {"colour": "blue"}
+    with pytest.raises(WrongCall, match="'x9'"):
+        item_details(shared, "x9")
+
+
+def test_cards_keep_the_order_that_was_asked_for(shared: Home) -> None:
+    assert [card.item_id for card in cards(shared, ["t2", "gone", "b1"])] == ["t2", "b1"]
+
+
+@pytest.mark.parametrize(
+    ("words", "item_id"),
+    [
+        ("b2", "b2"),
+        ("maple train", "t1"),
+        ("the green ball", "s2"),
+        ("blue robot", "t2"),
+        ("Maple trian", "t1"),
+    ],
+)
+def test_an_item_is_found_by_id_title_values_and_a_slip(
+    shared: Home, words: str, item_id: str
+) -> None:
+    assert find_item(shared, words) == item_id
+
+
+def test_what_is_on_the_screen_is_meant_first(shared: Home) -> None:
+    assert find_item(shared, "ball", among=["t1", "s1"]) == "s1"
+
+
+def test_words_that_fit_several_items_and_none_are_two_kinds_of_failure(shared: Home) -> None:
+    with pytest.raises(WrongCall, match="fits 2 items"):
+        find_item(shared, "ball")
+    with pytest.raises(CannotDo, match="called 'submarine'"):
+        find_item(shared, "submarine")
+
+
+def test_a_comparison_names_what_is_shared_and_what_is_not(shared: Home) -> None:
+    both = compare(shared, "b1", "t1")
+    assert both.both == ("red",)
+    assert "cotton" in both.only_first
+    assert both.price_difference == 14.5
+    assert compare(shared, "s1", "s2").price_difference is None
+    with pytest.raises(WrongCall, match="same item"):
+        compare(shared, "b1", "b1")
+
+
+def test_conditions_that_nothing_meets_are_named(shared: Home) -> None:
+    with pytest.raises(CannotDo, match="steel, up to 5"):
+        allowed_items(shared, ItemFilter(having=("steel",), max_price=5))
+
+
+def test_no_conditions_allow_everything(shared: Home) -> None:
+    assert allowed_items(shared, ItemFilter()) is None
+
+
+def test_an_item_without_a_price_meets_no_condition_on_it(shared: Home) -> None:
+    assert "s1" not in (allowed_items(shared, ItemFilter(max_price=1_000)) or ())
+
+
+def test_a_price_range_upside_down_is_refused() -> None:
+    with pytest.raises(ValueError, match="swap them"):
+        ItemFilter(min_price=5, max_price=1)
+
+
+VALUES = ("red", "blue", "cotton", "toys", "nordlund", "ball")
+
+
+@settings(deadline=None)
+@given(
+    having=st.sets(st.sampled_from(VALUES), max_size=2),
+    without=st.sets(st.sampled_from(VALUES), max_size=2),
+    high=st.none() | st.floats(0, 150),
+)
+def test_allowed_items_are_exactly_those_that_meet_every_condition(
+    shared: Home, having: set[str], without: set[str], high: float | None
+) -> None:
+    conditions = ItemFilter(having=tuple(having), without=tuple(without), max_price=high)
+    words = {
+        card.item_id: {*card.line.replace(";", " ").replace(":", " ").replace(",", " ").split()}
+        | {item_details(shared, card.item_id).brand.casefold()}
+        | set(item_details(shared, card.item_id).categories)
+        for card in cards(shared, shared.catalogue.item_ids())
+    }
+    prices = {card.item_id: card.price for card in cards(shared, list(words))}
+    meeting = {
+        item_id
+        for item_id, own in words.items()
+        if having <= own
+        and not without & own
+        and (high is None or ((price := prices[item_id]) is not None and price <= high))
+    }
+    try:
+        found = allowed_items(shared, conditions)
+    except CannotDo:
+        found = frozenset()
+    assert (set(words) if found is None else set(found)) == meeting
+
+
+@pytest.mark.parametrize(
+    ("words", "values"),
+    [
+        ("red cotton bibs", ["red", "cotton", "bib"]),
+        ("reddish", ["red"]),
+        ("something of wool please", ["wool"]),
+        ("lether", ["leather"]),
+        ("TOYS", ["toys"]),
+        ("rad", []),
+    ],
+)
+def test_words_are_read_as_values_of_the_shop(shared: Home, words: str, values: list[str]) -> None:
+    assert Vocabulary.of(shared).values(words) == values
+
+
+def test_a_value_that_no_item_has_is_refused_with_near_ones(shared: Home) -> None:
+    with pytest.raises(CannotDo, match="'crimson'"):
+        Vocabulary.of(shared).value("crimson")
+
+
+@settings(deadline=None)
+@given(st.text(max_size=200))
+def test_any_text_can_be_read(text: str) -> None:
+    assert set(Vocabulary(Counter({"red": 1})).values(text)) <= {"red"}
+
+
+def test_the_last_word_about_a_value_counts_and_can_be_taken_back(home: Home) -> None:
+    give_feedback(home, "mia", "more", "red", origin="Python")
+    give_feedback(home, "mia", "never", "reds", origin="chat 1, turn 2")
+    [said] = feedback_of(home, "mia")
+    assert (said.stance, said.subject, said.origin) == ("never", "red", "chat 1, turn 2")
+    assert undo_feedback(home, "mia") == said
+    [before] = feedback_of(home, "mia")
+    assert before.stance == "more"
+
+
+def test_a_wish_said_twice_under_one_key_is_kept_once(home: Home) -> None:
+    first = give_feedback(home, "mia", "less", "blue", origin="chat", key="t/1")
+    assert give_feedback(home, "mia", "less", "blue", origin="chat", key="t/1") == first
+    undo_feedback(home, "mia")
+    assert feedback_of(home, "mia") == []
+
+
+def test_nobody_takes_back_a_wish_of_another(home: Home) -> None:
+    said = give_feedback(home, "mia", "less", "blue", origin="chat")
+    with pytest.raises(CannotDo, match="no wish number"):
+        undo_feedback(home, "ben", said.feedback_id)
+    with pytest.raises(CannotDo, match="no wish to take back"):
+        undo_feedback(home, "ben")
+
+
+def test_never_becomes_a_condition_and_more_becomes_steps(home: Home) -> None:
+    give_feedback(home, "mia", "never", "blue", origin="chat")
+    give_item_feedback(home, "mia", "never", "b2", origin="chat")
+    give_feedback(home, "mia", "more", "cotton", origin="chat")
+    give_item_feedback(home, "mia", "less", "t1", origin="chat")
+    said = feedback_of(home, "mia")
+    assert ruled_out(said) == ItemFilter(without=("blue",), exclude=("b2",))
+    assert wanted_words(wishes(home, said)) == "cotton"
+    bib, train = (home.catalogue.representations([i])[i].fused for i in ("b1", "t1"))
+    assert wish_steps(wishes(home, said), train) == pytest.approx(-STEP)
+    assert wish_steps(wishes(home, said), bib) == pytest.approx(STEP - STEP / 3)
+
+
+def test_history_is_shown_added_to_and_taken_back(home: Home) -> None:
+    added = add_to_history(home, "mia", "s1", rating=5, clock=lambda: 2_000)
+    assert (added.position, added.timestamp) == (2, 2_000)
+    assert [line.item_id for line in history(home, "mia", count=2)] == ["t1", "s1"]
+    assert remove_from_history(home, "mia", "s1") == added
+    with pytest.raises(CannotDo, match="not in the history"):
+        remove_from_history(home, "mia", "s1")
+    with pytest.raises(WrongCall, match="'x'"):
+        add_to_history(home, "mia", "x")
+
+
+class Recommender:
+    """Ranks candidates by id."""
+
+    async def __call__(
+        self,
+        user_id: str,
+        *,
+        k: int,
+        conditions: ItemFilter,
+        candidates: Sequence[str] | None = None,
+    ) -> Suggestions:
+        ids = sorted(candidates or ("t2", "s1", "s2"))[:k]
+        items = tuple(
+            Suggestion(item_id=i, title=i, line="", rank=n, score=-n, retrieval_rank=n, reason="r")
+            for n, i in enumerate(ids, 1)
+        )
+        return Suggestions(user=user_id, preference="", items=items)
+
+
+def test_an_item_is_explained_by_its_place_among_those_beside_it(home: Home) -> None:
+    standing = asyncio.run(explain(home, Recommender(), "mia", "t2", beside=["s1", "s2"]))
+    assert standing.suggestion is not None
+    assert (standing.suggestion.rank, standing.among) == (3, 3)
+
+
+def test_why_an_item_cannot_be_ranked_is_said(home: Home) -> None:
+    owned = asyncio.run(explain(home, Recommender(), "mia", "b1"))
+    assert "history already" in owned.why_not
+    give_item_feedback(home, "mia", "never", "t2", origin="chat")
+    assert "never" in asyncio.run(explain(home, Recommender(), "mia", "t2")).why_not
+
+
+def test_a_list_of_no_length_is_a_wrong_call() -> None:
+    with pytest.raises(WrongCall, match="k is 0"):
+        asyncio.run(recommend(Recommender(), "mia", k=0))
+
+
+def test_deleting_a_user_deletes_what_they_said(home: Home) -> None:
+    give_feedback(home, "mia", "more", "red", origin="chat")
+    home.threads.start("a", "mia", now=1)
+    home.delete_user("mia")
+    assert feedback_of(home, "mia") == []
+    assert home.threads.thread("a") is None

@@ -1,0 +1,86 @@
+"""What a user did: shown, added to, taken back."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mllm_srec.store.home import Home
+from mllm_srec.store.records import Interaction
+from mllm_srec.tools.errors import CannotDo, WrongCall
+from mllm_srec.tools.items import ItemCard, cards
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryLine(ItemCard):
+    """One interaction."""
+
+    rating: float | None = None
+    timestamp: int | None = None
+    """Seconds since 1970-01-01 UTC."""
+
+
+def history(home: Home, user_id: str, *, count: int = 10) -> list[HistoryLine]:
+    """The newest interactions of a user, oldest first.
+
+    Raises:
+        WrongCall: The count is not positive.
+    """
+    if count < 1:
+        raise WrongCall(f"count is {count!r}: ask for at least one interaction")
+    newest = home.catalogue.history(user_id)[-count:]
+    known = {card.item_id: card for card in cards(home, [one.item_id for one in newest])}
+    return [
+        HistoryLine(
+            item_id=one.item_id,
+            title=known[one.item_id].title,
+            line=known[one.item_id].line,
+            price=known[one.item_id].price,
+            rating=one.rating,
+            timestamp=one.timestamp,
+        )
+        for one in newest
+        if one.item_id in known
+    ]
+
+
+def add_to_history(
+    home: Home,
+    user_id: str,
+    item_id: str,
+    *,
+    rating: float | None = None,
+    clock: Callable[[], float] = time.time,
+) -> Interaction:
+    """Add an interaction as the user's newest; one with the same item is replaced.
+
+    Raises:
+        WrongCall: The item is unknown.
+        HomeBusy: Another process writes to the home.
+    """
+    if home.catalogue.item(item_id) is None:
+        raise WrongCall(f"no item has the id {item_id!r}: search for it first")
+    others = [one for one in home.catalogue.history(user_id) if one.item_id != item_id]
+    # A log without times stays without: a single time would not order it.
+    timed = not others or others[-1].timestamp is not None
+    added = Interaction(
+        user_id=user_id,
+        item_id=item_id,
+        position=others[-1].position + 1 if others else 0,
+        rating=rating,
+        timestamp=int(clock()) if timed else None,
+    )
+    home.catalogue.put_interactions([added])
+    return added
+
+
+def remove_from_history(home: Home, user_id: str, item_id: str) -> Interaction:
+    """Take an interaction out and return it, so that it can be put back.
+
+    Raises:
+        CannotDo: The user had nothing to do with the item.
+        HomeBusy: Another process writes to the home.
+    """
+    gone = home.catalogue.delete_interaction(user_id, item_id)
+    if gone is None:
+        raise CannotDo(f"{item_id!r} is not in the history of {user_id!r}")
+    return gone

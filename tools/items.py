@@ -1,0 +1,182 @@
+"""Items as tools hand them out: a card in a list, details on request, and items by their words."""
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from mllm_srec.store.home import Home
+from mllm_srec.store.records import FusedItem, Item
+from mllm_srec.tools.errors import CannotDo, WrongCall
+from mllm_srec.tools.values import item_values, value_of
+
+SHORT = 120
+"""Characters of a title on a card."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemCard:
+    """An item in a list: enough to recognise it, and its id for more."""
+
+    item_id: str
+    title: str
+    line: str
+    """The fused description in one line."""
+    price: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemDetails(ItemCard):
+    """Everything that is known about an item."""
+
+    brand: str
+    categories: tuple[str, ...]
+    description: str
+    keywords: str
+    seen: Mapping[str, str]
+    """Attributes read off the picture."""
+    told: Mapping[str, str]
+    """Attributes stated by the text."""
+    conflicts: Mapping[str, str]
+    """What the text says otherwise than the picture."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Two items side by side."""
+
+    first: ItemCard
+    second: ItemCard
+    both: tuple[str, ...]
+    """Values that both have."""
+    only_first: tuple[str, ...]
+    only_second: tuple[str, ...]
+    price_difference: float | None = None
+    """The second's price less the first's; None where one is unknown."""
+
+
+def cards(home: Home, item_ids: Sequence[str]) -> list[ItemCard]:
+    """Cards in the order of the ids; unknown ids are left out."""
+    items, fused = home.catalogue.items(item_ids), home.catalogue.representations(item_ids)
+    return [
+        ItemCard(
+            item_id=item_id,
+            title=_title(items[item_id]),
+            line=fused[item_id].fused.line if item_id in fused else "",
+            price=items[item_id].price,
+        )
+        for item_id in item_ids
+        if item_id in items
+    ]
+
+
+def item_details(home: Home, item_id: str) -> ItemDetails:
+    """All that is known about one item.
+
+    Raises:
+        WrongCall: There is no item of that id.
+    """
+    item, fused = _known(home, item_id)
+    return ItemDetails(
+        item_id=item_id,
+        title=item.title,
+        line=fused.line if fused else "",
+        price=item.price,
+        brand=item.brand,
+        categories=item.categories,
+        description=item.description,
+        keywords=item.keywords,
+        seen=dict(fused.seen) if fused else {},
+        told=dict(fused.told) if fused else {},
+        conflicts=dict(fused.conflicts) if fused else {},
+    )
+
+
+def compare(home: Home, first: str, second: str) -> Comparison:
+    """What two items share, and what only one of them has.
+
+    Raises:
+        WrongCall: One id is unknown, or both are the same.
+    """
+    if first == second:
+        raise WrongCall(f"{first!r} is the same item twice: name two")
+    one, two = (_values(*_known(home, item_id)) for item_id in (first, second))
+    left, right = cards(home, [first, second])
+    priced = left.price is not None and right.price is not None
+    return Comparison(
+        first=left,
+        second=right,
+        both=tuple(value for value in one if value in two),
+        only_first=tuple(value for value in one if value not in two),
+        only_second=tuple(value for value in two if value not in one),
+        price_difference=round(right.price - left.price, 2)  # type: ignore[operator]
+        if priced
+        else None,
+    )
+
+
+def find_item(home: Home, words: str, among: Sequence[str] = ()) -> str:
+    """The id of the one item that some words mean.
+
+    Args:
+        home: Where to look.
+        words: An id, a title, or words of title and values.
+        among: Items that are looked through first, such as those on the screen.
+
+    Raises:
+        CannotDo: No item is called so.
+        WrongCall: The words fit several items; the message names some.
+    """
+    if home.catalogue.item(words.strip()) is not None:
+        return words.strip()
+    wanted = value_of(words)
+    for ids in (list(among), None):
+        if ids == [] or not wanted:
+            continue
+        found = _called(home, wanted, ids)
+        if len(found) == 1:
+            return found[0]
+        if found:
+            some = "; ".join(f"{card.title} [{card.item_id}]" for card in cards(home, found[:3]))
+            raise WrongCall(f"{words!r} fits {len(found)} items: {some}. Say which")
+    raise CannotDo(f"no item here is called {words!r}")
+
+
+def _called(home: Home, wanted: str, ids: Iterable[str] | None) -> list[str]:
+    """Items of that title, else those with all the words, else those with a title near to it."""
+    items, fused = home.catalogue.items(ids), home.catalogue.representations(ids)
+    titles = {item_id: value_of(item.title) for item_id, item in items.items()}
+    if exact := [item_id for item_id, title in titles.items() if title == wanted]:
+        return exact
+    words = set(wanted.split()) - {"the", "a", "an", "one", "that", "this"}
+    if not words:
+        return []
+    texts = {
+        item_id: {*titles[item_id].split(), *_value_words(item, fused.get(item_id))}
+        for item_id, item in items.items()
+    }
+    if having := [item_id for item_id, text in texts.items() if words <= text]:
+        return having
+    near = difflib.get_close_matches(wanted, sorted(set(titles.values())), 1, 0.85)
+    return [item_id for item_id, title in titles.items() if title in near]
+
+
+def _value_words(item: Item, entry: object) -> set[str]:
+    fused = getattr(entry, "fused", None)
+    return {word for value in item_values(item, fused) for word in value.split()}
+
+
+def _known(home: Home, item_id: str) -> tuple[Item, FusedItem | None]:
+    item = home.catalogue.item(item_id)
+    if item is None:
+        raise WrongCall(f"no item has the id {item_id!r}: search for it first")
+    entry = home.catalogue.representations([item_id]).get(item_id)
+    return item, entry.fused if entry else None
+
+
+def _values(item: Item, fused: FusedItem | None) -> list[str]:
+    return [*(fused.facets() if fused else ()), *filter(None, (item.brand,))]
+
+
+def _title(item: Item) -> str:
+    title = " ".join(item.title.split())
+    return title if len(title) <= SHORT else f"{title[: SHORT - 1]}…"

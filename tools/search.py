@@ -1,0 +1,129 @@
+"""Items by words, by a fused picture, or by another item.
+
+Near vectors bring the items; those that have more of the words asked for come first, since a mean
+of word vectors knows what belongs together better than what was named.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mllm_srec.store.home import Home
+from mllm_srec.store.records import FusedItem
+from mllm_srec.tools.errors import CannotDo, WrongCall
+from mllm_srec.tools.filters import ItemFilter, allowed_items
+from mllm_srec.tools.items import ItemCard, cards
+from mllm_srec.tools.values import Vocabulary, value_of
+
+Embed = Callable[[Sequence[str]], Awaitable[NDArray[np.float32]]]
+"""Texts to unit vectors (N, D), by the model that made the vectors of the home."""
+
+WIDTH = 200
+"""Near items that are looked at for the words asked for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found(ItemCard):
+    """An item that a search brought."""
+
+    similarity: float
+    """Cosine of the vectors, -1 to 1."""
+
+
+async def search_text(
+    home: Home,
+    embed: Embed,
+    words: str,
+    *,
+    count: int = 5,
+    conditions: ItemFilter | None = None,
+) -> list[Found]:
+    """The items that some words describe, best first.
+
+    Raises:
+        WrongCall: There are no words, or the count is not positive.
+        CannotDo: No item meets the conditions.
+    """
+    if not value_of(words):
+        raise WrongCall(f"there is nothing to search in {words!r}: say what it should be")
+    wanted = frozenset(Vocabulary.of(home).values(words)) | frozenset(value_of(words).split())
+    [vector] = await embed([words])
+    return _near(home, vector, wanted, count, conditions or ItemFilter())
+
+
+async def search_described(
+    home: Home,
+    embed: Embed,
+    fused: FusedItem,
+    *,
+    count: int = 5,
+    conditions: ItemFilter | None = None,
+) -> list[Found]:
+    """The items most like a description, such as that of a user's own picture.
+
+    Raises:
+        WrongCall: The count is not positive.
+        CannotDo: No item meets the conditions.
+    """
+    [vector] = await embed([fused.line])
+    wanted = frozenset(map(value_of, fused.facets()))
+    return _near(home, vector, wanted, count, conditions or ItemFilter())
+
+
+async def search_similar(
+    home: Home,
+    embed: Embed,
+    item_id: str,
+    *,
+    count: int = 5,
+    conditions: ItemFilter | None = None,
+) -> list[Found]:
+    """The items most like another one, without it.
+
+    Raises:
+        WrongCall: The item is unknown, or the count is not positive.
+        CannotDo: The item has no description yet, or no item meets the conditions.
+    """
+    if home.catalogue.item(item_id) is None:
+        raise WrongCall(f"no item has the id {item_id!r}: search for it first")
+    entry = home.catalogue.representations([item_id]).get(item_id)
+    if entry is None:
+        raise CannotDo(f"{item_id!r} has no description yet: run `srec ingest` again")
+    chosen = (conditions or ItemFilter()) & ItemFilter(exclude=(item_id,))
+    return await search_described(home, embed, entry.fused, count=count, conditions=chosen)
+
+
+def _near(
+    home: Home,
+    vector: NDArray[np.float32],
+    wanted: frozenset[str],
+    count: int,
+    conditions: ItemFilter,
+) -> list[Found]:
+    if count < 1:
+        raise WrongCall(f"count is {count!r}: ask for at least one item")
+    pairs = home.representations.nearest(vector, WIDTH, allowed_items(home, conditions))
+    ids = [item_id for item_id, _ in pairs]
+    items, fused = home.catalogue.items(ids), home.catalogue.representations(ids)
+    similarity = {item_id: 1.0 - distance for item_id, distance in pairs}
+
+    def named(item_id: str) -> int:
+        entry = fused.get(item_id)
+        facets = map(value_of, entry.fused.facets()) if entry else ()
+        item = items[item_id]
+        return len(wanted & {*facets, *value_of(f"{item.title} {item.brand}").split()})
+
+    ids = [item_id for item_id in ids if item_id in items]
+    ids.sort(key=lambda item_id: (-named(item_id), -similarity[item_id], item_id))
+    return [
+        Found(
+            item_id=card.item_id,
+            title=card.title,
+            line=card.line,
+            price=card.price,
+            similarity=round(similarity[card.item_id], 4),
+        )
+        for card in cards(home, ids[:count])
+    ]

@@ -1,0 +1,104 @@
+"""The values that items have (`red`, `cotton`, `stroller`), and the words people use for them."""
+
+import difflib
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from mllm_srec.store.home import Home
+from mllm_srec.store.records import FusedItem, Item
+from mllm_srec.tools.errors import CannotDo
+
+CLOSE = 0.8
+"""Likeness (difflib's ratio) from which a word counts as a misspelt value: `stoller`, `grren`."""
+SHORTEST_GUESS = 4
+"""Letters below which no misspelling is guessed: `rad` may be anything."""
+
+
+def value_of(text: str) -> str:
+    """A value as it is compared: case and spacing do not count."""
+    return " ".join(re.findall(r"[\w'&.-]+", text.casefold()))
+
+
+def item_values(item: Item, fused: FusedItem | None) -> frozenset[str]:
+    """Everything that may be wished for or ruled out in an item."""
+    facets = fused.facets() if fused else ()
+    return frozenset(map(value_of, (*facets, item.brand, *item.categories))) - {""}
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """The values of a shop, by how many items have them."""
+
+    counts: Counter[str]
+
+    @classmethod
+    def of(cls, home: Home) -> Self:
+        """Count the values of all items."""
+        fused = home.catalogue.representations()
+        counts: Counter[str] = Counter()
+        for item_id, item in home.catalogue.items().items():
+            entry = fused.get(item_id)
+            counts.update(item_values(item, entry.fused if entry else None))
+        return cls(counts)
+
+    def value(self, words: str) -> str:
+        """The value that some words mean.
+
+        Raises:
+            CannotDo: No item has such a value; the message names near ones.
+        """
+        found = self.values(words)
+        if not found:
+            near = self._near(value_of(words), 3, cutoff=0.6)
+            hint = f"; near are {', '.join(near)}" if near else ""
+            raise CannotDo(f"no item here is {words!r}{hint}")
+        return found[0]
+
+    def values(self, words: str) -> list[str]:
+        """All values that some words name, longest first tried: `red cotton bib` names three."""
+        tokens = value_of(words).split()
+        found: list[str] = []
+        start = 0
+        while start < len(tokens):
+            for stop in range(len(tokens), start, -1):
+                match = self._match(" ".join(tokens[start:stop]))
+                if match:
+                    found.append(match)
+                    start = stop
+                    break
+            else:
+                start += 1
+        return list(dict.fromkeys(found))
+
+    def _match(self, phrase: str) -> str | None:
+        for form in _forms(phrase):
+            if form in self.counts:
+                return form
+        if len(phrase) < SHORTEST_GUESS:
+            return None
+        return next(iter(self._near(phrase, 1, cutoff=CLOSE)), None)
+
+    def _near(self, phrase: str, count: int, *, cutoff: float) -> list[str]:
+        return difflib.get_close_matches(phrase, sorted(self.counts), count, cutoff)
+
+
+def _forms(phrase: str) -> Iterable[str]:
+    """The phrase, and what it may be the plural or a shade of."""
+    yield phrase
+    endings: Sequence[tuple[str, str]] = (
+        ("ies", "y"),
+        ("es", ""),
+        ("s", ""),
+        ("", "s"),
+        ("dish", ""),
+        ("ish", ""),
+        ("en", ""),
+    )
+    for ending, instead in endings:
+        if phrase.endswith(ending):
+            yield phrase.removesuffix(ending) + instead
+    yield phrase.replace("gray", "grey")
+    yield phrase.replace("color", "colour")
