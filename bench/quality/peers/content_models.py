@@ -40,17 +40,16 @@ def _by_words(
 
 def content(data: Data) -> Iterator[Trial]:
     """Yield nearness to the mean vector of the latest likes, later ones counting more."""
-    unit = data.vectors / np.linalg.norm(data.vectors, axis=1, keepdims=True).clip(1e-12)
     for latest, recency in product(LATEST, RECENCIES):
-        score = partial(_by_vectors, unit, latest, recency)
+        score = partial(_by_vectors, data.vectors, latest, recency)
         yield Trial(data, {"latest": latest, "recency": recency}, partial(_lists, data, score))
 
 
 def _by_vectors(
-    unit: np.ndarray, latest: int, recency: float, history: Sequence[int]
+    vectors: np.ndarray, latest: int, recency: float, history: Sequence[int]
 ) -> np.ndarray:
     newest = list(history[-latest:])[::-1]
-    return unit @ (recency ** np.arange(len(newest)) @ unit[newest])
+    return vectors @ (recency ** np.arange(len(newest)) @ vectors[newest])
 
 
 def _lists(data: Data, score: Score, histories: pd.DataFrame) -> Lists:

@@ -44,7 +44,8 @@ class FusedVectors(ItemNetBase):
         super().__init__()
         # A buffer: the library draws every parameter anew before training.
         self.register_buffer("vectors", vectors)
-        self.project = torch.nn.Linear(vectors.shape[1], factors)
+        # Without a bias, which would be the same for all items.
+        self.project = torch.nn.Linear(vectors.shape[1], factors, bias=False)
         self.dropout = torch.nn.Dropout(dropout)
 
     @classmethod

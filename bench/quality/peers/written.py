@@ -48,10 +48,11 @@ class Data:
 
     @cached_property
     def vectors(self) -> np.ndarray:
-        """Fused vectors (N, D) in the order of the items."""
+        """Fused vectors (N, D) of length 1, in the order of the items."""
         if self.items["vector"].isna().any():
             raise SystemExit("this model needs the vectors of all items: fuse the home first")
-        return np.stack(self.items["vector"].to_list()).astype(np.float32)
+        vectors = np.stack(self.items["vector"].to_list()).astype(np.float32)
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-12)
 
     @cached_property
     def rows(self) -> dict[str, int]:
