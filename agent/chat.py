@@ -1,10 +1,9 @@
 """`srec chat`: a conversation on a terminal, through a pipe, or as JSON lines."""
 
-import queue
+import io
 import sys
-import time
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 
 from prompt_toolkit import PromptSession
@@ -21,17 +20,17 @@ from mllm_srec.agent.chat_view import Ticker, turn_view
 from mllm_srec.agent.conversation.conversation import Conversations
 from mllm_srec.agent.conversation.intents import Understood
 from mllm_srec.agent.conversation.results import TurnResult
-from mllm_srec.agent.events import Event
+from mllm_srec.agent.events import Begin, follow
 from mllm_srec.agent.output import Output
 from mllm_srec.agent.terminal import Pictures, home_pictures
-from mllm_srec.agent.untrusted import visible, words
+from mllm_srec.agent.untrusted import sound, visible, words
 from mllm_srec.llm.engine import ModelError
 from mllm_srec.store.errors import StoreError
 from mllm_srec.store.files import owner_only
 from mllm_srec.tools.errors import ToolError
 
-SECONDS_A_FRAME = 0.1
-"""Between two drawings of the line of nodes."""
+FRAMES_A_SECOND = 10
+"""Drawings of the line of nodes."""
 COMPLETED = 50
 """Completions offered at once."""
 HINT = "Ctrl-C once more, Ctrl-D or /quit leaves."
@@ -75,34 +74,32 @@ class Chat:
         self, text: str, *, picture: bytes | None = None, understood: Understood | None = None
     ) -> None:
         """Do a turn and show its answer; Ctrl-C stops the turn and keeps the chat."""
-        events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
-        work = self.conversation.start(text, events.put, picture=picture, turn=understood)
-        work.add_done_callback(lambda _: events.put(None))
         try:
-            if self._watched:
-                self._watch(events)
-            result = work.result()
+            result = self._watched_turn(
+                lambda tell: self.conversation.start(text, tell, picture=picture, turn=understood)
+            )
         except KeyboardInterrupt:
-            work.cancel()
             self.out.note("stopped")
             if not self._watched:
                 raise
             return
         self._show(result)
 
-    def _watch(self, events: "queue.SimpleQueue[Event | None]") -> None:
-        """Show the nodes as they tick by, until the turn is over."""
-        ticker, started = Ticker(), time.monotonic()
-        with Live(console=self._console, transient=True, auto_refresh=False) as live:
-            while True:
-                live.update(ticker.line(time.monotonic() - started), refresh=True)
-                try:
-                    event = events.get(timeout=SECONDS_A_FRAME)
-                except queue.Empty:
-                    continue
-                if event is None:
-                    return
-                ticker(event)
+    def _watched_turn(self, begin: Begin[TurnResult]) -> TurnResult:
+        """Do a turn, and show the nodes as they tick by where a person watches."""
+        ticker = Ticker()
+        ticking: AbstractContextManager[object] = nullcontext()
+        if self._watched:
+            ticking = Live(
+                ticker, console=self._console, transient=True, refresh_per_second=FRAMES_A_SECOND
+            )
+        with ticking:
+            for event in follow(begin):
+                if isinstance(event, TurnResult):
+                    result = event
+                else:
+                    ticker(event)
+        return result
 
     def _show(self, result: TurnResult) -> None:
         if self.out.as_json:
@@ -138,7 +135,7 @@ class Chat:
         """Do one line; what goes wrong is one line, and the chat goes on."""
         try:
             if line.startswith("/"):
-                run_command(self, line)
+                run_command(self, sound(line))
             else:
                 self.turn(line)
         except (ToolError, StoreError, ModelError) as error:
@@ -231,6 +228,9 @@ def run_chat(
 
 
 def _lines() -> Iterator[str]:
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        # What is piped may be anything; bytes that are no text shall not end the chat.
+        sys.stdin.reconfigure(errors="replace")
     for line in sys.stdin:
         if line.strip():
             yield line.strip()

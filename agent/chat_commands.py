@@ -176,6 +176,13 @@ def _resume(session: Session, words: str) -> None:
     session.go_to(session.conversation.user, thread.thread_id)
 
 
+def _fork(session: Session, words: str) -> None:
+    old = session.conversation.thread
+    session.go_to(session.conversation.user, session.talks.fork(old))
+    here = f"thread {session.conversation.thread} goes on from here; {old} stays as it is"
+    session.show("fork", here, here)
+
+
 def _export(session: Session, words: str) -> None:
     form, _, name = words.partition(" ")
     turns = session.conversation.turns()
@@ -245,6 +252,7 @@ COMMANDS: dict[str, Command] = {
     "trace": Command("", "what the last turn did", _trace),
     "threads": Command("", "your conversations", _threads),
     "resume": Command("THREAD", "go on with another conversation", _resume, "threads"),
+    "fork": Command("", "go on in a new conversation, and keep this one as it is", _fork),
     "export": Command("md|json [FILE]", "this conversation as text", _export, "files"),
     "delete": Command("", "delete this conversation", _delete),
     "user": Command("[NAME]", "who you are, or be somebody else", _user, "users"),

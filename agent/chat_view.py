@@ -1,5 +1,6 @@
 """The chat on a terminal: pure, turns in, rich renderables out."""
 
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -25,6 +26,7 @@ class Ticker:
     """The nodes of a turn as they come and go, in one line."""
 
     def __init__(self) -> None:
+        self._began = time.monotonic()
         self._done: dict[str, float] = {}
         self._running: list[str] = []
 
@@ -36,13 +38,13 @@ class Ticker:
             self._running.remove(event.node)
             self._done[event.node] = self._done.get(event.node, 0.0) + event.seconds
 
-    def line(self, seconds: float) -> Text:
-        """What runs, and what is done."""
-        text = Text(f"{seconds:4.1f} s  ", "dim")
-        for name, took in self._done.items():
+    def __rich__(self) -> Text:
+        """What runs, and what is done; drawn from another thread than the events come on."""
+        text = Text(f"{time.monotonic() - self._began:4.1f} s  ", "dim")
+        for name, took in list(self._done.items()):
             text.append(f"{name} {took:.1f}  ", "dim")
-        if self._running:
-            text.append(self._running[-1], "bold cyan")
+        for name in self._running[-1:]:
+            text.append(name, "bold cyan")
             text.append(" …", "cyan")
         return text
 

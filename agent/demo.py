@@ -70,6 +70,9 @@ def run_demo(
                     result, Pictures.on(console, source, wanted=pictures)
                 ),
             )
+            if chosen == "vllm-server":
+                rate = serving.status(home)["prefix cache"]
+                out.note(f"found in the server's prefix cache: {rate}, fusing included")
             others = [each for each in _fit_users(deployment.home) if each != result.user]
     out.show(lambda _: next_steps(_commands(home, result.trace_id, others)))
 

@@ -7,14 +7,15 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from mllm_srec.agent.cache import CachedCalls
+from mllm_srec.agent.calls import Calls
 from mllm_srec.agent.dispatch import AsyncEngine
+from mllm_srec.agent.nodes.fuse_items import described
 from mllm_srec.agent.nodes.score_targets import NO, YES
 from mllm_srec.agent.span_attributes import NOISE_FLOOR, provenance
-from mllm_srec.agent.state import Context, Settings
+from mllm_srec.agent.state import Context, Part, Settings
 from mllm_srec.agent.traced_calls import TracedCalls
 from mllm_srec.agent.tracing import Tracer
 from mllm_srec.llm.engine import Engine, EngineInfo, ModelError
@@ -22,11 +23,13 @@ from mllm_srec.llm.load import bundled_model, load_engine, resolve_model
 from mllm_srec.llm.noise import noise_floor
 from mllm_srec.llm.pictures import PREPARATION_VERSION, load_budget
 from mllm_srec.llm.prompting import prompt_hash
+from mllm_srec.store.closing import Closing
 from mllm_srec.store.home import Home
 from mllm_srec.store.manifest import IndexFacts
 from mllm_srec.store.traces import TraceStore
 from mllm_srec.tools.collaborative import CollaborativeModel
-from mllm_srec.tools.ranking import CombineWeights
+from mllm_srec.tools.facets import FacetModel
+from mllm_srec.tools.ranking import CombineWeights, shipped_calibration
 
 T = TypeVar("T")
 WEIGHTS = "combine"
@@ -35,7 +38,7 @@ PROMPTS = ("look", "fuse", "summarize_preferences", "profile_user", "score_targe
 """The prompts of the chain; their hash stands in every trace."""
 
 
-class Deployment:
+class Deployment(Closing):
     """An open home, a loaded engine, and the loop on which the graph runs.
 
     An engine given by kind is loaded when first needed, and closed with the deployment; an engine
@@ -120,14 +123,33 @@ class Deployment:
         self.tracer.facts |= provenance(
             index=facts, prompts=PROMPTS, settings={"chain": self.settings, "weights": chosen}
         )
+        return self.context_of(
+            self.calls,
+            self.tracer,
+            settings=self.settings,
+            weights=chosen,
+            collaborative=collaborative,
+        )
+
+    def context_of(
+        self,
+        calls: Calls,
+        tracer: Tracer,
+        *,
+        settings: Settings,
+        weights: CombineWeights,
+        collaborative: CollaborativeModel | None = None,
+    ) -> Context:
+        """What the nodes depend on, put together for these calls; no engine is loaded."""
         return Context(
             home=self.home,
-            calls=self.calls,
-            collaborative=(collaborative or self.collaborative()).tuned(chosen.collaborative),
-            weights=chosen,
+            calls=calls,
+            collaborative=(collaborative or self.collaborative()).tuned(weights.collaborative),
+            facets=self.facets(settings.without),
+            weights=weights,
             budget=load_budget(self.model),
-            tracer=self.tracer,
-            settings=self.settings,
+            tracer=tracer,
+            settings=settings,
         )
 
     def index_facts(self) -> IndexFacts:
@@ -144,9 +166,11 @@ class Deployment:
         return self._index_facts
 
     def weights(self) -> CombineWeights:
-        """The weights fitted by `srec finetune combine`, or the defaults."""
+        """The weights that `combine` fitted, or defaults with the calibration of the model."""
         stored = self.home.read_setting(WEIGHTS)
-        return CombineWeights.model_validate(stored["weights"]) if stored else CombineWeights()
+        if stored:
+            return CombineWeights.model_validate(stored["weights"])
+        return CombineWeights(calibration=shipped_calibration(self.model))
 
     def collaborative(self) -> CollaborativeModel:
         """The collaborative model of the whole log, fitted again when the log has changed."""
@@ -164,6 +188,11 @@ class Deployment:
         model.save(path)
         return model
 
+    def facets(self, without: Part | None = None) -> FacetModel:
+        """The values of all described items, but for those that an ablation leaves out."""
+        catalogue = self.home.catalogue
+        return FacetModel.fit(described(catalogue, catalogue.item_ids(), without=without))
+
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the graph's loop and wait for it; callable from any other thread."""
         future = self.start(work)
@@ -178,23 +207,21 @@ class Deployment:
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def close(self) -> None:
-        """Close the engine, the traces and the home."""
+        """End what still runs, and close the engine, the traces and the home."""
+        self.run(_unwound())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
         self._closing.close()
         self.home.close()
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
+async def _unwound() -> None:
+    """Cancel the other tasks of this loop, and let them end what they began: spans, files."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
 
 
 def _measured(engine: Engine) -> float | None:

@@ -1,9 +1,11 @@
 """One engine, many callers: calls that wait while the engine works leave together as one batch."""
 
 import asyncio
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -11,24 +13,30 @@ from numpy.typing import NDArray
 
 from mllm_srec.agent.tracing import engine_time
 from mllm_srec.llm.engine import Answer, Engine, EngineInfo, LabelScores, Prompt
+from mllm_srec.llm.stopping import Stop
 
 Key = tuple[Any, ...]
 
 
+Run = Callable[[list[Any]], Sequence[Any]]
+Part = tuple[Sequence[Any], asyncio.Future[Sequence[Any]]]
+"""Inputs of one caller, and the future that it awaits."""
+
+
 @dataclass(slots=True)
 class _Waiting:
-    """Inputs that go to the engine in one call, and the futures of who waits for their part."""
+    """What goes to the engine in one call."""
 
-    run: Callable[[list[Any]], Sequence[Any]]
-    inputs: list[Any] = field(default_factory=list)
-    parts: list[tuple[int, int, asyncio.Future[Sequence[Any]]]] = field(default_factory=list)
+    run: Run
+    parts: list[Part] = field(default_factory=list)
 
 
 class AsyncEngine:
     """The asynchronous front of an engine.
 
     The engine runs in one worker thread. Calls of the same kind and settings that arrive while it
-    is busy are merged, so that fifty users' next steps fill one batch.
+    is busy are merged, so that fifty users' next steps fill one batch. When all who wait for a call
+    are gone, by Ctrl-C or at a deadline, the engine is told to stop.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -74,16 +82,12 @@ class AsyncEngine:
 
         return np.asarray(await self._join(("embed",), run, texts), dtype=np.float32)
 
-    async def _join(
-        self, key: Key, run: Callable[[list[Any]], Sequence[Any]], inputs: Sequence[Any]
-    ) -> Sequence[Any]:
+    async def _join(self, key: Key, run: Run, inputs: Sequence[Any]) -> Sequence[Any]:
         if not inputs:
             return []
         waiting = self._waiting.setdefault(key, _Waiting(run))
         future: asyncio.Future[Sequence[Any]] = asyncio.get_running_loop().create_future()
-        start = len(waiting.inputs)
-        waiting.inputs.extend(inputs)
-        waiting.parts.append((start, len(waiting.inputs), future))
+        waiting.parts.append((inputs, future))
         if self._pump is None or self._pump.done():
             self._pump = asyncio.create_task(self._work())
         with engine_time():
@@ -95,17 +99,41 @@ class AsyncEngine:
         loop = asyncio.get_running_loop()
         while self._waiting:
             waiting = self._waiting.pop(next(iter(self._waiting)))
+            parts = [part for part in waiting.parts if not part[1].cancelled()]
+            if not parts:
+                continue
+            inputs = [each for part, _ in parts for each in part]
+            call = functools.partial(_governed, _stoppable(parts), waiting.run, inputs)
             try:
-                results = await loop.run_in_executor(self._worker, waiting.run, waiting.inputs)
+                results = iter(await loop.run_in_executor(self._worker, call))
             except Exception as error:  # noqa: BLE001 - handed on to every caller of the batch
-                for _, _, future in waiting.parts:
+                for _, future in parts:
                     if not future.done():
                         future.set_exception(error)
                 continue
-            for start, stop, future in waiting.parts:
+            for part, future in parts:
+                mine = list(islice(results, len(part)))
                 if not future.done():
-                    future.set_result(results[start:stop])
+                    future.set_result(mine)
 
     def close(self) -> None:
         """Let the worker go; the engine itself is closed by its owner."""
         self._worker.shutdown(wait=False, cancel_futures=True)
+
+
+def _stoppable(parts: Sequence[Part]) -> Stop:
+    """What stops the call for these parts, once everyone who waits for it is gone."""
+    stop = Stop()
+
+    def left(_: object) -> None:
+        if all(future.cancelled() for _, future in parts):
+            stop.ask()
+
+    for _, future in parts:
+        future.add_done_callback(left)
+    return stop
+
+
+def _governed(stop: Stop, run: Run, inputs: list[Any]) -> Sequence[Any]:
+    with stop.govern():
+        return run(inputs)

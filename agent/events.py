@@ -1,11 +1,16 @@
 """What happens while a graph runs, as typed events: for who streams, and for the chat."""
 
+import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any
+from queue import SimpleQueue
+from typing import Any, TypeVar
 
 from mllm_srec.agent.results import Recommendation
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +38,42 @@ class Recommended:
 Event = NodeStarted | NodeEnded | Recommended
 Listener = Callable[[Event], None]
 """Told of each event, on the thread of the graph."""
+Begin = Callable[[Listener], Future[T]]
+"""Begins work on the thread of the graph; it tells the listener of its events."""
+
+
+def follow(begin: Begin[T]) -> Iterator[Event | T]:
+    """Begin work and yield its events; the last thing is what the work returns.
+
+    Leaving the iteration early, by Ctrl-C too, stops the work.
+    """
+    events: SimpleQueue[Event | None] = SimpleQueue()
+    work = begin(events.put)
+    work.add_done_callback(lambda _: events.put(None))
+    try:
+        while (event := events.get()) is not None:
+            yield event
+        yield work.result()
+    finally:
+        work.cancel()
+
+
+async def afollow(begin: Begin[T]) -> AsyncGenerator[Event | T, None]:
+    """`follow` for asynchronous callers, from any loop."""
+    loop = asyncio.get_running_loop()
+    events: asyncio.Queue[Event | None] = asyncio.Queue()
+
+    def tell(event: Event | None) -> None:
+        loop.call_soon_threadsafe(events.put_nowait, event)
+
+    work = begin(tell)
+    work.add_done_callback(lambda _: tell(None))
+    try:
+        while (event := await events.get()) is not None:
+            yield event
+        yield work.result()
+    finally:
+        work.cancel()
 
 
 def tell_of_node(tell: Listener, task: Mapping[str, Any], started: dict[str, float]) -> None:

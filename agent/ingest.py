@@ -1,6 +1,5 @@
 """`srec ingest`: take a shop in, and fuse every item that has no current representation."""
 
-import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from mllm_srec.agent.deployment import Deployment
 from mllm_srec.agent.nodes.fuse_items import fuse, fuse_key, item_key
 from mllm_srec.agent.results import IngestReport, Progress
 from mllm_srec.agent.state import Context
+from mllm_srec.agent.together import together
 from mllm_srec.llm.engine import Engine
 from mllm_srec.store.home import Home
 from mllm_srec.store.intake import IntakeReport, load_shop
@@ -97,13 +97,7 @@ async def _fuse_all(
             done += len(batch)
             progress("fuse", done, len(items))
 
-    try:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(BATCHES_UNDER_WAY):
-                group.create_task(work())
-    except BaseExceptionGroup as failed:
-        # The other batch was stopped; what went wrong is the first one's error.
-        raise failed.exceptions[0] from None
+    await together(work() for _ in range(BATCHES_UNDER_WAY))
 
 
 def rebuild_index(

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from openinference.semconv.trace import EmbeddingAttributes, MessageAttributes
 from openinference.semconv.trace import SpanAttributes as Names
 
+from mllm_srec.agent.cache import STORED
 from mllm_srec.agent.span_attributes import (
     IMAGE_URL,
     LOGPROB,
@@ -15,10 +16,9 @@ from mllm_srec.agent.span_attributes import (
     as_json,
     input_messages,
 )
-from mllm_srec.llm.engine import Answer, EngineInfo, LabelScores, ModelError, Prompt, Usage
+from mllm_srec.llm.engine import Answer, EngineInfo, LabelScores, ModelError, Prompt
 from mllm_srec.store.spans import Attribute, Span
 
-STORED = Usage(prompt_tokens=0, completion_tokens=0, cached_tokens=0, stored=True)
 _ANSWER = f"{Names.LLM_OUTPUT_MESSAGES}.0.{MessageAttributes.MESSAGE_CONTENT}"
 _Key = tuple[str, str, frozenset[tuple[str, Attribute]]]
 

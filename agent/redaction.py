@@ -8,7 +8,7 @@ from openinference.semconv.trace import EmbeddingAttributes, MessageAttributes
 from openinference.semconv.trace import MessageContentAttributes as Content
 from openinference.semconv.trace import SpanAttributes as Names
 
-from mllm_srec.agent.span_attributes import IMAGE_URL, REDACTED, Attributes, as_json
+from mllm_srec.agent.span_attributes import EDITS, IMAGE_URL, REDACTED, Attributes, as_json
 from mllm_srec.store.spans import Attribute
 from mllm_srec.store.trace_settings import Part
 
@@ -32,6 +32,7 @@ _TEXTS = (
     Names.OUTPUT_VALUE,
     MessageAttributes.MESSAGE_CONTENT,
     Content.MESSAGE_CONTENT_TEXT,
+    EDITS,
 )
 _PARTS: Mapping[Part, tuple[str, ...]] = {
     "text": _TEXTS,

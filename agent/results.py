@@ -1,23 +1,21 @@
-"""What the program hands back: typed, frozen results, and the JSON that they become.
-
-Field names of the JSON are a promise to other programs; `SCHEMA` grows when one changes its
-meaning.
-"""
+"""What the program hands back: typed, frozen results."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, Self
+from dataclasses import dataclass, field
+from typing import ClassVar
 
-SCHEMA = 1
-"""Version of the JSON form of a recommendation."""
+from mllm_srec.agent.json_results import JsonResult
 
 Progress = Callable[[str, int, int | None], None]
 """Called as `progress(stage, done, total)`; `total` is None while it is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class IngestReport:
+class IngestReport(JsonResult):
     """What `ingest` took, made and refused."""
+
+    schema_version: ClassVar[int] = 1
+    called: ClassVar[str] = "a report of ingest"
 
     items: int
     interactions: int
@@ -35,10 +33,6 @@ class IngestReport:
     engine: str
     reject_file: str | None = None
     """Path of the reject file, None where nothing was refused."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """The report as plain JSON values."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,8 +124,11 @@ class Tokens:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recommendation:
+class Recommendation(JsonResult):
     """The answer to "what should this user see next, and why?"."""
+
+    schema_version: ClassVar[int] = 1
+    called: ClassVar[str] = "a recommendation"
 
     user: str
     engine: str
@@ -161,53 +158,3 @@ class Recommendation:
     """Nodes in the order in which they ran."""
     notes: tuple[str, ...] = ()
     """What a reader should know: a cold user, a degraded engine, a lost trace."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """The result as plain JSON values, with its schema number."""
-        return {"schema": SCHEMA, **_listed(asdict(self))}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Read what `to_dict` wrote.
-
-        Raises:
-            ValueError: It is of another schema, or not a recommendation.
-        """
-        if data.get("schema") != SCHEMA:
-            raise ValueError(
-                f"this is schema {data.get('schema')!r} of a recommendation, this version reads "
-                f"{SCHEMA}: run the recommendation again"
-            )
-        try:
-            return cls(**_parts(data))
-        except (TypeError, KeyError) as error:
-            raise ValueError(f"this is not a recommendation: {error}") from error
-
-
-def _parts(data: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a recommendation, rebuilt from plain JSON values."""
-    profile = data["profile"]
-    statements = tuple(Statement(**_tupled(each)) for each in profile["statements"])
-    return {
-        **{name: value for name, value in data.items() if name != "schema"},
-        "profile": Profile(text=profile["text"], statements=statements),
-        "items": tuple(RecommendedItem(**_tupled(each)) for each in data["items"]),
-        "windows": tuple(Window(**_tupled(each)) for each in data["windows"]),
-        "history": tuple(HistoryEntry(**each) for each in data["history"]),
-        "tokens": {node: Tokens(**each) for node, each in data["tokens"].items()},
-        "path": tuple(data["path"]),
-        "notes": tuple(data["notes"]),
-    }
-
-
-def _tupled(data: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: tuple(v) if isinstance(v, list) else v for name, v in data.items()}
-
-
-def _listed(value: Any) -> Any:
-    """Tuples as lists, all the way down, so that the value equals its JSON round trip."""
-    if isinstance(value, Mapping):
-        return {str(name): _listed(each) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_listed(each) for each in value]
-    return value

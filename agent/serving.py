@@ -31,7 +31,10 @@ def status(home: Path) -> dict[str, Any]:
     with Home.open(home) as opened:
         record = server.status(opened.server_file)
         log = server.log_file(opened.server_file)
-    return {**_facts(record), "log": str(log)} if record else {"running": False}
+    if record is None:
+        return {"running": False}
+    rate = server.prefix_hit_rate(record)
+    return {**_facts(record), "prefix cache": f"{rate:.0%} of the prompt tokens", "log": str(log)}
 
 
 def _facts(record: server.ServerRecord) -> dict[str, Any]:

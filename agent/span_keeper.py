@@ -8,8 +8,13 @@ from openinference.semconv.trace import OpenInferenceSpanKindValues as Kind
 from openinference.semconv.trace import SpanAttributes as Names
 from opentelemetry import trace as otel
 from opentelemetry.context import Context
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
+from opentelemetry.metrics import NoOpMeterProvider
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
+from mllm_srec.agent.otlp import forwarder
+from mllm_srec.agent.span_attributes import code_version
 from mllm_srec.store.spans import Attribute, Event, Span
 from mllm_srec.store.traces import TraceError, TraceStore
 
@@ -58,6 +63,27 @@ class SpanKeeper(SpanProcessor):
             self.problem = str(error)
             return False
         return True
+
+
+def span_provider(keeper: SpanKeeper, address: str | None) -> TracerProvider:
+    """Where spans are made that go to the keeper, and on to an OTLP address if there is one.
+
+    Raises:
+        TraceError: The exporter is not installed, or the address is no plain one.
+    """
+    provider = TracerProvider(
+        sampler=ALWAYS_ON,
+        resource=Resource({"service.name": "mllm-srec", "service.version": code_version()}),
+        # What still waits to be sent on goes out when the program ends.
+        shutdown_on_exit=address is not None,
+        # All eight given here, so that no OTEL_* variable cuts a prompt.
+        span_limits=SpanLimits(*[SpanLimits.UNSET] * 8),
+        meter_provider=NoOpMeterProvider(),
+    )
+    provider.add_span_processor(keeper)
+    if address is not None:
+        provider.add_span_processor(forwarder(address))
+    return provider
 
 
 def _record(span: ReadableSpan) -> Span:

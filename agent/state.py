@@ -11,6 +11,7 @@ from mllm_srec.agent.tracing import Tracer
 from mllm_srec.llm.pictures import PictureBudget
 from mllm_srec.store.home import Home
 from mllm_srec.tools.collaborative import CollaborativeModel
+from mllm_srec.tools.facets import FacetModel
 from mllm_srec.tools.feedback import Wish
 from mllm_srec.tools.ranking import CombineWeights
 from mllm_srec.tools.retrieval import Candidate, Source
@@ -185,6 +186,7 @@ class Context:
     home: Home
     calls: Calls
     collaborative: CollaborativeModel
+    facets: FacetModel
     weights: CombineWeights
     budget: PictureBudget
     tracer: Tracer

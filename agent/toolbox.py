@@ -17,6 +17,7 @@ from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from mllm_srec.agent.own_pictures import fused_picture
 from mllm_srec.agent.recommend_tool import GraphRecommend
 from mllm_srec.agent.recommender import Recommender
+from mllm_srec.agent.untrusted import sound
 from mllm_srec.llm.engine import ModelError
 from mllm_srec.store.errors import StoreError
 from mllm_srec.store.feedback import Stance
@@ -69,7 +70,7 @@ class Toolbox:
         @functools.wraps(tool)
         async def call(**arguments: Any) -> Result:
             # The engine's front lives on the loop of the graph.
-            work = self._srec.deployment.start(_coroutine(tool, arguments))
+            work = self._srec.deployment.start(_coroutine(tool, sound(arguments)))
             try:
                 return await asyncio.wrap_future(work)
             except (ToolError, StoreError, ModelError, ValueError) as error:
@@ -163,12 +164,22 @@ class Toolbox:
 
 
 def langchain_tools(srec: Recommender, user: str) -> list[BaseTool]:
-    """The tools for a LangChain or LangGraph agent that acts for one user."""
+    """The tools for a LangChain or LangGraph agent that acts for one user, synchronous or not."""
     box = Toolbox(srec, user, origin="an agent")
     return [
-        StructuredTool.from_function(coroutine=tool, handle_tool_error=True)
+        StructuredTool.from_function(_waiting(tool), coroutine=tool, handle_tool_error=True)
         for tool in box.functions(ToolException)
     ]
+
+
+def _waiting(tool: Tool) -> Callable[..., Result]:
+    """A tool as a plain function, for threads that have no event loop."""
+
+    @functools.wraps(tool)
+    def call(**arguments: Any) -> Result:
+        return asyncio.run(_coroutine(tool, arguments))
+
+    return call
 
 
 async def _coroutine(tool: Tool, arguments: dict[str, Any]) -> Result:

@@ -7,27 +7,24 @@ hash, and pictures as data, and nothing else: no script, no request.
 import base64
 import hashlib
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
-from PIL import Image, UnidentifiedImageError
 
 from mllm_srec.agent.differences import changes
 from mllm_srec.agent.graph_picture import Drawn, draw
+from mllm_srec.agent.span_attributes import as_json
 from mllm_srec.agent.trace_list import STATUS, seconds_text
+from mllm_srec.agent.trace_pictures import Find, decoded
 from mllm_srec.agent.trace_records import CallRecord, NodeRecord, TraceRecord
 from mllm_srec.agent.trace_sections import Section, sections
 from mllm_srec.agent.trace_state import states
 from mllm_srec.agent.trace_view import marks, token_line
+from mllm_srec.agent.trace_waterfall import PARTS, Bar, bars
 from mllm_srec.agent.untrusted import visible
-
-Pictures = Callable[[str], bytes | None]
-"""The bytes of a picture by its SHA-256."""
-PICTURE_PIXELS = 4_000_000
-"""Pictures beyond it are not decoded; those sent to a model are far smaller."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +48,11 @@ class Shown:
     sections: tuple[Section, ...]
     changes: tuple[tuple[str, str, str], ...]
     calls: tuple[tuple[CallRecord, tuple[Picture, ...]], ...]
-    left: float
-    """Percent of the timeline before it."""
-    width: float
-    """Percent of the timeline that it took, with the engine's part of it in `engine`."""
-    engine: float
+    bar: tuple[tuple[str, float, float], ...]
+    """Parts of its bar: name, and start and width in percent of the timeline."""
 
 
-def html_page(trace: TraceRecord, pictures: Pictures) -> str:
+def html_page(trace: TraceRecord, pictures: Find) -> str:
     """The page of a trace.
 
     Args:
@@ -66,6 +60,7 @@ def html_page(trace: TraceRecord, pictures: Pictures) -> str:
         pictures: Finds the bytes of the pictures as sent.
     """
     nodes = _shown(trace, pictures)
+    used = {name for shown in nodes for name, _, _ in shown.bar}
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.filters["seen"] = _seen
     environment.filters["seconds"] = seconds_text
@@ -77,6 +72,7 @@ def html_page(trace: TraceRecord, pictures: Pictures) -> str:
         run=trace.run,
         state=STATUS.get(trace.run.status, (trace.run.status, ""))[0],
         nodes=nodes,
+        parts={name: PARTS[name] for name in PARTS if name in used},
         graph=_graph(trace),
     )
 
@@ -85,9 +81,8 @@ def _file(name: str) -> str:
     return files("mllm_srec.agent").joinpath(name).read_text("utf-8")
 
 
-def _shown(trace: TraceRecord, pictures: Pictures) -> list[Shown]:
-    ends = [node.offset + (node.seconds or 0.0) for node in trace.nodes]
-    total = max([trace.run.seconds or 0.0, *ends, 1e-9])
+def _shown(trace: TraceRecord, pictures: Find) -> list[Shown]:
+    timeline, total = bars(trace)
     known: dict[str, Picture] = {}
 
     def picture(address: str, size: str) -> Picture:
@@ -108,12 +103,19 @@ def _shown(trace: TraceRecord, pictures: Pictures) -> list[Shown]:
             sections=tuple(sections(node, before, after, trace.run)),
             changes=tuple(each.row for each in changes(before, after)),
             calls=tuple(map(call, node.calls)),
-            left=100 * node.offset / total,
-            width=100 * (node.seconds or 0.0) / total,
-            engine=100 * min(node.engine_seconds, node.seconds or 0.0) / total,
+            bar=tuple(_placed(timeline[number - 1], total)),
         )
         for number, (node, before, after) in enumerate(states(trace), 1)
     ]
+
+
+def _placed(bar: Bar, total: float) -> Iterator[tuple[str, float, float]]:
+    """Yield the parts of a bar one after the other; a bar without any still shows where it is."""
+    start = 100 * bar.node.offset / total
+    for name, seconds in (bar.parts or {"code": 0.0}).items():
+        width = 100 * seconds / total
+        yield name, start, max(width, 0.4 / max(len(bar.parts), 1))
+        start += width
 
 
 def _graph(trace: TraceRecord) -> Drawn:
@@ -122,27 +124,24 @@ def _graph(trace: TraceRecord) -> Drawn:
     return draw(trace.run.path or tuple(node.name for node in trace.nodes), first)
 
 
-def _picture(address: str, size: str, find: Pictures) -> Picture:
-    digest = address.removeprefix("sha256:")
-    content = find(digest) if len(digest) == 64 and address != digest else None
-    return Picture(address, size, _data_uri(content) if content is not None else None)
-
-
-def _data_uri(content: bytes) -> str | None:
+def _picture(address: str, size: str, find: Find) -> Picture:
     """The picture decoded and written anew, so that only pixels get into the page."""
-    try:
-        with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
-            if image.width * image.height > PICTURE_PIXELS:
-                return None
-            clean = io.BytesIO()
-            image.convert("RGB").save(clean, "PNG", optimize=True)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError):
-        return None
-    return f"data:image/png;base64,{base64.b64encode(clean.getvalue()).decode('ascii')}"
+    image = decoded(address, find)
+    if image is None:
+        return Picture(address, size, None)
+    clean = io.BytesIO()
+    image.save(clean, "PNG", optimize=True)
+    content = base64.b64encode(clean.getvalue()).decode("ascii")
+    return Picture(address, size, f"data:image/png;base64,{content}")
 
 
 def _seen(value: Any) -> str:
     """A value in words, with characters that hide or turn text written out."""
     if isinstance(value, Mapping):
-        value = ", ".join(f"{name} {each}" for name, each in value.items())
-    return visible(str(value), lines=True)
+        value = ", ".join(f"{name} {_plain(each)}" for name, each in value.items())
+    return visible(_plain(value), lines=True)
+
+
+def _plain(value: Any) -> str:
+    """A value as text; what holds others as JSON."""
+    return as_json(value) if isinstance(value, Mapping | list) else str(value)

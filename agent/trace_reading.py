@@ -6,35 +6,34 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from openinference.semconv.trace import MessageAttributes, MessageContentAttributes
+from openinference.semconv.trace import MessageAttributes
 from openinference.semconv.trace import OpenInferenceSpanKindValues as Kind
 from openinference.semconv.trace import SpanAttributes as Names
 
 from mllm_srec.agent.results import Tokens
 from mllm_srec.agent.span_attributes import (
     BATCH,
-    IMAGE_URL,
+    EDITS,
     LOGPROB,
     NOISE_FLOOR,
     PARENT,
-    PICTURE,
+    PHASE,
+    PHASES,
     PROVENANCE,
     REDACTED,
     REFUSED,
     SCORE,
+    STORE_SECONDS,
     STORED,
 )
+from mllm_srec.agent.trace_prompts import prompt_text, read_messages
 from mllm_srec.agent.trace_records import CallRecord, NodeRecord, RunRecord, TraceRecord
 from mllm_srec.store.spans import LOST, Attribute, Span
 from mllm_srec.store.trace_notes import annotations
 from mllm_srec.store.traces import TraceStore
 
 _CALLS = (Kind.LLM.value, Kind.EMBEDDING.value)
-_ROLE = MessageAttributes.MESSAGE_ROLE
-_CONTENT = MessageAttributes.MESSAGE_CONTENT
-_CONTENTS = MessageAttributes.MESSAGE_CONTENTS
-_TYPE = MessageContentAttributes.MESSAGE_CONTENT_TYPE
-_TEXT = MessageContentAttributes.MESSAGE_CONTENT_TEXT
+_ANSWER = f"{Names.LLM_OUTPUT_MESSAGES}.0.{MessageAttributes.MESSAGE_CONTENT}"
 
 
 def load_trace(store: TraceStore, trace_id: str) -> TraceRecord:
@@ -66,6 +65,7 @@ def read_run(root: Span) -> RunRecord:
         score=_number(get(SCORE)),
         noise_floor=_number(get(NOISE_FLOOR)),
         parent=_text(get(PARENT)),
+        edits=_value(get(EDITS)),
         path=tuple(map(str, path)) if isinstance(path, Sequence) else (),
         provenance={
             name: _value(value) if name == "srec.settings" else value
@@ -144,6 +144,7 @@ def _node(span: Span, root: Span, depth: int, calls: Iterable[Span]) -> NodeReco
         offset=(span.start_ns - root.start_ns) / 1e9,
         seconds=span.seconds,
         status=span.status,
+        store_seconds=_number(span.attributes.get(STORE_SECONDS)),
         error=span.message,
         input=_value(span.attributes.get(Names.INPUT_VALUE)),
         output=_value(span.attributes.get(Names.OUTPUT_VALUE)),
@@ -174,15 +175,16 @@ def _call(span: Span) -> CallRecord:
     get = span.attributes.get
     batch = _count(get(BATCH, 1)) or 1
     stored = bool(get(STORED, False))
-    prompt, images, sizes = _prompt(span.attributes)
+    messages = tuple(read_messages(span.attributes))
     settings = _value(get(Names.LLM_INVOCATION_PARAMETERS))
     settings = settings if isinstance(settings, dict) else {}
     return CallRecord(
         kind=span.name,
-        prompt=prompt,
-        images=images,
-        sizes=sizes,
-        answer=_text(get(f"{Names.LLM_OUTPUT_MESSAGES}.0.{_CONTENT}")),
+        prompt=prompt_text(messages) if messages else str(get(Names.INPUT_VALUE, "")),
+        messages=messages,
+        images=tuple(image for message in messages for image in message.images),
+        sizes=tuple(size for message in messages for size in message.sizes),
+        answer=_text(get(_ANSWER)),
         seconds=(span.seconds or 0.0) / batch,
         batch=batch,
         stored=stored,
@@ -193,6 +195,9 @@ def _call(span: Span) -> CallRecord:
             completion=_count(get(Names.LLM_TOKEN_COUNT_COMPLETION)),
             cached=_count(get(Names.LLM_TOKEN_COUNT_PROMPT_DETAILS_CACHE_READ)),
         ),
+        phases={
+            name: value for name in PHASES if (value := _number(get(PHASE % name))) is not None
+        },
         logprobs=_logprobs(span.attributes, settings.get("labels", ())),
         settings=settings,
         error=span.message,
@@ -208,29 +213,6 @@ def _logprobs(attributes: Mapping[str, Attribute], labels: Sequence[str]) -> dic
     }
     order = [label for label in labels if label in found]
     return {label: found[label] for label in dict.fromkeys([*order, *found])}
-
-
-def _prompt(
-    attributes: Mapping[str, Attribute],
-) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
-    """Messages, pictures and their sizes; the texts of an embedding are its prompt."""
-    messages, images, sizes = [], [], []
-    number = 0
-    while (start := f"{Names.LLM_INPUT_MESSAGES}.{number}.") + _ROLE in attributes:
-        parts = [attributes.get(start + _CONTENT, "")]
-        index = 0
-        while (part := f"{start}{_CONTENTS}.{index}.") + _TYPE in attributes:
-            if part + IMAGE_URL in attributes:
-                images.append(str(attributes[part + IMAGE_URL]))
-                sizes.append(str(attributes.get(part + PICTURE, "")).rpartition(" ")[2])
-            parts.append(attributes.get(part + _TEXT, ""))
-            index += 1
-        text = "\n".join(str(each) for each in parts if each)
-        messages.append(f"{attributes[start + _ROLE]}:\n{text}")
-        number += 1
-    if not messages:
-        return str(attributes.get(Names.INPUT_VALUE, "")), (), ()
-    return "\n\n".join(messages), tuple(images), tuple(sizes)
 
 
 def _depth(span_id: str, parents: Mapping[str, str | None]) -> int:

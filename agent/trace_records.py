@@ -11,6 +11,18 @@ from mllm_srec.store.trace_notes import Annotation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MessageRecord:
+    """One message of a prompt as sent."""
+
+    role: str
+    text: str
+    images: tuple[str, ...] = ()
+    """`sha256:...` of its pictures."""
+    sizes: tuple[str, ...] = ()
+    """`WIDTHxHEIGHT` of each, in pixels."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CallRecord:
     """One prompt and its answer."""
 
@@ -18,6 +30,8 @@ class CallRecord:
     """`generate`, `score_labels` or `embed`."""
     prompt: str
     """As sent: each message below a line with its role."""
+    messages: tuple[MessageRecord, ...] = ()
+    """The same, message by message; none for an embedding."""
     images: tuple[str, ...] = ()
     """`sha256:...` of the pictures as sent; the trace file finds their bytes by it."""
     sizes: tuple[str, ...] = ()
@@ -35,6 +49,8 @@ class CallRecord:
     stored: bool = False
     """True where an earlier run had answered it."""
     tokens: Tokens = field(default_factory=Tokens)
+    phases: Mapping[str, float] = field(default_factory=dict)
+    """Seconds by phase, `queue`, `prefill`, `decode`; only those that the engine told."""
     logprobs: Mapping[str, float] = field(default_factory=dict)
     """Label to log-probability."""
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -61,6 +77,7 @@ class CallRecord:
             "batch": self.batch,
             "stored": self.stored,
             "tokens": tokens_dict(self.tokens),
+            **({"phases": dict(self.phases)} if self.phases else {}),
             **({"logprobs": dict(self.logprobs)} if self.logprobs else {}),
             **({} if self.margin is None else {"margin": self.margin}),
             **({"error": self.error} if self.error else {}),
@@ -83,6 +100,8 @@ class NodeRecord:
     status: str
     tries: int = 1
     """2 where the pass before failed and this is the second try, ..."""
+    store_seconds: float | None = None
+    """Seconds in which the stores worked for it, outside of its calls; None where not recorded."""
     error: str = ""
     input: Any = None
     output: Any = None
@@ -100,6 +119,21 @@ class NodeRecord:
         return sum(call.seconds for call in self.calls)
 
     @property
+    def phases(self) -> dict[str, float]:
+        """Seconds by phase that a call of each batch took on average; `other` is what is left.
+
+        Calls that go together run side by side, so their times are not added up. Empty where the
+        engine did not say.
+        """
+        names = dict.fromkeys(name for call in self.calls for name in call.phases)
+        told = {
+            name: sum(call.phases.get(name, 0.0) / call.batch for call in self.calls)
+            for name in names
+        }
+        left = self.engine_seconds - sum(told.values())
+        return {**told, "other": max(left, 0.0)} if told else {}
+
+    @property
     def fallbacks(self) -> int:
         """Texts that code put in the place of the model's."""
         return _fallbacks(self.output)
@@ -113,6 +147,8 @@ class NodeRecord:
             "offset": self.offset,
             "seconds": self.seconds,
             "engine_seconds": self.engine_seconds,
+            "store_seconds": self.store_seconds,
+            **({"phases": self.phases} if self.phases else {}),
             "status": self.status,
             "tries": self.tries,
             "fallbacks": self.fallbacks,
@@ -149,6 +185,8 @@ class RunRecord:
     """Nats by which the engine's own arithmetic moved a margin when it started."""
     parent: str | None = None
     """Trace that this one was forked from, as `ID STEP`."""
+    edits: Any = None
+    """What the fork changed: `{"state": fields, "replace": [[old, new], ...]}`."""
     path: tuple[str, ...] = ()
     """Nodes in the order in which they started."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
@@ -172,7 +210,7 @@ class RunRecord:
             "tokens": self.tokens,
             "score": self.score,
             "noise_floor": self.noise_floor,
-            **({"parent": self.parent} if self.parent else {}),
+            **({"parent": self.parent, "edits": self.edits} if self.parent else {}),
         }
 
 

@@ -20,16 +20,15 @@ from mllm_srec.agent.calls import Calls
 from mllm_srec.agent.deployment import Deployment
 from mllm_srec.agent.graph import build_graph
 from mllm_srec.agent.recorded_calls import RecordedCalls
-from mllm_srec.agent.span_attributes import PARENT, REDACTED, Attributes, as_json
+from mllm_srec.agent.span_attributes import EDITS, PARENT, REDACTED, Attributes, as_json
 from mllm_srec.agent.state import Context, Settings, State
 from mllm_srec.agent.trace_diff import TraceDiff, diff
 from mllm_srec.agent.trace_reading import read_trace
 from mllm_srec.agent.trace_records import TraceRecord
-from mllm_srec.agent.trace_state import states
+from mllm_srec.agent.trace_state import states, steps
 from mllm_srec.agent.traced_calls import TracedCalls
 from mllm_srec.agent.tracing import Tracer
 from mllm_srec.llm.engine import Answer, EngineInfo, LabelScores, ModelError, Prompt
-from mllm_srec.llm.pictures import load_budget
 from mllm_srec.store.spans import Span
 from mllm_srec.store.trace_schema import TraceError
 from mllm_srec.store.traces import TraceStore
@@ -39,7 +38,8 @@ RUN = "recommend"
 """Name of the runs that can be replayed and forked."""
 AFTER_RETRIEVAL = ("score_targets", "explain")
 """Steps that look nothing up in the index, so that another model may take them."""
-_FIELDS = tuple(field.name for field in fields(State))
+FIELDS = tuple(field.name for field in fields(State))
+"""Names of the state's fields; what a trace holds beside them is of the request."""
 _CONFIG: RunnableConfig = {"recursion_limit": 10_000}
 
 
@@ -53,8 +53,8 @@ def replay(deployment: Deployment, spans: Sequence[Span]) -> TraceDiff:
     Raises:
         TraceError: The trace is of another kind of run, or parts were left out of it.
     """
-    trace = _checked(spans)
-    info = _engine_info(trace)
+    trace = checked(spans)
+    info = engine_then(trace)
     facts = deployment.home.representations.facts
     if facts is not None and facts.model_hash != info.model_hash:
         raise TraceError(
@@ -66,7 +66,7 @@ def replay(deployment: Deployment, spans: Sequence[Span]) -> TraceDiff:
         TraceStore.open(Path(folder) / "traces.sqlite") as store,
     ):
         calls, tracer = TracedCalls(RecordedCalls(spans, info)), Tracer(store)
-        context = _context(deployment, trace, calls, tracer)
+        context = context_then(deployment, trace, calls, tracer)
         try:
             trace_id = deployment.run(_run(trace, START, _request(trace), context, {}))
         except ModelError:
@@ -97,22 +97,18 @@ def fork(
             were left out of the trace.
         IndexMismatch: The step searches the index, which another model made.
     """
-    trace = _checked(spans)
-    found = [(node, before) for node, before, _ in states(trace) if node.step == step]
-    if not found:
-        steps = ", ".join(dict.fromkeys(node.step for node in trace.nodes))
-        raise TraceError(f"the trace has no step {step!r}: it has {steps}")
-    if unknown := sorted(set(edits) - set(_FIELDS)):
-        raise TraceError(f"the state has no field {unknown[0]!r}: it has {', '.join(_FIELDS)}")
-    node, before = found[-1]
+    trace = checked(spans)
+    *_, (node, before, _) = steps(trace, step)
+    if unknown := sorted(set(edits) - set(FIELDS)):
+        raise TraceError(f"the state has no field {unknown[0]!r}: it has {', '.join(FIELDS)}")
     if node.name not in AFTER_RETRIEVAL:
         deployment.home.representations.use(deployment.index_facts())
     calls = EditedCalls(deployment.calls, replacements)
-    context = _context(deployment, trace, calls, deployment.tracer)
-    values = {name: value for name, value in {**before, **edits}.items() if name in _FIELDS}
+    context = context_then(deployment, trace, calls, deployment.tracer)
+    values = {name: value for name, value in {**before, **edits}.items() if name in FIELDS}
     facts: Attributes = {
         PARENT: f"{trace.run.trace_id} {step}",
-        "srec.edits": as_json({"state": dict(edits), "replace": list(replacements)}),
+        EDITS: as_json({"state": dict(edits), "replace": list(replacements)}),
     }
     trace_id = deployment.run(_run(trace, node.name, values, context, facts, deployment.info))
     if calls.unused:
@@ -186,17 +182,29 @@ class EditedCalls:
         return await self._inner.embed(texts)
 
     def _edited(self, prompt: Prompt) -> Prompt:
-        messages = prompt.messages
-        for old, new in self._replacements:
-            if any(old in message.text for message in messages):
-                self._used.add(old)
-                messages = tuple(
-                    replace(message, text=message.text.replace(old, new)) for message in messages
-                )
-        return Prompt(messages)
+        made, used = edited(prompt, self._replacements)
+        self._used |= used
+        return made
 
 
-def _checked(spans: Sequence[Span]) -> TraceRecord:
+def edited(prompt: Prompt, replacements: Sequence[tuple[str, str]]) -> tuple[Prompt, set[str]]:
+    """A prompt with texts replaced, one after the other, and those that it held."""
+    messages, used = prompt.messages, set()
+    for old, new in replacements:
+        if any(old in message.text for message in messages):
+            used.add(old)
+            messages = tuple(
+                replace(message, text=message.text.replace(old, new)) for message in messages
+            )
+    return Prompt(messages), used
+
+
+def checked(spans: Sequence[Span]) -> TraceRecord:
+    """The trace of a run that can be run again.
+
+    Raises:
+        TraceError: It is of another kind of run, or parts were left out of it.
+    """
     trace = read_trace(spans)
     if trace.run.name != RUN:
         raise TraceError(f"this is a run of {trace.run.name!r}: only {RUN!r} can be run again")
@@ -208,14 +216,15 @@ def _checked(spans: Sequence[Span]) -> TraceRecord:
 def _request(trace: TraceRecord) -> dict[str, Any]:
     """What the run was asked for, with the history as it was then."""
     asked = next((before for _, before, _ in states(trace)), {})
-    values = {name: value for name, value in asked.items() if name in _FIELDS}
+    values = {name: value for name, value in asked.items() if name in FIELDS}
     loaded = next((node.output for node in trace.nodes if node.name == "load_user"), None)
     if isinstance(loaded, Mapping) and loaded.get("path") != "unknown":
         values["given_history"] = loaded.get("history")
     return values
 
 
-def _engine_info(trace: TraceRecord) -> EngineInfo:
+def engine_then(trace: TraceRecord) -> EngineInfo:
+    """What answered in the run."""
     made_with = trace.run.provenance
     return EngineInfo(
         engine=trace.run.engine or "",
@@ -226,7 +235,9 @@ def _engine_info(trace: TraceRecord) -> EngineInfo:
     )
 
 
-def _context(deployment: Deployment, trace: TraceRecord, calls: Calls, tracer: Tracer) -> Context:
+def context_then(
+    deployment: Deployment, trace: TraceRecord, calls: Calls, tracer: Tracer
+) -> Context:
     """What the nodes depend on, with settings and weights as they were."""
     then = trace.run.provenance.get("srec.settings")
     then = then if isinstance(then, Mapping) else {}
@@ -235,12 +246,5 @@ def _context(deployment: Deployment, trace: TraceRecord, calls: Calls, tracer: T
         if "weights" in then
         else deployment.weights()
     )
-    return Context(
-        home=deployment.home,
-        calls=calls,
-        collaborative=deployment.collaborative().tuned(weights.collaborative),
-        weights=weights,
-        budget=load_budget(deployment.model),
-        tracer=tracer,
-        settings=Settings(**then["chain"]) if "chain" in then else deployment.settings,
-    )
+    settings = Settings(**then["chain"]) if "chain" in then else deployment.settings
+    return deployment.context_of(calls, tracer, settings=settings, weights=weights)

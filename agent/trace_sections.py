@@ -3,11 +3,12 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from mllm_srec.agent.differences import changes
 from mllm_srec.agent.trace_records import CallRecord, NodeRecord, RunRecord, TraceRecord
-from mllm_srec.agent.trace_state import Values, states
+from mllm_srec.agent.trace_state import Values, states, steps
 
 SIMILARITIES = ("taste", "recent")
 """Sources whose score is a cosine similarity, so that one less it is the distance."""
@@ -26,6 +27,10 @@ class Section:
         """The table as plain JSON values."""
         rows = [dict(zip(self.columns, row, strict=True)) for row in self.rows]
         return {"title": self.title, "rows": rows, **({"note": self.note} if self.note else {})}
+
+
+NOTHING: Mapping[str, Sequence[Section]] = MappingProxyType({})
+"""No tables beside those of the trace."""
 
 
 def sections(node: NodeRecord, before: Values, after: Values, run: RunRecord) -> list[Section]:
@@ -209,16 +214,33 @@ def _decimal(value: object, *, sign: bool = False) -> str:
     return f"{value:+.3f}" if sign else f"{value:.3f}"
 
 
-def shown(trace: TraceRecord) -> dict[str, Any]:
-    """A trace as plain JSON values, with the tables and the changes of the state of each node."""
+def shown(
+    trace: TraceRecord, *, step: str | None = None, added: Mapping[str, Sequence[Section]] = NOTHING
+) -> dict[str, Any]:
+    """A trace as plain JSON values, with the tables and the changes of the state of each node.
+
+    Args:
+        trace: What to show.
+        step: The only step to show.
+        added: More tables, by step.
+
+    Raises:
+        TraceError: The trace has no such step.
+    """
     return {
         **trace.to_dict(),
         "nodes": [
             {
                 **node.to_dict(),
-                "sections": [each.to_dict() for each in sections(node, before, after, trace.run)],
+                "sections": [
+                    each.to_dict()
+                    for each in (
+                        *sections(node, before, after, trace.run),
+                        *added.get(node.step, ()),
+                    )
+                ],
                 "changes": [each.to_dict() for each in changes(before, after)],
             }
-            for node, before, after in states(trace)
+            for node, before, after in (states(trace) if step is None else steps(trace, step))
         ],
     }

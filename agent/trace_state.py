@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mllm_srec.agent.trace_records import NodeRecord, TraceRecord
+from mllm_srec.store.trace_schema import TraceError
 
 EXTENDED = frozenset({"windows"})
 """Fields to which an update is added; every other field is replaced (see `State`)."""
@@ -18,6 +19,19 @@ def states(trace: TraceRecord) -> Iterator[tuple[NodeRecord, Values, Values]]:
         after = updated(state, node)
         yield node, state, after
         state = after
+
+
+def steps(trace: TraceRecord, step: str) -> list[tuple[NodeRecord, Values, Values]]:
+    """The tries of a step, `NODE` or `NODE:2` for the second pass, as `states` yields them.
+
+    Raises:
+        TraceError: The trace has no such step.
+    """
+    found = [each for each in states(trace) if each[0].step == step]
+    if not found:
+        there = ", ".join(dict.fromkeys(node.step for node in trace.nodes))
+        raise TraceError(f"the trace has no step {step!r}: it has {there or 'none'}")
+    return found
 
 
 def initial(trace: TraceRecord) -> Values:

@@ -1,7 +1,7 @@
 """Traces as rich renderables: pure, records in, renderables out."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -12,10 +12,13 @@ from rich.tree import Tree
 
 from mllm_srec.agent.differences import changes
 from mllm_srec.agent.results import Tokens
+from mllm_srec.agent.span_attributes import as_json
 from mllm_srec.agent.trace_list import STATUS, seconds_text
+from mllm_srec.agent.trace_pictures import Draw, nothing_drawn
 from mllm_srec.agent.trace_records import CallRecord, NodeRecord, TraceRecord
-from mllm_srec.agent.trace_sections import Section, sections
-from mllm_srec.agent.trace_state import Values, states
+from mllm_srec.agent.trace_sections import NOTHING, Section, sections
+from mllm_srec.agent.trace_state import Values, states, steps
+from mllm_srec.agent.trace_waterfall import waterfall
 from mllm_srec.agent.untrusted import words
 
 CALLS_SHOWN = 3
@@ -24,55 +27,36 @@ ROWS_SHOWN = 10
 """Rows of a table, and changes of the state, that are shown without `--full`."""
 VALUE_CHARS = 600
 """Characters of a value, prompt or answer that are shown without `--full`."""
-BAR_CELLS = 40
-"""Width of the waterfall."""
 
 
-def trace_tree(trace: TraceRecord, *, full: bool = False) -> RenderableType:
+def trace_tree(
+    trace: TraceRecord,
+    *,
+    full: bool = False,
+    step: str | None = None,
+    added: Mapping[str, Sequence[Section]] = NOTHING,
+    draw: Draw = nothing_drawn,
+) -> RenderableType:
     """A run: what it was, how its time went, and its nodes with calls, prompts and answers.
 
     Args:
         trace: What to show.
         full: Show every call and row, and texts without a cut.
+        step: The only step to show.
+        added: More tables, by step.
+        draw: Shows the pictures of the calls that are shown.
+
+    Raises:
+        TraceError: The trace has no such step.
     """
     tree = Tree(_head(trace), guide_style="dim")
     branches = {0: tree}
-    for node, before, after in states(trace):
+    for node, before, after in states(trace) if step is None else steps(trace, step):
+        tables = [*sections(node, before, after, trace.run), *added.get(node.step, ())]
         above = branches[max(depth for depth in branches if depth < max(node.depth, 1))]
-        branches[node.depth] = above.add(_node(node, before, after, trace, full))
+        branches[node.depth] = above.add(_node(node, before, after, tables, draw, full))
         branches = {depth: each for depth, each in branches.items() if depth <= node.depth}
     return Group(tree, Text(""), waterfall(trace), *_remarks(trace))
-
-
-def waterfall(trace: TraceRecord) -> RenderableType:
-    """When each node ran: the dark part of a bar is the engine's, with the wait for it."""
-    ends = [node.offset + (node.seconds or 0.0) for node in trace.nodes]
-    total = max([trace.run.seconds or 0.0, *ends, 1e-9])
-    slowest = max((node.seconds or 0.0 for node in trace.nodes), default=0.0)
-    table = Table(box=None, pad_edge=False, show_header=False)
-    for node in trace.nodes:
-        style = "bold" if node.seconds == slowest else ""
-        table.add_row(
-            words(node.step, style),
-            _bar(node, total),
-            Text(seconds_text(node.seconds), style),
-            Text(f"engine {node.engine_seconds:.2f} s" if node.calls else "", "dim"),
-        )
-    return table
-
-
-def _bar(node: NodeRecord, total: float) -> Text:
-    start = min(int(node.offset / total * BAR_CELLS), BAR_CELLS - 1)
-    length = max(1, round((node.seconds or 0.0) / total * BAR_CELLS))
-    length = min(length, BAR_CELLS - start)
-    share = node.engine_seconds / node.seconds if node.seconds else 0.0
-    engine = min(round(share * length), length)
-    return Text.assemble(
-        " " * start,
-        ("█" * engine, "blue"),
-        ("▒" * (length - engine), "cyan"),
-        " " * (BAR_CELLS - start - length),
-    )
 
 
 def _head(trace: TraceRecord) -> Text:
@@ -95,6 +79,7 @@ def _head(trace: TraceRecord) -> Text:
             head.append_text(Text.assemble((" · ", "dim"), made))
     if run.parent:
         head.append_text(Text.assemble("\nforked from ", words(run.parent, "cyan")))
+        head.append_text(words(f", changed {as_json(run.edits)}", "dim"))
     if run.path:
         head.append_text(Text.assemble("\npath ", words(" → ".join(run.path), "green")))
     if run.error:
@@ -111,13 +96,17 @@ def _remarks(trace: TraceRecord) -> Iterator[RenderableType]:
 
 
 def _node(
-    node: NodeRecord, before: Values, after: Values, trace: TraceRecord, full: bool
+    node: NodeRecord,
+    before: Values,
+    after: Values,
+    tables: list[Section],
+    draw: Draw,
+    full: bool,
 ) -> RenderableType:
     parts: list[RenderableType] = [_title(node)]
     if node.error:
         parts.append(words(node.error, "red"))
     parts += [_event(event.name, dict(event.attributes)) for event in node.events]
-    tables = sections(node, before, after, trace.run)
     rows = [each.row for each in changes(before, after)]
     if rows:
         columns = ("state", "before", "after")
@@ -130,7 +119,7 @@ def _node(
         ]
     parts += [_table(section, full) for section in tables]
     shown = node.calls if full else node.calls[:CALLS_SHOWN]
-    parts += [_call(call, full) for call in shown]
+    parts += [_call(call, draw, full) for call in shown]
     if left := len(node.calls) - len(shown):
         parts.append(Text(f"… and {left} more calls (--full shows them)", "dim"))
     return Group(*parts)
@@ -187,7 +176,7 @@ def _event(name: str, facts: dict[str, Any]) -> Text:
     return Text.assemble(("◆ ", "yellow"), words(name, "yellow"), " ", words(detail, "dim"))
 
 
-def _call(call: CallRecord, full: bool) -> RenderableType:
+def _call(call: CallRecord, draw: Draw, full: bool) -> RenderableType:
     sizes = call.sizes or ("",) * len(call.images)
     head = Text.assemble(
         ("→ ", "blue"),
@@ -199,7 +188,8 @@ def _call(call: CallRecord, full: bool) -> RenderableType:
             for image, size in zip(call.images, sizes, strict=True)
         ),
     )
-    parts: list[RenderableType] = [head, _long(call.prompt, "", full)]
+    pictures = [picture for image in call.images if (picture := draw(image)) is not None]
+    parts: list[RenderableType] = [head, *pictures, _long(call.prompt, "", full)]
     if call.answer is not None:
         parts.append(Text.assemble(("← ", "green"), _long(call.answer, "green", full)))
     if call.problem is not None:

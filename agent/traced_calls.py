@@ -20,6 +20,8 @@ from mllm_srec.agent.results import Tokens
 from mllm_srec.agent.span_attributes import (
     BATCH,
     LOGPROB,
+    PHASE,
+    PHASES,
     STORED,
     Attributes,
     as_json,
@@ -31,6 +33,7 @@ from mllm_srec.agent.span_attributes import (
 )
 from mllm_srec.agent.tracing import Step, current_step
 from mllm_srec.llm.engine import Answer, EngineInfo, LabelScores, Prompt, Usage
+from mllm_srec.store.clock import watching
 
 VECTORS_KEPT = 8
 """Texts of a batch whose vectors are recorded; larger batches go into the index anyway."""
@@ -100,7 +103,8 @@ class TracedCalls:
             return
         start_ns, error = time.time_ns(), None
         try:
-            yield answers
+            with watching(None):  # The step cache is a part of the call.
+                yield answers
         except BaseException as caught:
             error = caught
             raise
@@ -164,7 +168,12 @@ def _usage(usage: Usage) -> Attributes:
         completion=usage.completion_tokens,
         cached=usage.cached_tokens or 0,
     )
-    return token_attributes(tokens)
+    seconds = (usage.queue_s, usage.prefill_s, usage.decode_s)
+    phases = zip(PHASES, seconds, strict=True)
+    return {
+        **token_attributes(tokens),
+        **{PHASE % name: value for name, value in phases if value is not None},
+    }
 
 
 def _counted(span: Attributes) -> Tokens:

@@ -5,8 +5,6 @@ below its node (see `traced_calls`). The provider is our own: nothing global cha
 leaves the machine.
 """
 
-import math
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -16,26 +14,24 @@ from openinference.semconv.trace import OpenInferenceSpanKindValues as Kind
 from openinference.semconv.trace import SpanAttributes as Names
 from opentelemetry import trace as otel
 from opentelemetry.context import Context
-from opentelemetry.metrics import NoOpMeterProvider
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import SpanLimits, TracerProvider
-from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import StatusCode
 
-from mllm_srec.agent.otlp import endpoint, forwarder
+from mllm_srec.agent.otlp import endpoint
 from mllm_srec.agent.redaction import Redaction
-from mllm_srec.agent.results import Tokens
+from mllm_srec.agent.run_totals import RunTotals
 from mllm_srec.agent.span_attributes import (
     REDACTED,
     SCORE,
+    STORE_SECONDS,
     Attributes,
     code_version,
     engine_attributes,
     token_attributes,
     value_attributes,
 )
-from mllm_srec.agent.span_keeper import SpanKeeper
+from mllm_srec.agent.span_keeper import SpanKeeper, span_provider
 from mllm_srec.llm.engine import EngineInfo
+from mllm_srec.store.clock import watching
 from mllm_srec.store.spans import Attribute
 from mllm_srec.store.trace_retention import Retention, delete, expired
 from mllm_srec.store.trace_settings import pseudonym, read_settings
@@ -66,6 +62,8 @@ class Step:
     def __init__(self, name: str, span: otel.Span, run: "Run | None" = None) -> None:
         self.name = name
         self.span = span
+        self.store_seconds = 0.0
+        """Seconds in which the stores worked for it, without those inside its calls."""
         self._run = run
 
     @property
@@ -73,6 +71,10 @@ class Step:
         """The run that the step belongs to."""
         assert self._run is not None
         return self._run
+
+    def add_store_seconds(self, seconds: float) -> None:
+        """Count time of a store."""
+        self.store_seconds += seconds
 
     def output(self, value: object) -> None:
         """Record what the step made; anything that JSON can hold."""
@@ -90,83 +92,25 @@ class Step:
         self.span.add_event(name, self.run.tracer.redaction.facts(facts, self.run.user))
 
 
-class Run(Step):
-    """One run of a graph, and what it took: summed up while its nodes and calls end."""
+class Run(Step, RunTotals):
+    """One run of a graph, and what it took."""
 
     def __init__(
         self, name: str, span: otel.Span, tracer: "Tracer", user: str | None = None
     ) -> None:
-        super().__init__(name, span)
+        Step.__init__(self, name, span)
+        RunTotals.__init__(self)
         self.tracer = tracer
         self.user = user
         """Whose history the run reads."""
         self.trace_id = otel.format_trace_id(span.get_span_context().trace_id)
         self.path: list[str] = []
         """Nodes in the order in which they started."""
-        self.seconds: dict[str, float] = {}
-        """Wall seconds a node, over all its passes."""
-        self.tokens: dict[str, Tokens] = {}
-        """Calls and tokens a node."""
-        self.engine_seconds = 0.0
-        """Seconds during which at least one call was with the engine."""
-        self.score: float | None = None
-        """Best margin between two labels, in nats; None where nothing was scored."""
-        self._lock = threading.Lock()
-        self._calling = 0
-        self._called_at = 0.0
-        self._started = time.perf_counter()
-        self._ended: float | None = None
 
     @property
     def run(self) -> "Run":
         """Itself."""
         return self
-
-    @property
-    def total_seconds(self) -> float:
-        """Wall seconds of the run, until now while it runs."""
-        ended = time.perf_counter() if self._ended is None else self._ended
-        return ended - self._started
-
-    @property
-    def total(self) -> Tokens:
-        """Calls and tokens of all nodes."""
-        return sum(self.tokens.values(), Tokens())
-
-    def end(self) -> None:
-        """Stop the clock of the run."""
-        self._ended = time.perf_counter()
-
-    def add_seconds(self, node: str, seconds: float) -> None:
-        """Count a pass of a node."""
-        with self._lock:
-            self.seconds[node] = self.seconds.get(node, 0.0) + seconds
-
-    def add_tokens(self, node: str, tokens: Tokens) -> None:
-        """Count calls of a node."""
-        with self._lock:
-            self.tokens[node] = self.tokens.get(node, Tokens()) + tokens
-
-    def add_score(self, margin: float) -> None:
-        """Count a margin between two labels."""
-        with self._lock:
-            if math.isfinite(margin):
-                self.score = margin if self.score is None else max(self.score, margin)
-
-    @contextmanager
-    def engine_time(self) -> Iterator[None]:
-        """Count the time inside as the engine's; what overlaps counts once."""
-        with self._lock:
-            if not self._calling:
-                self._called_at = time.perf_counter()
-            self._calling += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._calling -= 1
-                if not self._calling:
-                    self.engine_seconds += time.perf_counter() - self._called_at
 
 
 class Tracer:
@@ -185,19 +129,7 @@ class Tracer:
         settings = read_settings(store)
         self._retention = Retention(days=settings.days, count=settings.count, mib=settings.mib)
         self.redaction = Redaction(settings.redact, lambda user: pseudonym(store, user))
-        address = endpoint(settings)
-        provider = TracerProvider(
-            sampler=ALWAYS_ON,
-            resource=Resource({"service.name": "mllm-srec", "service.version": code_version()}),
-            # What still waits to be sent on goes out when the program ends.
-            shutdown_on_exit=address is not None,
-            # All eight given here, so that no OTEL_* variable cuts a prompt.
-            span_limits=SpanLimits(*[SpanLimits.UNSET] * 8),
-            meter_provider=NoOpMeterProvider(),
-        )
-        provider.add_span_processor(self._keeper)
-        if address is not None:
-            provider.add_span_processor(forwarder(address))
+        provider = span_provider(self._keeper, endpoint(settings))
         self._tracer = provider.get_tracer("mllm_srec", code_version())
 
     @property
@@ -280,10 +212,13 @@ class Tracer:
         run.path.append(name)
         clean = self.redaction.attributes(attributes, run.user)
         span = self._tracer.start_span(name, _below(parent), attributes=clean)
-        started = time.perf_counter()
+        step, started = Step(name, span, run), time.perf_counter()
         try:
-            with self._active(step := Step(name, span, run)):
-                yield step
+            with self._active(step), watching(step.add_store_seconds):
+                try:
+                    yield step
+                finally:
+                    span.set_attribute(STORE_SECONDS, step.store_seconds)
         finally:
             run.add_seconds(name, time.perf_counter() - started)
 

@@ -1,6 +1,8 @@
-"""Words of catalogues and models on a terminal: never markup, never a control sequence."""
+"""Words of anybody: on a terminal never markup, never a control sequence; kept, always whole."""
 
+import json
 import unicodedata
+from typing import Any
 
 from rich.text import Text
 
@@ -8,6 +10,15 @@ _HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 """Unicode categories that steer a terminal, turn the reading direction, or show nothing."""
 _JOINERS = {"\u200c", "\u200d"}
 """Needed by Indic and Persian words, and by emoji; harmless."""
+
+
+def sound(value: Any) -> Any:
+    """A JSON value whose texts have no halves of characters; each of those becomes a `?`.
+
+    They come from bytes that are no UTF-8, and no database and no tokenizer takes them.
+    """
+    text = json.dumps(value, ensure_ascii=False)
+    return json.loads(text.encode("utf-8", "replace"))
 
 
 def visible(text: str, *, lines: bool = False) -> str:

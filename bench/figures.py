@@ -1,7 +1,7 @@
 """A measured figure, the file of all figures, and the table that a person reads."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -42,10 +42,19 @@ def ratio(above: Sequence[float], below: Sequence[float]) -> float:
     return median(a / b for a, b in zip(above, below, strict=True))
 
 
-def write(path: Path, figures: Iterable[Figure]) -> None:
-    """Put figures into the file; those that were not measured now stay as they are."""
+def write(path: Path, figures: Iterable[Figure], made: Mapping[str, Any]) -> None:
+    """Put figures into the file; those that were not measured now stay as they are.
+
+    Args:
+        path: The file.
+        figures: Measured now.
+        made: What they were measured on, see `machine.made_on`.
+    """
     held = json.loads(path.read_text("utf-8")) if path.exists() else {}
-    held |= {figure.name: figure.to_dict() for figure in figures}
+    held |= {
+        figure.name: figure.to_dict() | {"date": made["date"], "machine": made["machine"]}
+        for figure in figures
+    }
     path.write_text(json.dumps(held, indent=1, sort_keys=True) + "\n", "utf-8")
 
 

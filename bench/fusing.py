@@ -1,10 +1,10 @@
 """Fusing the shop through the product, against vLLM alone on the same prompts."""
 
 import time
-from collections.abc import Sequence
 
 from bench.figures import Figure, ratio
-from bench.shop import Call, Shop
+from bench.raw import raw_seconds
+from bench.shop import Shop
 from mllm_srec.agent.ingest import fuse_missing
 
 
@@ -19,7 +19,7 @@ def measure(shop: Shop, repeats: int) -> list[Figure]:
                 seconds[name].append(_product(shop))
                 calls = list(shop.engine.calls)
             else:
-                seconds[name].append(_raw(shop, calls))
+                seconds[name].append(raw_seconds(shop.engine, calls))
     prompts = sum(len(call.prompts) for call in calls)
     value = ratio(seconds["raw"], seconds["product"])
     rate = {name: shop.items / min(each) for name, each in seconds.items()}
@@ -39,20 +39,3 @@ def _product(shop: Shop) -> float:
         started = time.perf_counter()
         fuse_missing(deployment)
         return time.perf_counter() - started
-
-
-def _raw(shop: Shop, calls: Sequence[Call]) -> float:
-    """Seconds that `vllm.LLM.generate` takes for prompts that are tokens and pixels already."""
-    inner = shop.engine.inner
-    ready = [
-        (
-            [inner._input(prompt) for prompt in call.prompts],
-            inner._sampling(call.max_tokens, call.schema),
-        )
-        for call in calls
-    ]
-    shop.engine.forget()
-    started = time.perf_counter()
-    for inputs, params in ready:
-        shop.engine.llm.generate(inputs, params, use_tqdm=False)
-    return time.perf_counter() - started

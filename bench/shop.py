@@ -1,6 +1,7 @@
 """What the measures share: a part of the sample shop in a home, and one vLLM engine."""
 
 import shutil
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ class Call:
     max_tokens: int = 1
     schema: Mapping[str, Any] | None = None
     labels: Sequence[str] = ()
+    seconds: float = 0.0
+    """What the engine took for it."""
 
 
 class HeardEngine:
@@ -55,8 +58,11 @@ class HeardEngine:
         schema: Mapping[str, Any] | None = None,
     ) -> list[Answer]:
         """See `Engine.generate`."""
-        self.calls.append(Call(prompts, max_tokens, schema))
-        return self.inner.generate(prompts, max_tokens=max_tokens, schema=schema)
+        started = time.perf_counter()
+        answers = self.inner.generate(prompts, max_tokens=max_tokens, schema=schema)
+        taken = time.perf_counter() - started
+        self.calls.append(Call(prompts, max_tokens, schema, seconds=taken))
+        return answers
 
     def stream(self, prompt: Prompt, *, max_tokens: int) -> Iterator[str]:
         """See `Engine.stream`."""
@@ -64,8 +70,11 @@ class HeardEngine:
 
     def score_labels(self, prompts: Sequence[Prompt], labels: Sequence[str]) -> list[LabelScores]:
         """See `Engine.score_labels`."""
-        self.calls.append(Call(prompts, labels=labels))
-        return self.inner.score_labels(prompts, labels)
+        started = time.perf_counter()
+        scores = self.inner.score_labels(prompts, labels)
+        taken = time.perf_counter() - started
+        self.calls.append(Call(prompts, labels=labels, seconds=taken))
+        return scores
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """See `Engine.embed`."""

@@ -18,12 +18,15 @@ from mllm_srec.finetune.evaluate import SplitPart
 from mllm_srec.finetune.fusion_evaluation import FUSION, Fusions, fuse_thrice, fusion_figures
 from mllm_srec.finetune.pairs import request
 from mllm_srec.finetune.scoring_evaluation import score_pairs, scoring_figures
-from mllm_srec.finetune.splits import Case, SplitBy, sample_cases, split_home
+from mllm_srec.finetune.splits import Case, Split, SplitBy, sample_cases, split_home
 from mllm_srec.finetune.taste_evaluation import preference_figures, profile_figures
 from mllm_srec.finetune.teacher import annotate
 from mllm_srec.finetune.truth import drifts, label_of, read_items, unseen_items
+from mllm_srec.finetune.understanding import held_out_phrasings, measure
 from mllm_srec.finetune.watched_calls import AnswerCounts, WatchedCalls
 
+MESSAGES = 1_000
+"""Held-out phrasings of what users say."""
 FREE = 200
 """Users, and items, that are asked again without the schema's constraint."""
 
@@ -58,6 +61,11 @@ def evaluate_chain(recommender: Recommender, options: ChainOptions) -> dict[str,
     """
     deployment = recommender.deployment
     settings = deployment.settings
+    # What is scored here are drawn pairs; the list itself is `srec evaluate`'s to measure.
+    context = recommender.context
+    recommender = Recommender(
+        deployment, replace(context, settings=replace(context.settings, candidates=1))
+    )
     split = split_home(deployment.home, min_rating=settings.liked_rating, split_by=options.split_by)
     warm = _some([case for case in split.cases(options.part) if not case.cold], options)
     cold = _some([case for case in split.cases(options.part) if case.cold], options)
@@ -77,16 +85,35 @@ def evaluate_chain(recommender: Recommender, options: ChainOptions) -> dict[str,
         error = scoring.figures()["ece"]
         draw_reliability(scoring.bins, error or 0.0, options.png)
     free = _Chain.run(recommender, warm[:FREE], options, constrained=False)
+    said = deployment.run(measure(recommender.context.calls, held_out_phrasings(MESSAGES)))
     return {
         "part": options.part,
         "users": len(warm),
         "engine": deployment.info.engine,
         "fusion": fusion_figures(chain.fusions) if chain.fusions else dict.fromkeys(FUSION),
         **_tastes(states, recommender, options.truth),
-        "scoring": scoring_figures(scoring, split, cases),
+        "scoring": {
+            **scoring_figures(scoring, split, cases),
+            "auc_without_picture": _auc_without_picture(recommender, split, warm, options),
+        },
+        "understanding": said.to_dict(),
         **chain.counts.to_dict(),
         "without_schema": free.counts.to_dict(),
     }
+
+
+def _auc_without_picture(
+    recommender: Recommender, split: Split, cases: Sequence[Case], options: ChainOptions
+) -> float | None:
+    """The AUC of the same pairs after a chain that never saw a picture."""
+    blind = recommender.without("picture")
+    states = blind.rank_many([request(case) for case in cases])
+    pairs = options.pairs
+    return (
+        score_pairs(blind, split, cases, states, truth=None, pairs=pairs, seed=options.seed)
+        .figures()
+        .get("auc")
+    )
 
 
 def _some(cases: Sequence[Case], options: ChainOptions) -> list[Case]:

@@ -11,7 +11,7 @@ from mllm_srec.agent.nodes.score_targets import NO, YES
 from mllm_srec.finetune.collate import Encoded, Encoder, Pictures, PictureSource
 from mllm_srec.finetune.entries import Entry, Fault, read_entries, shown
 from mllm_srec.finetune.errors import FinetuneError
-from mllm_srec.finetune.records import RecordError, RecordGroup, Turn
+from mllm_srec.finetune.records import AnyRecord, RecordError, RecordGroup, Turn
 from mllm_srec.llm.chat_template import ChatTemplate
 from mllm_srec.llm.engine import ModelError
 from mllm_srec.llm.labels import label_token_ids
@@ -117,16 +117,15 @@ def _prompt_faults(entries: Sequence[Entry]) -> Iterator[Fault]:
     """One fault for each prompt file that the records were not made from."""
     others: dict[str, list[Entry]] = {}
     for entry in entries:
-        for name in _other_prompts(entry):
+        for name in other_prompts(entry.record):
             others.setdefault(name, []).append(entry)
     for name, several in others.items():
         problem = f"{len(several)} records were made from another version of prompts/{name}.md"
         yield _fault(several[0], "messages", name, problem, _AGAIN)
 
 
-def _other_prompts(entry: Entry) -> Iterator[str]:
-    """The prompt files whose words are not those that the model will be asked with."""
-    record = entry.record
+def other_prompts(record: AnyRecord) -> Iterator[str]:
+    """Yield the prompt files whose words are not those that the model will be asked with."""
     if isinstance(record, RecordGroup):
         turns: Sequence[Turn] = record.prompt
         endings = [branch.suffix for branch in record.branches]

@@ -10,9 +10,10 @@ import typer
 
 from mllm_srec.agent.cli import DEFAULT_HOME, HELP, Engine, Home, Json, Model, group
 from mllm_srec.agent.output import Output
+from mllm_srec.finetune.data_cli import data_app, recipe_at
 
 if TYPE_CHECKING:
-    from mllm_srec.finetune.recipe import Recipe
+    from mllm_srec.tools.ranking import Calibration
 
 
 def _command(name: str) -> typer.Typer:
@@ -23,6 +24,7 @@ def _command(name: str) -> typer.Typer:
 
 
 finetune_app = group("finetune", "Make data, train, evaluate, combine and export a model.")
+finetune_app.add_typer(data_app)
 evaluate_app = _command("evaluate")
 sample_shop_app = _command("sample-shop")
 
@@ -32,86 +34,6 @@ Truth = Annotated[
 ]
 Part = Annotated[str, typer.Option(help="validation or test.")]
 Png = Annotated[Path | None, typer.Option(help="Draw a picture to this file.")]
-
-
-@finetune_app.command("data")
-def data(
-    out: Annotated[Path, typer.Option(help="Folder for train.jsonl, validation.jsonl.")],
-    labels: Annotated[
-        Path | None,
-        typer.Option(help="What annotators said of the training items; else the text fields."),
-    ] = None,
-    teacher: Annotated[
-        Path | None, typer.Option(help="Folder of a bigger model that answers in their place.")
-    ] = None,
-    engine: Annotated[str, typer.Option(help="Of the teacher: auto, vllm, transformers.")] = "auto",
-    home: Home = DEFAULT_HOME,
-    seed: int = 1,
-    as_json: Json = False,
-) -> None:
-    """Write SFT records for every step, from the training part of a home."""
-    if labels is not None and teacher is not None:
-        raise typer.BadParameter("--labels and --teacher: give one of the two")
-    with Output(as_json=as_json) as output:
-        from contextlib import ExitStack, closing
-        from dataclasses import asdict
-
-        from mllm_srec.agent.terminal import facts_table
-        from mllm_srec.finetune.data import DataSettings, write_data
-        from mllm_srec.finetune.model_teacher import ModelTeacher
-        from mllm_srec.llm.load import load_engine
-        from mllm_srec.llm.pictures import load_budget
-        from mllm_srec.store.home import Home as StoredHome
-
-        with ExitStack() as stack:
-            opened = stack.enter_context(StoredHome.open(home))
-            asked = None
-            if teacher is not None:
-                loaded = load_engine(engine, teacher, server_file=opened.server_file)
-                asked = ModelTeacher(
-                    stack.enter_context(closing(loaded.engine)), load_budget(teacher)
-                )
-            settings = DataSettings(seed=seed)
-            report = asdict(write_data(opened, labels, out, settings, teacher=asked))
-            if asked is not None:
-                report["chains"] = {"asked": asked.asked, "kept": asked.kept}
-        output.result(report, lambda _: facts_table(report))
-
-
-@finetune_app.command("check")
-def check(
-    data_folder: Annotated[Path, typer.Argument(metavar="DATA", help="Folder that `data` wrote.")],
-    recipe: Annotated[Path | None, typer.Option(help="TOML; srec-tiny's by default.")] = None,
-    model: Annotated[
-        Path | None, typer.Option(help="Folder whose tokenizer counts; srec-tiny by default.")
-    ] = None,
-    home: Home = DEFAULT_HOME,
-    as_json: Json = False,
-) -> None:
-    """Find everything that training would stumble over, before a model loads."""
-    with Output(as_json=as_json) as output:
-        from mllm_srec.finetune.check import check_data
-        from mllm_srec.finetune.check_view import checked_facts, checked_view
-        from mllm_srec.llm.load import bundled_model, resolve_model
-        from mllm_srec.store.home import Home as StoredHome
-
-        longest = _recipe(recipe).max_length
-        with StoredHome.open(home) as opened:
-            path = resolve_model(model or bundled_model())
-            checked = check_data(data_folder, opened.pictures.load, path, longest)
-        output.result(checked_facts(checked), lambda _: checked_view(checked))
-    if checked.faults:
-        raise typer.Exit(1)
-
-
-def _recipe(path: Path | None) -> "Recipe":
-    from importlib.resources import files
-
-    from mllm_srec.finetune.recipe import Recipe
-
-    return Recipe.load(
-        path or Path(str(files("mllm_srec.finetune"))) / "recipes" / "srec-tiny.toml"
-    )
 
 
 @finetune_app.command("evaluate")
@@ -201,7 +123,7 @@ def train(
         from mllm_srec.finetune.trainer import LOG
         from mllm_srec.store.home import Home as StoredHome
 
-        settings = _recipe(recipe)
+        settings = recipe_at(recipe)
         if minutes is not None:
             settings = replace(settings, minutes=minutes, steps=None)
         console = Console(stderr=True, highlight=False)
@@ -242,6 +164,18 @@ def combine(
             ranker = GraphRanker(deployment, split)
             facts = stored(combine_home(ranker, users=users), ranker)
         output.result(facts, lambda _: facts_table(facts))
+
+
+def _calibration(home: Path) -> "Calibration":
+    from mllm_srec.agent.deployment import WEIGHTS
+    from mllm_srec.store.home import Home as StoredHome
+    from mllm_srec.tools.ranking import CombineWeights
+
+    with StoredHome.open(home) as opened:
+        stored = opened.read_setting(WEIGHTS)
+    if stored is None:
+        raise typer.BadParameter(f"--calibrated-by {home}: run `srec finetune combine` there first")
+    return CombineWeights.model_validate(stored["weights"]).calibration
 
 
 @evaluate_app.command("evaluate")
@@ -312,7 +246,9 @@ def export(
     model: Annotated[Path, typer.Option(help="Folder of the trained model, or of adapters.")],
     out: Annotated[Path, typer.Option(help="Folder to write; a model there is replaced.")],
     name: Annotated[str, typer.Option(help="For the card.")] = "srec-tiny",
-    calibration: Annotated[Path | None, typer.Option(help="Label calibration to ship.")] = None,
+    calibrated_by: Annotated[
+        Path | None, typer.Option(help="Home whose `combine` fitted the calibration to ship.")
+    ] = None,
     max_mib: Annotated[float | None, typer.Option(help="Refuse to write more.")] = None,
     unchecked: Annotated[
         bool, typer.Option("--unchecked", help="Do not compare vLLM with transformers.")
@@ -331,7 +267,7 @@ def export(
             model,
             out,
             name=name,
-            calibration=calibration,
+            calibration=None if calibrated_by is None else _calibration(calibrated_by),
             max_bytes=None if max_mib is None else int(max_mib * 2**20),
             parity=None if unchecked else check_parity,
         )

@@ -21,11 +21,12 @@ from transformers import AutoProcessor
 
 from mllm_srec.finetune.augment import Augmentation
 from mllm_srec.finetune.records import (
-    SPLIT,
+    SPLITS,
     AnyRecord,
     Record,
     RecordError,
     RecordGroup,
+    Task,
     Turn,
 )
 from mllm_srec.llm.chat_template import ChatTemplate
@@ -37,7 +38,7 @@ from mllm_srec.store.pictures import open_picture, read_inside
 IGNORED = 0.0
 """Weight of a token that is read but not learned."""
 
-# Of a scoring branch only the label says anything; that an end follows it is learned at once.
+# Of a branch only the label says anything; that an end follows it is learned at once.
 _END_WEIGHT = 0.1
 
 # Stands where a branch goes on, to find out what the chat template puts after the user's text.
@@ -163,7 +164,7 @@ class Encoder:
         parts = [(shared, 0, IGNORED)]
         for number, branch in enumerate(group.branches, 1):
             suffix = self._template.defuse(branch.suffix) + tail
-            self._check_split(head, suffix)
+            self._check_split(group.task, head, suffix)
             asked = self._template.encode(suffix)
             answer = self._label(group, branch.label)
             parts.append((asked, number, IGNORED))
@@ -171,14 +172,14 @@ class Encoder:
             parts.append((answer[-1:], number, branch.weight * _END_WEIGHT))
         return _join(group, parts, len(shared))
 
-    def _check_split(self, head: str, suffix: str) -> None:
+    def _check_split(self, task: Task, head: str, suffix: str) -> None:
         # A tokenizer that joins across the split does so within the nearest words.
         before, after = head[-_NEAR:], suffix[:_NEAR]
         encode = self._template.encode
         if encode(before + after) != encode(before) + encode(after):
             raise RecordError(
-                f"the tokenizer joins what stands before and after {SPLIT!r}: use a tokenizer "
-                "that keeps line ends apart, or expand the groups"
+                f"the tokenizer joins what stands before and after {SPLITS[task]!r}: use one that "
+                "keeps line ends apart, or expand the groups"
             )
 
     def colour_words(self, encoded: Encoded) -> set[int]:

@@ -33,7 +33,7 @@ class Example:
     """The candidates of one validation case, one of which is the target."""
 
     features: Floats
-    """(C, 4), in the order of `SOURCES`."""
+    """(C, 5), in the order of `SOURCES`."""
     logits: Floats
     """The model's logits (C,), not calibrated."""
     target: int

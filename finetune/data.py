@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from mllm_srec.finetune.data_settings import DataSettings as DataSettings
 from mllm_srec.finetune.entries import FILES, write_origins
 from mllm_srec.finetune.errors import FinetuneError
+from mllm_srec.finetune.message_records import message_records
 from mllm_srec.finetune.metadata_teacher import annotate_catalogue
 from mllm_srec.finetune.model_teacher import ModelTeacher
 from mllm_srec.finetune.records import AnyRecord, file_hash, prompt_hashes, write_records
@@ -59,10 +61,12 @@ def write_data(
         made = rule_records(home, read_labels(str(labels)), settings)
     else:
         made = rule_records(home, annotate_catalogue(home), settings)
-    splits = _split(made, _sides(home), settings.validation_share)
-    if not splits["train"]:
+    every = chain(message_records(settings), made)
+    splits = _split(every, _sides(home), settings.validation_share)
+    # What users say is the same for every shop.
+    if all(record.task == "understand" for _, record in splits["train"]):
         raise FinetuneError(f"nothing to learn from in {str(home.path)!r}: run `srec ingest`")
-    return _write(splits, out, settings)
+    return write_split(splits, out, seed=settings.seed, settings=asdict(settings))
 
 
 def _sides(home: Home) -> Mapping[str, str]:
@@ -87,11 +91,16 @@ def _split(
     return splits
 
 
-def _write(
-    splits: Mapping[str, list[tuple[str, AnyRecord]]], out: Path, settings: DataSettings
+def write_split(
+    splits: Mapping[str, list[tuple[str, AnyRecord]]],
+    out: Path,
+    *,
+    seed: int,
+    settings: Mapping[str, Any],
 ) -> DataReport:
+    """Write both files of a data folder, shuffled, with their origins and `data.json`."""
     out.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(settings.seed)
+    rng = np.random.default_rng(seed)
     tasks: dict[str, int] = {}
     origins: dict[str, list[str]] = {}
     for name, pairs in splits.items():
@@ -110,7 +119,7 @@ def _write(
     )
     about: dict[str, Any] = {
         **asdict(report),
-        "settings": asdict(settings),
+        "settings": dict(settings),
         "prompts": prompt_hashes(),
     }
     (out / "data.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")

@@ -13,7 +13,8 @@ from mllm_srec.finetune.records import AnyRecord, parse_record
 FILES = ("train", "validation")
 """Names of the two files of a data folder, without their ending."""
 ORIGINS = "origins.json"
-"""For each file the origin of every line: `item:ID` or `user:ID`."""
+"""For each file the origin of every line: `item:ID`, `user:ID` or
+`messages:NUMBER`."""
 
 _SHOWN = 80
 
@@ -27,7 +28,7 @@ class Entry:
     """From 1."""
     record: AnyRecord
     origin: str | None
-    """The item or the user that the record was made from, where the folder says so."""
+    """What the record was made from, where the folder says so."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,9 +19,10 @@ from mllm_srec.llm.chat_template import ChatTemplate
 from mllm_srec.llm.labels import label_token_ids
 from mllm_srec.llm.model_files import model_hash, resolve_model
 from mllm_srec.llm.pictures import load_budget, save_budget
+from mllm_srec.tools.ranking import CALIBRATION, Calibration
 
 _ADAPTER = "adapter_config.json"
-_EXTRAS = ("token_frequencies.json", "calibration.json")
+_EXTRAS = ("token_frequencies.json", CALIBRATION)
 """What training or `combine` left beside the weights for serving."""
 
 
@@ -48,7 +49,7 @@ def export(
     name: str,
     figures: Mapping[str, float] | None = None,
     notes: str = "",
-    calibration: Path | None = None,
+    calibration: Calibration | None = None,
     max_bytes: int | None = None,
     parity: Callable[[Path], Parity] | None = check_parity,
 ) -> ExportReport:
@@ -62,7 +63,7 @@ def export(
         name: For the card.
         figures: For the card's table, name to value.
         notes: For the card: what it was trained on, what it cannot do.
-        calibration: JSON file of the label calibration to ship.
+        calibration: What its logits mean, as `combine` fitted it; ships with the model.
         max_bytes: Refuse to end with more.
         parity: Compares the engines on the new folder; None to leave that out.
 
@@ -132,16 +133,12 @@ def _weights(path: Path, dtype: torch.dtype) -> Any:
     return AutoModelForImageTextToText.from_pretrained(path, dtype=dtype)
 
 
-def _keep_extras(source: Path, folder: Path, calibration: Path | None) -> None:
+def _keep_extras(source: Path, folder: Path, calibration: Calibration | None) -> None:
     for name in _EXTRAS:
         if (source / name).exists():
             (folder / name).write_bytes((source / name).read_bytes())
     if calibration is not None:
-        try:
-            json.loads(calibration.read_text("utf-8"))
-        except (OSError, ValueError) as error:
-            raise ExportError(f"no calibration in {str(calibration)!r}: {error}") from error
-        (folder / "calibration.json").write_bytes(calibration.read_bytes())
+        (folder / CALIBRATION).write_text(calibration.model_dump_json(indent=2) + "\n", "utf-8")
 
 
 def _card(

@@ -8,16 +8,14 @@ from typing import Any
 from mllm_srec.agent.ask import ask
 from mllm_srec.agent.nodes.fuse_items import (
     MAX_TOKENS,
-    UNKNOWN,
     VisualAnswer,
     fuse_question,
     item_text,
-    look_question,
+    look_at,
 )
 from mllm_srec.agent.state import Context
 from mllm_srec.finetune.shop.vocabulary import ItemTruth
-from mllm_srec.llm.pictures import prepare
-from mllm_srec.store.records import FusedItem, Item
+from mllm_srec.store.records import UNKNOWN, FusedItem, Item
 
 PICTURE_ATTRIBUTES = ("colour", "pattern", "style")
 CARRIED = ("material", "brand", "purpose")
@@ -79,7 +77,7 @@ async def fuse_thrice(
         items: What to fuse.
         truths: What the items truly are.
     """
-    looks = await _look(context, items)
+    looks = await look_at(context, items)
     bare = [Item(item_id=item.item_id) for item in items if item.item_id in looks]
     return Fusions(
         both=await _fuse(context, items, looks, truths),
@@ -87,25 +85,6 @@ async def fuse_thrice(
         picture_alone=await _fuse(halves, bare, looks, truths),
         unread=sum(item.picture is not None and item.item_id not in looks for item in items),
     )
-
-
-async def _look(context: Context, items: Sequence[Item]) -> dict[str, VisualAnswer]:
-    pictures = {
-        item.item_id: prepare(context.home.pictures.load(item.picture), context.budget)
-        for item in items
-        if item.picture is not None
-    }
-    replies = await ask(
-        context.calls,
-        [look_question(picture) for picture in pictures.values()],
-        max_tokens=MAX_TOKENS,
-        schema=VisualAnswer.model_json_schema(),
-    )
-    return {
-        item_id: reply.value
-        for item_id, reply in zip(pictures, replies, strict=True)
-        if not reply.fallback
-    }
 
 
 async def _fuse(

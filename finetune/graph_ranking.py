@@ -61,9 +61,7 @@ class GraphRanker:
         """The same ranker, a part of the chain left out; nothing is trained or fitted again."""
         other = copy(self)
         other._stage = f"{self._stage} without {part}"
-        context = self.recommender.context
-        settings = replace(context.settings, without=part)
-        other.recommender = Recommender(self.deployment, replace(context, settings=settings))
+        other.recommender = self.recommender.without(part)
         return other
 
     def __call__(

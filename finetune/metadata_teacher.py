@@ -7,10 +7,10 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
-from mllm_srec.agent.nodes.fuse_items import UNKNOWN, VisualAnswer, item_text, one_line, price_band
+from mllm_srec.agent.nodes.fuse_items import VisualAnswer, item_text, one_line, price_band
 from mllm_srec.finetune.teacher import Annotation
 from mllm_srec.store.home import Home
-from mllm_srec.store.records import MAX_WORD, FusedItem, Item
+from mllm_srec.store.records import MAX_WORD, UNKNOWN, FusedItem, Item
 
 CATEGORIES = 4
 KEYWORDS = 3

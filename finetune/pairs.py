@@ -71,7 +71,7 @@ def model_logits(
 ) -> NDArray[np.float64]:
     """The model's logits (P,) of the pairs, through the scoring prompts of the cases' states."""
     context = recommender.context
-    fused = described(context, item_ids)
+    fused = described(context.home.catalogue, item_ids, without=context.settings.without)
     asked = [
         prompt
         for state, rows in zip(states, pairs.by_case(pairs.items, len(states)), strict=True)

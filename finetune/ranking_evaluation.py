@@ -9,11 +9,12 @@ from typing import Any
 from mllm_srec.agent.deployment import Deployment
 from mllm_srec.agent.results import Progress
 from mllm_srec.agent.state import Part, Settings
-from mllm_srec.finetune.baselines import Scorer, fit_baselines
+from mllm_srec.finetune.baselines import TUNING_USERS, Scorer, fit_baselines
 from mllm_srec.finetune.ceilings import fit_ceilings
 from mllm_srec.finetune.errors import FinetuneError
 from mllm_srec.finetune.evaluate import (
     FULL,
+    KNOWS_POPULARITY,
     RETRIEVAL,
     Ranker,
     RankingProtocol,
@@ -28,6 +29,8 @@ from mllm_srec.llm.engine import Engine
 from mllm_srec.store.home import Home
 
 GRAPH_ROWS = (RETRIEVAL, FULL)
+TUNING_SEED = 0
+"""Of the validation users on whom settings, and the baseline to beat, are chosen."""
 SHUFFLES = 5
 """Orders inside the days that `--day-order shuffled` is the mean of."""
 ABLATION = (
@@ -50,8 +53,10 @@ class RankingOptions:
     day_order: DayOrder = "published"
     shuffles: int = SHUFFLES
     """Orders inside the days, where they are shuffled."""
+    targets: int = 1
+    """Successive test targets of a user at most."""
     users: int | None = None
-    """Cases drawn by the seed; all when None."""
+    """Users drawn by the seed; all when None."""
     rows: tuple[str, ...] | None = None
     """Names of the rows; all when None. No model is loaded without `retrieval` or `full`."""
     without: tuple[Part, ...] = ()
@@ -117,11 +122,12 @@ def evaluate_home(
                     "model": deployment.info.model,
                     "model_hash": deployment.info.model_hash,
                 }
-            trials = [
-                _trial(home, options, settings, number, deployment, progress, others)
+            pairs = [
+                _trials(home, options, settings, number, deployment, progress, others)
                 for number in range(options.trials)
             ]
-    return summarize(trials, fused=fused, seed=options.seed, **about)
+    trials, validation = zip(*pairs, strict=True)
+    return summarize(trials, validation=validation, fused=fused, seed=options.seed, **about)
 
 
 @contextmanager
@@ -136,7 +142,7 @@ def _deployed(
         yield deployment
 
 
-def _trial(
+def _trials(
     home: Home,
     options: RankingOptions,
     settings: Settings,
@@ -144,13 +150,14 @@ def _trial(
     deployment: Deployment | None,
     progress: Progress,
     others: Callable[[Split], Mapping[str, Scorer]],
-) -> Trial:
-    """One split, and everybody's rankings of it."""
+) -> tuple[Trial, Trial]:
+    """One split: everybody's rankings of it, and the baselines' of its validation part."""
     split = split_home(
         home,
         min_rating=settings.liked_rating,
         split_by=options.split_by,
         day_order=options.day_order,
+        targets=options.targets,
         seed=options.seed + number,
     )
     scorers = {**_scorers(options, settings, split), **others(split)}
@@ -160,7 +167,7 @@ def _trial(
         ranker = GraphRanker(deployment, split, seed=options.seed, progress=progress, stage=stage)
         rankers[FULL] = ranker
         rankers |= {f"without {part}": ranker.without(part) for part in options.without}
-    return run_trial(
+    trial = run_trial(
         scorers,
         split,
         part=options.part,
@@ -168,6 +175,16 @@ def _trial(
         rankers=rankers,
         users=options.users,
         seed=options.seed,
+    )
+    baselines = {name: one for name, one in scorers.items() if name not in KNOWS_POPULARITY}
+    # The very cases that the settings were chosen on, see `Tuning`.
+    return trial, run_trial(
+        baselines,
+        split,
+        part="validation",
+        protocol=options.protocol,
+        users=TUNING_USERS,
+        seed=TUNING_SEED,
     )
 
 
@@ -179,7 +196,7 @@ def _scorers(options: RankingOptions, settings: Settings, split: Split) -> dict[
     """
     if options.rows is not None and set(options.rows) <= set(GRAPH_ROWS):
         return {}
-    scorers = fit_baselines(split, min_rating=settings.liked_rating, tune=True)
+    scorers = fit_baselines(split, min_rating=settings.liked_rating, tune=True, seed=TUNING_SEED)
     if options.truth is not None:
         scorers |= fit_ceilings(options.truth, split, split.cases(options.part))
     wanted = options.rows or tuple(scorers)

@@ -1,13 +1,14 @@
 """SFT records: conversations with pictures and the answer to learn, one JSON object a line.
 
 A record is a conversation in the messages-with-images form that TRL, LLaMA-Factory and ms-swift
-read. Scoring records of one user share nearly all of their prompt; a group holds that part once.
+read. Scoring records of one user share nearly all of their prompt, and what users say comes after
+the same instructions each time; a group holds the shared part once.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -15,13 +16,15 @@ from mllm_srec.finetune.errors import FinetuneError
 from mllm_srec.llm.engine import Prompt
 from mllm_srec.llm.prompting import prompt_hash
 
-Task = Literal["look", "fuse", "summarize_preferences", "profile_user", "score_target", "explain"]
-TASKS: tuple[Task, ...] = (
-    "look", "fuse", "summarize_preferences", "profile_user", "score_target", "explain"
-)  # fmt: skip
+Task = Literal[
+    "look", "fuse", "summarize_preferences", "profile_user", "score_target", "explain",
+    "understand",
+]  # fmt: skip
+TASKS: tuple[Task, ...] = get_args(Task)
 
-SPLIT = "\nItem: "
-"""What every branch of a scoring group starts with: the text before it is shared."""
+SPLITS: Mapping[Task, str] = {"score_target": "\nItem: ", "understand": "\nBefore: "}
+"""For each task that is taught in groups, what its branches start with: the text before it is
+shared."""
 
 
 class RecordError(FinetuneError):
@@ -125,23 +128,17 @@ class Record(_Part):
 
 
 class Branch(_Part):
-    """One ending of a scoring group."""
+    """One ending of a group."""
 
     suffix: str
-    """The rest of the user's turn, from `SPLIT` on."""
+    """The rest of the user's turn, from the task's split on."""
     label: str = Field(min_length=1)
-    """`Yes` or `No`; one token of the model."""
+    """What the model shall say; of a score `Yes` or `No`, one token of the model."""
     weight: float = Field(default=1.0, gt=0)
-
-    @model_validator(mode="after")
-    def _splits(self) -> Self:
-        if not self.suffix.startswith(SPLIT):
-            raise ValueError(f"a branch must start with {SPLIT!r}, not {self.suffix[:20]!r}")
-        return self
 
 
 class RecordGroup(_Part):
-    """Scoring records that share their beginning: computed once, learned from at every label."""
+    """Records that share their beginning: computed once, learned from at every branch."""
 
     task: Task
     prompt: tuple[Turn, ...] = Field(min_length=1)
@@ -155,6 +152,10 @@ class RecordGroup(_Part):
             raise ValueError(
                 "the last turn of a group must be the user's: the branches complete it"
             )
+        split = _split_of(self.task)
+        for branch in self.branches:
+            if not branch.suffix.startswith(split):
+                raise ValueError(f"a branch must start with {split!r}, not {branch.suffix[:20]!r}")
         _check_pictures(self.prompt, self.images)
         return self
 
@@ -166,25 +167,27 @@ class RecordGroup(_Part):
         labels: Sequence[str],
         weights: Sequence[float] | None = None,
     ) -> Self:
-        """Make a group of complete prompts without pictures that differ from `SPLIT` on alone.
+        """Make a group of complete prompts without pictures that differ from a split on alone.
 
         Raises:
-            ValueError: The prompts do not share everything before `SPLIT`.
+            ValueError: The prompts do not share everything before the task's split, or the task
+                has none.
         """
-        heads = {(*p.messages[:-1], p.messages[-1].text.rpartition(SPLIT)[0]) for p in prompts}
+        split = _split_of(task)
+        heads = {(*p.messages[:-1], p.messages[-1].text.rpartition(split)[0]) for p in prompts}
         if len(heads) != 1:
             raise ValueError(
-                f"the prompts of a group have {len(heads)} different beginnings before {SPLIT!r}: "
-                "group the candidates of one user at one time"
+                f"the prompts of a group have {len(heads)} different beginnings before {split!r}: "
+                "group what differs behind it alone"
             )
         first = prompts[0].messages
-        shared = first[-1].text.rpartition(SPLIT)[0]
+        shared = first[-1].text.rpartition(split)[0]
         return cls(
             task=task,
             prompt=(*turns(Prompt(first[:-1])), _say("user", shared)),
             branches=tuple(
                 Branch(
-                    suffix=SPLIT + prompt.messages[-1].text.rpartition(SPLIT)[2],
+                    suffix=split + prompt.messages[-1].text.rpartition(split)[2],
                     label=label,
                     weight=weight,
                 )
@@ -208,6 +211,12 @@ class RecordGroup(_Part):
 
 
 AnyRecord = Record | RecordGroup
+
+
+def _split_of(task: Task) -> str:
+    if task not in SPLITS:
+        raise ValueError(f"{task!r} is not taught in groups: {list(SPLITS)} are")
+    return SPLITS[task]
 
 
 def _with_pictures(messages: tuple[Turn, ...], wanted: int) -> tuple[Turn, ...]:

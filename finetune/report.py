@@ -17,7 +17,7 @@ from mllm_srec.finetune.evaluate import (
     Trial,
 )
 from mllm_srec.finetune.list_measures import ItemFacts, Rows, list_figures
-from mllm_srec.finetune.metrics import Interval, Ranks, bootstrap
+from mllm_srec.finetune.metrics import Interval, Ranks, bootstrap, sign_flip_p
 from mllm_srec.store.records import FusedItem
 
 WITH_INTERVAL = ("recall@10", "ndcg@10")
@@ -35,7 +35,8 @@ class Row(BaseModel):
     spread: dict[str, float] = Field(default_factory=dict)
     """Standard deviation of each measure over the shuffles of the days; empty with one order."""
     full_minus: dict[str, float] | None = None
-    """NDCG@10 of the row `full` less this one's, with its paired interval over users."""
+    """NDCG@10 of the row `full` less this one's, with its paired interval over users, and `p`, the
+    chance of such a difference by sign alone."""
 
     @property
     def figures(self) -> dict[str, float]:
@@ -49,6 +50,8 @@ class Report(BaseModel):
     protocol: RankingProtocol
     part: SplitPart
     users: int
+    cases: int
+    """Targets asked for; more than users where a user has several."""
     items: int
     shuffles: int = 1
     """Orders inside the days that the figures are means over."""
@@ -60,6 +63,10 @@ class Report(BaseModel):
     rows: list[Row]
     full_minus_retrieval: dict[str, float] | None = None
     """Difference of NDCG@10 with its paired interval over users; None without the graph's rows."""
+    validation: dict[str, float] = Field(default_factory=dict)
+    """NDCG@10 of each baseline on validation; empty where none was asked."""
+    baseline: str | None = None
+    """The row that is best on validation: the one to beat, chosen without a look at the test."""
     notes: list[str] = Field(default_factory=list)
     """What a reader has to know to read the figures."""
 
@@ -67,6 +74,7 @@ class Report(BaseModel):
 def summarize(
     trials: Sequence[Trial],
     *,
+    validation: Sequence[Trial] = (),
     fused: Mapping[str, FusedItem] | None = None,
     seed: int = 0,
     **about: Any,
@@ -75,6 +83,7 @@ def summarize(
 
     Args:
         trials: Over the same catalogue, with the same rows.
+        validation: The validation part of the same splits, asked of the baselines.
         fused: Descriptions of the items, for the measures of lists that need them.
         seed: Of the bootstrap.
         about: More fields of the report.
@@ -97,16 +106,31 @@ def summarize(
         apart = [_trial_figures(*each) for each in zip(outcomes, listed, strict=True)]
         rows.append(_row(name, joined, apart, groups, users, seed=seed))
     by_name = {row.name: row for row in rows}
+    chosen_on = _validated(validation)
     return Report(
         protocol=first.protocol,
         part=first.part,
         users=len(np.unique(users)),
+        cases=len(first.cases),
         items=len(first.split.item_ids),
         shuffles=len(trials),
         rows=rows,
         full_minus_retrieval=by_name[RETRIEVAL].full_minus if RETRIEVAL in by_name else None,
+        validation=chosen_on,
+        baseline=max(chosen_on, key=chosen_on.__getitem__) if chosen_on else None,
         **about,
     )
+
+
+def _validated(trials: Sequence[Trial]) -> dict[str, float]:
+    """NDCG@10 of each row on validation, all cases of all trials alike."""
+    names = trials[0].outcomes if trials else ()
+    parts = {name: [trial.outcomes[name].ranks for trial in trials] for name in names}
+    return {
+        name: float(Ranks.joined(part).users("ndcg@10").mean())
+        for name, part in parts.items()
+        if sum(len(one.ranks) for one in part)
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +204,7 @@ def _row(
             "ndcg@10": difference.mean,
             "low": difference.low,
             "high": difference.high,
+            "p": sign_flip_p(gain, users=users, seed=seed),
         }
     return row
 

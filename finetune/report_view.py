@@ -36,7 +36,18 @@ def report_view(report: Report) -> Group:
         if any(name in row.figures for row in report.rows for name in names):
             tables.append(_figures(report, names, digits))
     notes = [Text(note, "dim") for note in report.notes]
-    return Group(Text(head, "bold"), *tables, *notes)
+    return Group(Text(head, "bold"), *tables, *_chosen(report), *notes)
+
+
+def _chosen(report: Report) -> list[Text]:
+    """The baseline to beat, and whether it was."""
+    row = next((row for row in report.rows if row.name == report.baseline), None)
+    if row is None:
+        return []
+    line = f"best baseline on validation: {row.name}"
+    if row.full_minus:
+        line += f"; full minus it {_difference(row.full_minus)}, p = {row.full_minus['p']:.4f}"
+    return [Text(line)]
 
 
 def _accuracy(report: Report) -> Table:

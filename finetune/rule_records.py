@@ -6,6 +6,7 @@ import numpy as np
 
 from mllm_srec.agent.nodes.load_user import events
 from mllm_srec.agent.state import Event, Settings
+from mllm_srec.finetune.alterations import Alterations
 from mllm_srec.finetune.data_settings import DataSettings
 from mllm_srec.finetune.others import Others
 from mllm_srec.finetune.records import AnyRecord, Record
@@ -18,7 +19,7 @@ from mllm_srec.store.records import Interaction
 def rule_records(
     home: Home, annotations: Mapping[str, Annotation], settings: DataSettings
 ) -> Iterator[tuple[str, AnyRecord]]:
-    """Yield records with their origin, the item or the user: `item:ID`, `user:ID`."""
+    """Yield records with their origin: `item:ID` or `user:ID`."""
     rng = np.random.default_rng(settings.seed)
     yield from _item_records(home, annotations, settings, rng)
     fused = {item_id: entry.fused for item_id, entry in annotations.items()}
@@ -39,16 +40,15 @@ def _item_records(
     rng: np.random.Generator,
 ) -> Iterator[tuple[str, Record]]:
     items = home.catalogue.items(list(annotations))
-    looks = [entry.look for entry in annotations.values() if entry.look is not None]
+    alter = Alterations(items, annotations, rng)
     for item_id, item in items.items():
         annotation = annotations[item_id]
         if record := look_record(item, annotation):
             yield f"item:{item_id}", record
-        # Contradictions are rare in a shop and hard to learn: they come four times as often.
-        times = settings.fuse_per_item * (4 if annotation.fused.conflicts else 1)
-        for _ in range(times):
-            elsewhere = looks[rng.integers(len(looks))] if looks else None
-            yield f"item:{item_id}", fuse_record(item, annotation, elsewhere, rng)
+        # What is rare in a shop and hard to learn comes four times as often.
+        rare = annotation.look is None or annotation.fused.conflicts
+        for _ in range(settings.fuse_per_item * (4 if rare else 1)):
+            yield f"item:{item_id}", fuse_record(*alter(item, annotation))
 
 
 def _user_records(

@@ -1,8 +1,9 @@
 """What is fitted and what is asked: training part, validation cases, test cases.
 
-Targets are a user's last two likes: the last is test, the one before validation. A like is an
-interaction rated at or above the threshold, or without a rating, with an item that the user had not
-met before (seen items are never recommended, so a repetition could only be missed).
+Targets are a user's last two likes: the last is test, the one before validation; of a small log,
+several successive ones are test. A like is an interaction rated at or above the threshold, or
+without a rating, with an item that the user had not met before (seen items are never recommended,
+so a repetition could only be missed).
 """
 
 from collections.abc import Iterable, Sequence
@@ -84,41 +85,60 @@ def split_home(
     min_rating: float | None,
     split_by: SplitBy = "user",
     day_order: DayOrder = "published",
+    targets: int = 1,
     seed: int = 1,
 ) -> Split:
-    """Split the log of a home into what is fitted and what is asked."""
-    frame = home.catalogue.interactions_frame()
+    """Split the log of a home into what is fitted and what is asked.
+
+    Raises:
+        SplitError: The log has no times where they are needed, or a time split has several targets.
+    """
+    frame, item_ids = home.catalogue.interactions_frame(), home.catalogue.item_ids()
     if day_order == "shuffled":
         frame = shuffle_days(frame, seed=seed)
-    make = split_by_user if split_by == "user" else split_by_time
-    return make(frame, home.catalogue.item_ids(), min_rating=min_rating)
+    if split_by == "user":
+        return split_by_user(frame, item_ids, min_rating=min_rating, targets=targets)
+    if targets > 1:
+        raise SplitError(f"targets is {targets}: a time split asks each user once, split by user")
+    return split_by_time(frame, item_ids, min_rating=min_rating)
 
 
 def split_by_user(
-    frame: pl.DataFrame, item_ids: Sequence[str], *, min_rating: float | None = None
+    frame: pl.DataFrame,
+    item_ids: Sequence[str],
+    *,
+    min_rating: float | None = None,
+    targets: int = 1,
 ) -> Split:
-    """Hold out each user's last two likes.
+    """Hold out each user's last likes: up to so many for the test, one before for validation.
 
-    Users without two likes, or with nothing before the first of them, give no case; all they did
-    is training.
+    Users without two likes after their first interaction give no case; all they did is training.
+    Who has fewer likes than are wanted gives fewer targets.
 
     Args:
         frame: Columns user_id, item_id, position; rating and timestamp where there are any.
         item_ids: The catalogue; interactions with other items are left out.
         min_rating: Lowest rating that is a like; None takes every interaction as one.
+        targets: Successive test targets of a user at most; several narrow a small log's intervals.
+
+    Raises:
+        SplitError: `targets` is not positive.
     """
+    if targets < 1:
+        raise SplitError(f"targets is {targets}: hold out at least one like a user")
     log = _ordered(frame, item_ids)
     train: list[Interaction] = []
     validation, test = list[Case](), list[Case]()
     for history in _histories(log):
-        likes = _first_likes(history, min_rating)
-        if len(likes) < 2 or likes[-2] == 0:
+        likes = [place for place in _first_likes(history, min_rating) if place > 0]
+        if len(likes) < 2:
             train.extend(history)
             continue
-        before = likes[-2]
+        held = min(targets, len(likes) - 1)
+        before = likes[-held - 1]
         train.extend(history[:before])
         validation.append(_case(history, before, before))
-        test.append(_case(history, likes[-1], before))
+        test.extend(_case(history, place, before) for place in likes[-held:])
     return Split(_frame(train), tuple(validation), tuple(test), tuple(item_ids))
 
 
@@ -212,11 +232,13 @@ def find_leaks(split: Split) -> list[str]:
 
 
 def sample_cases(cases: Sequence[Case], users: int | None, *, seed: int = 0) -> list[Case]:
-    """Draw so many cases, in their own order; all where there are not more."""
-    if users is None or users >= len(cases):
+    """Draw the cases of so many users, in their own order; all where there are not more."""
+    known = list(dict.fromkeys(case.user_id for case in cases))
+    if users is None or users >= len(known):
         return list(cases)
-    chosen = np.random.default_rng(seed).permutation(len(cases))[:users]
-    return [cases[row] for row in sorted(chosen.tolist())]
+    drawn = np.random.default_rng(seed).permutation(len(known))[:users]
+    chosen = {known[row] for row in drawn.tolist()}
+    return [case for case in cases if case.user_id in chosen]
 
 
 _SCHEMA = {

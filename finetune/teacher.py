@@ -8,12 +8,11 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import polars as pl
 
 from mllm_srec.agent.nodes import explain, fuse_items, profile_user, summarize_preferences
 from mllm_srec.agent.nodes.explain import CitedReason
-from mllm_srec.agent.nodes.fuse_items import UNKNOWN, VisualAnswer, compact
+from mllm_srec.agent.nodes.fuse_items import VisualAnswer, compact
 from mllm_srec.agent.nodes.profile_user import Profile
 from mllm_srec.agent.nodes.score_targets import describe_now, score_prompt
 from mllm_srec.agent.nodes.summarize_preferences import Preference
@@ -21,7 +20,7 @@ from mllm_srec.agent.state import Event, Settings
 from mllm_srec.finetune.records import Record, RecordGroup
 from mllm_srec.llm.engine import Prompt
 from mllm_srec.llm.prompting import render
-from mllm_srec.store.records import FusedItem, Item
+from mllm_srec.store.records import UNKNOWN, FusedItem, Item
 
 SEEN = ("colour", "pattern", "style")
 TOLD = ("material", "brand", "price", "purpose", "suits")
@@ -63,60 +62,10 @@ def look_record(item: Item, annotation: Annotation) -> Record | None:
     return Record.of("look", render("look"), annotation.look.text, [item.picture])
 
 
-def fuse_record(
-    item: Item,
-    annotation: Annotation,
-    seen_elsewhere: VisualAnswer | None,
-    rng: np.random.Generator,
-) -> Record:
-    """Teach the merging of a visual answer with a text.
-
-    A description is a function of the two, whatever they say. So half of the records pair the text
-    with another picture's answer, and a third bring words that no shop has: what must be learned
-    is to copy and to compare, not which brand goes with which product.
-    """
-    look, fused = annotation.look, annotation.fused
-    if look is not None and seen_elsewhere is not None and rng.random() < 0.5:
-        look = seen_elsewhere
-        said = fused.conflicts.get("colour")
-        conflicts = {"colour": said} if said and said != look.seen.get("colour") else {}
-        fused = FusedItem(what=look.what, seen=look.seen, told=fused.told, conflicts=conflicts)
-    if rng.random() < 0.35:
-        item, fused = _rename(item, fused, rng)
-    answer = compact(fused.model_dump())
-    return Record.of("fuse", fuse_items.fuse_prompt(item, look), answer)
-
-
-def _rename(item: Item, fused: FusedItem, rng: np.random.Generator) -> tuple[Item, FusedItem]:
-    told = dict(fused.told)
-    for name in ("brand", "material", "purpose"):
-        old = told.get(name)
-        if old is None or rng.random() < 0.3:
-            continue
-        new = _invent(rng)
-        new = new.capitalize() if name == "brand" else new
-        item = item.model_copy(
-            update={
-                field: _swap(getattr(item, field), old, new)
-                for field in ("title", "brand", "description")
-            }
-        )
-        told[name] = new
-    return item, fused.model_copy(update={"told": told})
-
-
-def _swap(text: str, old: str, new: str) -> str:
-    return text.replace(old, new).replace(old.capitalize(), new.capitalize())
-
-
-def _invent(rng: np.random.Generator) -> str:
-    consonants, vowels = "bcdfghklmnprstvwz", "aeiou"
-    return "".join(
-        consonants[rng.integers(len(consonants))]
-        + vowels[rng.integers(len(vowels))]
-        + ("" if rng.random() < 0.6 else consonants[rng.integers(len(consonants))])
-        for _ in range(rng.integers(2, 4))
-    )
+def fuse_record(item: Item, annotation: Annotation) -> Record:
+    """Teach the merging of a visual answer with a text."""
+    answer = compact(annotation.fused.model_dump())
+    return Record.of("fuse", fuse_items.fuse_prompt(item, annotation.look), answer)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,18 +1,16 @@
 """How well a model understands turns: intents and slots, on phrasings that it has not seen."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from mllm_srec.agent.calls import Calls
 from mllm_srec.agent.conversation.intents import Understood, check_understood, heard, schema
 from mllm_srec.agent.conversation.nodes import MAX_TOKENS
 from mllm_srec.finetune.utterances import Utterance, utterances
-from mllm_srec.llm.engine import Engine
 from mllm_srec.llm.structured import InvalidAnswer
-
-BATCH = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +51,7 @@ def hand_written(path: Path) -> list[Utterance]:
     return found
 
 
-def measure(engine: Engine, messages: Sequence[Utterance]) -> Understanding:
+async def measure(calls: Calls, messages: Sequence[Utterance]) -> Understanding:
     """Ask the model about each message once, without the repair that serving grants.
 
     Raises:
@@ -62,7 +60,7 @@ def measure(engine: Engine, messages: Sequence[Utterance]) -> Understanding:
     if not messages:
         raise ValueError("there is nothing to measure on: give some messages")
     right = invalid = found = wanted = both = 0
-    for message, understood in zip(messages, _understood(engine, messages), strict=True):
+    for message, understood in zip(messages, await _understood(calls, messages), strict=True):
         invalid += understood is None
         said = understood or Understood(intent="other")
         right += said.intent == message.understood.intent
@@ -86,16 +84,17 @@ def slots(understood: Understood) -> set[tuple[str, str]]:
     }
 
 
-def _understood(engine: Engine, messages: Sequence[Utterance]) -> Iterator[Understood | None]:
-    for batch in _batches(messages):
-        prompts = [message.prompt for message in batch]
-        answers = engine.generate(prompts, max_tokens=MAX_TOKENS, schema=schema())
-        for message, answer in zip(batch, answers, strict=True):
-            try:
-                yield check_understood(answer.text, message.said)
-            except InvalidAnswer:
-                yield None
+async def _understood(calls: Calls, messages: Sequence[Utterance]) -> list[Understood | None]:
+    prompts = [message.prompt for message in messages]
+    answers = await calls.generate(prompts, max_tokens=MAX_TOKENS, schema=schema())
+    return [
+        _checked(answer.text, message.said)
+        for message, answer in zip(messages, answers, strict=True)
+    ]
 
 
-def _batches(messages: Sequence[Utterance]) -> Iterable[Sequence[Utterance]]:
-    return (messages[start : start + BATCH] for start in range(0, len(messages), BATCH))
+def _checked(text: str, said: str) -> Understood | None:
+    try:
+        return check_understood(text, said)
+    except InvalidAnswer:
+        return None

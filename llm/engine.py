@@ -60,6 +60,13 @@ class Usage:
     completion_tokens: int
     cached_tokens: int | None = None
     """Prompt tokens found in the prefix cache; None where the engine does not say."""
+    queue_s: float | None = None
+    """Seconds that the prompt waited in the engine; None, as for the next two, where it does not
+    say."""
+    prefill_s: float | None = None
+    """Seconds from there to the first token."""
+    decode_s: float | None = None
+    """Seconds from the first to the last token."""
     stored: bool = False
     """True where the answer was kept from an earlier run and no engine was asked."""
 
@@ -98,7 +105,10 @@ class EngineInfo:
 
 
 class Engine(Protocol):
-    """A loaded multimodal model. Calls are batches; answers come in the order of the prompts."""
+    """A loaded multimodal model. Calls are batches; answers come in the order of the prompts.
+
+    A call whose `Stop` is asked (see `stopping`) breaks off with `Stopped`.
+    """
 
     @property
     def info(self) -> EngineInfo:

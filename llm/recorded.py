@@ -44,7 +44,7 @@ class RecordingEngine:
         """Answer and record."""
         answers = self._inner.generate(prompts, max_tokens=max_tokens, schema=schema)
         for prompt, answer in zip(prompts, answers, strict=True):
-            self._keep("generate", prompt, [max_tokens, schema], asdict(answer))
+            self._keep("generate", prompt, [max_tokens, schema], _untimed(answer))
         return answers
 
     def stream(self, prompt: Prompt, *, max_tokens: int) -> Iterator[str]:
@@ -59,7 +59,7 @@ class RecordingEngine:
         """Score and record."""
         scores = self._inner.score_labels(prompts, labels)
         for prompt, score in zip(prompts, scores, strict=True):
-            content = {"logprobs": dict(score.logprobs), "usage": asdict(score.usage)}
+            content = {"logprobs": dict(score.logprobs), "usage": _untimed(score)["usage"]}
             self._keep("score_labels", prompt, [list(labels)], content)
         return scores
 
@@ -140,6 +140,12 @@ class RecordedEngine:
         if content is None:
             raise _missing(kind, prompt.messages[-1].text)
         return json.loads(content)
+
+
+def _untimed(answer: Answer | LabelScores) -> dict[str, Any]:
+    """An answer as it is kept: how long it took then says nothing of a replay."""
+    usage = replace(answer.usage, queue_s=None, prefill_s=None, decode_s=None)
+    return asdict(replace(answer, usage=usage))
 
 
 def _prompt_hash(info: EngineInfo, kind: str, prompt: Prompt, settings: list[Any]) -> str:

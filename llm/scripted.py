@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mllm_srec.llm.engine import Answer, EngineInfo, LabelScores, Prompt, Usage
+from mllm_srec.llm.stopping import governing
 
 _INFO = EngineInfo("scripted", "1", "scripted", hashlib.sha256(b"scripted").hexdigest(), "none")
 
@@ -46,7 +47,7 @@ class ScriptedEngine:
     ) -> list[Answer]:
         """Ask the function for each prompt."""
         self.generated.extend(prompts)
-        return [self._cut(prompt, self.answer(prompt), max_tokens) for prompt in prompts]
+        return [self._answered(prompt, max_tokens) for prompt in prompts]
 
     def stream(self, prompt: Prompt, *, max_tokens: int) -> Iterator[str]:
         """Yield the answer word by word."""
@@ -72,8 +73,9 @@ class ScriptedEngine:
         """Remember that it was closed."""
         self.closed = True
 
-    def _cut(self, prompt: Prompt, text: str, max_tokens: int) -> Answer:
-        words = text.split(" ")
+    def _answered(self, prompt: Prompt, max_tokens: int) -> Answer:
+        governing().check()
+        words = self.answer(prompt).split(" ")
         kept = " ".join(words[:max_tokens])
         usage = Usage(_words(prompt), min(len(words), max_tokens))
         return Answer(kept, usage, len(words) <= max_tokens)

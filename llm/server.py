@@ -106,6 +106,23 @@ def status(server_file: Path) -> ServerRecord | None:
     return record
 
 
+def prefix_hit_rate(record: ServerRecord) -> float:
+    """Share of all prompt tokens so far that the server's prefix cache had, 0 to 1.
+
+    Raises:
+        EngineLost: It does not answer.
+    """
+    try:
+        lines = httpx.get(f"{record.url}/metrics", trust_env=False).text.splitlines()
+    except httpx.TransportError as error:
+        raise EngineLost(f"the server does not answer ({error}): see its log") from error
+    asked, had = (
+        sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(counter))
+        for counter in ("vllm:prefix_cache_queries_total", "vllm:prefix_cache_hits_total")
+    )
+    return had / asked if asked else 0.0
+
+
 def stop(server_file: Path) -> bool:
     """End the server with all its processes; False where none ran."""
     record = status(server_file)

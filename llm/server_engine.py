@@ -2,12 +2,11 @@
 
 import asyncio
 import json
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import httpx
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,17 +22,13 @@ from mllm_srec.llm.engine import (
     Usage,
 )
 from mllm_srec.llm.labels import label_token_ids
-from mllm_srec.llm.server import picture_part, read_key, status
+from mllm_srec.llm.server import picture_part
+from mllm_srec.llm.server_connection import AT_ONCE, ServerConnection
 from mllm_srec.llm.vllm_settings import vllm_distribution
-
-T = TypeVar("T")
 
 # Prompts go in batches: on two busy cores 300 a second were scored so, 23 to 37 one by one.
 _BATCH_PROMPTS = 64
 _BATCH_BYTES = 16 << 20
-# The server prepares one batch while it answers another, and never holds more than these.
-_BATCHES_AT_ONCE = 4
-_COUNTERS = ("queries", "hits")
 
 
 class VLLMServerEngine:
@@ -49,24 +44,11 @@ class VLLMServerEngine:
         Raises:
             EngineLost: No server runs.
         """
-        record = status(server_file)
-        if record is None:
-            raise EngineLost("no server runs here: start one with `srec serve`")
+        self._connection = ServerConnection(server_file, timeout_s=timeout_s)
+        record = self._connection.record
         model_path = Path(record.model)
         self._template = ChatTemplate(model_path)
         self._embedder = TokenEmbedder(model_path, self._template.tokenizer)
-        self._address: dict[str, Any] = {
-            "base_url": record.url,
-            "headers": {"Authorization": f"Bearer {read_key(server_file)}"},
-            "timeout": httpx.Timeout(timeout_s, connect=10.0),
-            # A proxy of the environment has no business between us and loopback.
-            "trust_env": False,
-        }
-        # One event loop for all calls, so that connections are kept between them.
-        self._runner = asyncio.Runner()
-        self._client = httpx.AsyncClient(
-            **self._address, limits=httpx.Limits(max_connections=_BATCHES_AT_ONCE)
-        )
         self._info = EngineInfo(
             "vllm-server",
             version(vllm_distribution() or "vllm"),
@@ -79,17 +61,6 @@ class VLLMServerEngine:
     def info(self) -> EngineInfo:
         """What answers."""
         return self._info
-
-    @property
-    def prefix_hit_rate(self) -> float:
-        """Share of all prompt tokens so far that the server's prefix cache had, 0 to 1."""
-        with httpx.Client(**self._address) as client:
-            try:
-                lines = client.get("/metrics").text.splitlines()
-            except httpx.TransportError as error:
-                raise _lost(error) from error
-        asked, had = (_counter(lines, f"vllm:prefix_cache_{name}_total") for name in _COUNTERS)
-        return had / asked if asked else 0.0
 
     def generate(
         self,
@@ -122,20 +93,10 @@ class VLLMServerEngine:
             "max_tokens": max_tokens,
             "stream": True,
         }
-        try:
-            with (
-                httpx.Client(**self._address) as client,
-                client.stream("POST", "/v1/chat/completions", json=body) as response,
-            ):
-                if response.is_error:
-                    response.read()
-                _check(response)
-                for line in response.iter_lines():
-                    piece = _piece(line)
-                    if piece:
-                        yield piece
-        except httpx.TransportError as error:
-            raise _lost(error) from error
+        self._connection.follow()
+        for line in self._connection.stream("/v1/chat/completions", body):
+            if piece := _piece(line):
+                yield piece
 
     def score_labels(self, prompts: Sequence[Prompt], labels: Sequence[str]) -> list[LabelScores]:
         """Log-probabilities of labels under the whole next-token distribution."""
@@ -157,11 +118,7 @@ class VLLMServerEngine:
 
     def close(self) -> None:
         """Let the connections go; the server stays."""
-        self._run(self._client.aclose())
-        self._runner.close()
-
-    def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        return self._runner.run(work)
+        self._connection.close()
 
     def _ask_all(
         self, prompts: Sequence[Prompt], options: Mapping[str, Any]
@@ -169,7 +126,7 @@ class VLLMServerEngine:
         """Choices of the server, with what each cost, in the order of the prompts."""
 
         async def ask_all() -> list[list[tuple[dict[str, Any], Usage]]]:
-            limit = asyncio.Semaphore(_BATCHES_AT_ONCE)
+            limit = asyncio.Semaphore(AT_ONCE)
 
             async def ask(batch: Sequence[Prompt]) -> list[tuple[dict[str, Any], Usage]]:
                 async with limit:
@@ -179,8 +136,9 @@ class VLLMServerEngine:
                 tasks = [group.create_task(ask(batch)) for batch in _batches(prompts)]
             return [task.result() for task in tasks]
 
+        self._connection.follow()
         try:
-            return [choice for batch in self._run(ask_all()) for choice in batch]
+            return [choice for batch in self._connection.run(ask_all()) for choice in batch]
         except* ModelError as group:
             # One reason is enough: the other batches were cancelled because of it.
             error = group.exceptions[0]
@@ -198,12 +156,7 @@ class VLLMServerEngine:
             "return_token_ids": True,
             **options,
         }
-        try:
-            response = await self._client.post("/v1/chat/completions/batch", json=body)
-        except httpx.TransportError as error:
-            raise _lost(error) from error
-        _check(response)
-        content = response.json()
+        content = await self._connection.post("/v1/chat/completions/batch", body)
         choices = sorted(content["choices"], key=lambda choice: int(choice["index"]))
         sizes = self._prompt_tokens(prompts, content["usage"]["prompt_tokens"])
         return [
@@ -251,38 +204,10 @@ def _batches(prompts: Sequence[Prompt]) -> Iterator[list[Prompt]]:
         yield batch
 
 
-def _check(response: httpx.Response) -> None:
-    if response.is_success:
-        return
-    try:
-        reason = response.json()["error"]["message"]
-    except (ValueError, KeyError, TypeError):
-        reason = response.text
-    if response.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
-        raise EngineLost(f"the server failed: {reason[:300]}; see its log, start it again")
-    if response.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.NOT_FOUND):
-        raise EngineLost(
-            f"another server answers at {response.url.host}:{response.url.port} "
-            f"({reason[:100]}): stop it, or start ours again with `srec serve`"
-        )
-    raise ModelError(f"the server refuses the prompt: {reason[:500]}")
-
-
-def _lost(error: httpx.TransportError) -> EngineLost:
-    return EngineLost(
-        f"the server does not answer ({type(error).__name__}: {error}): see its log, and start "
-        "it again with `srec serve`"
-    )
-
-
 def _logprobs(choice: Mapping[str, Any], ids: Mapping[str, int]) -> dict[str, float]:
     position = choice["logprobs"]["content"][0]
     found = {entry["token"]: float(entry["logprob"]) for entry in position["top_logprobs"]}
     return {label: found[f"token_id:{token}"] for label, token in ids.items()}
-
-
-def _counter(lines: Sequence[str], name: str) -> float:
-    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name))
 
 
 def _piece(line: str) -> str:

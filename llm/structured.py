@@ -30,9 +30,7 @@ def parse(text: str, model: type[Parsed]) -> Parsed:
     Raises:
         InvalidAnswer: There is no complete object, or it does not fit `model`.
     """
-    found = _first_object(text)
-    if found is None:
-        raise InvalidAnswer(text, "it holds no complete JSON object")
+    found = first_object(text)
     try:
         return model.model_validate(found)
     except ValidationError as error:
@@ -43,18 +41,23 @@ def parse(text: str, model: type[Parsed]) -> Parsed:
         raise InvalidAnswer(text, "; ".join(problems)) from error
 
 
-def _first_object(text: str) -> dict[str, Any] | None:
+def first_object(text: str) -> dict[str, Any]:
+    """The first JSON object of a reply, whatever is in it.
+
+    Raises:
+        InvalidAnswer: There is no complete object.
+    """
     decoder = json.JSONDecoder()
     start = -1
     # A reply with more braces than this before its object is noise; reading on costs the square.
     for _ in range(_STARTS):
         start = text.find("{", start + 1)
         if start < 0:
-            return None
+            break
         try:
             value, _end = decoder.raw_decode(text, start)
         except (ValueError, RecursionError):
             continue
         assert isinstance(value, dict)
         return value
-    return None
+    raise InvalidAnswer(text, "it holds no complete JSON object")

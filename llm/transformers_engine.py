@@ -2,7 +2,7 @@
 
 import queue
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -28,6 +28,7 @@ from mllm_srec.llm.engine import Answer, EngineInfo, LabelScores, ModelError, Pr
 from mllm_srec.llm.labels import label_token_ids
 from mllm_srec.llm.model_files import model_hash
 from mllm_srec.llm.schema_mask import SchemaGrammars
+from mllm_srec.llm.stopping import Stop, governing
 
 # Bounds memory. From 8 to 128 rows no difference in speed could be told (busy two cores).
 _ROWS = 32
@@ -78,8 +79,10 @@ class TransformersEngine:
         encoded = self._encode(prompts)
         answers: dict[int, Answer] = {}
         for batch in batches(encoded, rows=_ROWS, tokens=_TOKENS, extra=max_tokens):
+            governing().check()
             rows = [encoded[index] for index in batch]
             new = self._decode(rows, max_tokens, schema)
+            governing().check()
             answers |= zip(batch, map(self._answer, rows, new), strict=True)
         for answer in answers.values():
             used = answer.usage.prompt_tokens + answer.usage.completion_tokens
@@ -106,7 +109,7 @@ class TransformersEngine:
             if self._text(ids) != shown:
                 yield self._text(ids)[len(shown) :]
         finally:
-            tokens.stopped.set()
+            tokens.stop.ask()
             worker.join()
 
     @torch.inference_mode()
@@ -120,6 +123,7 @@ class TransformersEngine:
             shared = self._prefix(members[0], common)
             common = shared.length if shared else 0
             for batch in batches(members, rows=_ROWS, tokens=_TOKENS):
+                governing().check()
                 rows = [members[index] for index in batch]
                 logits = self._next_logits(rows, shared)
                 found = torch.log_softmax(logits.float(), -1)[:, list(ids.values())].tolist()
@@ -181,6 +185,7 @@ class TransformersEngine:
             do_sample=False,
             logits_processor=LogitsProcessorList(guides),
             pad_token_id=self._ends[0],
+            stopping_criteria=[_stopping(governing())],
             **options,
         )
         new: list[list[int]] = output[:, inputs["input_ids"].shape[1] :].tolist()
@@ -198,7 +203,8 @@ class TransformersEngine:
 
     def _produce(self, rows: Sequence[Encoded], max_tokens: int, tokens: "_TokenQueue") -> None:
         try:
-            self._decode(rows, max_tokens, None, streamer=tokens, stopping_criteria=[tokens.stop])
+            with tokens.stop.govern():
+                self._decode(rows, max_tokens, None, streamer=tokens)
         finally:
             tokens.queue.put(None)
 
@@ -252,7 +258,7 @@ class _TokenQueue(BaseStreamer):
 
     def __init__(self) -> None:
         self.queue: queue.SimpleQueue[int | None] = queue.SimpleQueue()
-        self.stopped = threading.Event()
+        self.stop = Stop()
         self._prompt = True
 
     def put(self, value: torch.Tensor) -> None:
@@ -266,8 +272,14 @@ class _TokenQueue(BaseStreamer):
     def end(self) -> None:
         """Nothing: `_produce` marks the end, also after an error."""
 
-    def stop(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
-        return torch.full((len(input_ids),), self.stopped.is_set(), device=input_ids.device)
+
+def _stopping(stop: Stop) -> Callable[..., torch.Tensor]:
+    """A criterion that ends all rows at the next token once the stop is asked."""
+
+    def criterion(input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
+        return torch.full((len(input_ids),), stop.asked, device=input_ids.device)
+
+    return criterion
 
 
 def _load(model_path: Path, dtype: torch.dtype) -> tuple[Any, Any]:

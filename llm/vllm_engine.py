@@ -28,6 +28,7 @@ from mllm_srec.llm.engine import (
 from mllm_srec.llm.labels import label_token_ids
 from mllm_srec.llm.model_files import model_hash
 from mllm_srec.llm.pictures import open_prepared
+from mllm_srec.llm.stopping import governing
 from mllm_srec.llm.vllm_settings import (
     KV_CACHE_BYTES,
     vllm_distribution,
@@ -164,6 +165,7 @@ class VLLMEngine:
         requests = self._add(prompts, params)
         try:
             while not all(self._waiting[request] for request in requests):
+                governing().check()
                 self._step()
             return [self._waiting[request][-1] for request in requests]
         finally:
@@ -198,7 +200,7 @@ class VLLMEngine:
         return outputs
 
     def _drop(self, requests: Sequence[str]) -> None:
-        """Forget requests; those still running, after an error or Ctrl-C, are stopped."""
+        """Forget requests; those still running, after an error or a stop, are aborted."""
         with self._lock:
             for request in requests:
                 self._waiting.pop(request, None)
@@ -221,7 +223,19 @@ class VLLMEngine:
         prompt, cached = len(output.prompt_token_ids), output.num_cached_tokens or 0
         self._prompt_tokens += prompt
         self._cached_tokens += cached
-        return Usage(prompt, len(output.outputs[0].token_ids), cached)
+        return Usage(prompt, len(output.outputs[0].token_ids), cached, *_phases(output.metrics))
+
+
+def _phases(stats: Any) -> tuple[float | None, float | None, float | None]:
+    """Seconds in the queue, until the first token, and after it; None for what vLLM left open."""
+    if stats is None:
+        return None, None, None
+    moments = (stats.queued_ts, stats.scheduled_ts, stats.first_token_ts, stats.last_token_ts)
+    queue, prefill, decode = (
+        after - before if before > 0 and after > 0 else None
+        for before, after in itertools.pairwise(moments)
+    )
+    return queue, prefill, decode
 
 
 def _load(model_path: Path, settings: dict[str, Any]) -> tuple[Any, Any]:
@@ -245,7 +259,12 @@ def _load(model_path: Path, settings: dict[str, Any]) -> tuple[Any, Any]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return vllm.LLM(str(model_path), use_tqdm_on_load=False, **settings), vllm
+            # With statistics, or requests come back without the times of their phases.
+            settings |= {"use_tqdm_on_load": False, "disable_log_stats": False}
+            llm = vllm.LLM(str(model_path), **settings)
+            # Counters of every step for Prometheus, which nobody asks in this process.
+            llm.llm_engine.logger_manager = None
+            return llm, vllm
     except (ValueError, RuntimeError, OSError, KeyError) as error:
         raise ModelError(f"vLLM cannot load {model_path}: {error}") from error
 

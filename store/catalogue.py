@@ -1,8 +1,8 @@
 """Items, interactions and the descriptions of items, in SQL."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Self
 
 import polars as pl
@@ -10,6 +10,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Connection,
     Double,
     Engine,
     Index,
@@ -26,7 +27,7 @@ from sqlalchemy import (
 )
 
 from mllm_srec.store.records import FusedItem, Interaction, Item, Representation
-from mllm_srec.store.sql import chunks, open_engine, sql_errors, upsert
+from mllm_srec.store.sql import ID, SqlStore, chunks, open_engine, upsert
 
 Lock = Callable[[], AbstractContextManager[None]]
 """Makes the caller the one writer for the length of a block."""
@@ -36,7 +37,7 @@ _TABLES = MetaData()
 _ITEMS = Table(
     "items",
     _TABLES,
-    Column("item_id", String(200), primary_key=True),
+    Column("item_id", ID, primary_key=True),
     Column("title", Text, nullable=False),
     Column("brand", Text, nullable=False),
     Column("categories", Text, nullable=False),  # a JSON list
@@ -51,8 +52,8 @@ _ITEMS = Table(
 _INTERACTIONS = Table(
     "interactions",
     _TABLES,
-    Column("user_id", String(200), primary_key=True),
-    Column("item_id", String(200), primary_key=True),
+    Column("user_id", ID, primary_key=True),
+    Column("item_id", ID, primary_key=True),
     Column("position", Integer, nullable=False),
     Column("rating", Double),
     Column("timestamp", BigInteger),
@@ -63,7 +64,7 @@ _INTERACTIONS = Table(
 _REPRESENTATIONS = Table(
     "representations",
     _TABLES,
-    Column("item_id", String(200), primary_key=True),
+    Column("item_id", ID, primary_key=True),
     Column("fused", Text, nullable=False),  # a FusedItem as JSON
     Column("fallback", Boolean, nullable=False),
     Column("key", Text, nullable=False),
@@ -79,21 +80,19 @@ _FRAME = {
 }
 
 
-class Catalogue:
+class Catalogue(SqlStore):
     """The shop as SQL tables. Every method that writes is one transaction, whole or not at all."""
 
-    def __init__(self, engine: Engine, lock: Lock) -> None:
-        self._engine = engine
+    _tables = _TABLES
+
+    def __init__(self, engine: Engine, lock: Lock = nullcontext) -> None:
+        super().__init__(engine)
         self._lock = lock
 
     @classmethod
     def open(cls, url: str, *, lock: Lock = nullcontext) -> Self:
-        """Open the catalogue at a SQLAlchemy address, SQLite or PostgreSQL.
-
-        Raises:
-            StoreError: The database does not open.
-        """
-        return cls(open_engine(url, _TABLES), lock)
+        """Open the catalogue as `SqlStore.open` does; writes take the lock first."""
+        return cls(open_engine(url, cls._tables), lock)
 
     def items(self, ids: Iterable[str] | None = None) -> dict[str, Item]:
         """The items by id, in the order of their ids; unknown ids are left out."""
@@ -133,7 +132,7 @@ class Catalogue:
             (_ITEMS, map(_item_row, items)),
             (_INTERACTIONS, (interaction.model_dump() for interaction in interactions)),
         )
-        with self._lock(), sql_errors(self._engine), self._engine.begin() as connection:
+        with self._writing() as connection:
             for table, values in rows:
                 for part in chunks(values):
                     upsert(connection, table, part)
@@ -145,7 +144,7 @@ class Catalogue:
 
         Its vector is the business of `RepresentationIndex.delete`.
         """
-        with self._lock(), sql_errors(self._engine), self._engine.begin() as connection:
+        with self._writing() as connection:
             for table in (_INTERACTIONS, _REPRESENTATIONS):
                 connection.execute(delete(table).where(table.c.item_id == item_id))
             gone = connection.execute(delete(_ITEMS).where(_ITEMS.c.item_id == item_id))
@@ -155,14 +154,14 @@ class Catalogue:
         """Delete one interaction and return it; None where there was none."""
         table = _INTERACTIONS.c
         one = (table.user_id == user_id) & (table.item_id == item_id)
-        with self._lock(), sql_errors(self._engine), self._engine.begin() as connection:
+        with self._writing() as connection:
             gone = connection.execute(delete(_INTERACTIONS).where(one).returning(_INTERACTIONS))
             row = gone.first()
             return None if row is None else Interaction(**row._mapping)
 
     def delete_user(self, user_id: str) -> int:
         """Delete a user's interactions; how many there were."""
-        with self._lock(), sql_errors(self._engine), self._engine.begin() as connection:
+        with self._writing() as connection:
             mine = _INTERACTIONS.c.user_id == user_id
             return connection.execute(delete(_INTERACTIONS).where(mine)).rowcount
 
@@ -216,7 +215,7 @@ class Catalogue:
             }
             for one in representations
         ]
-        with self._lock(), sql_errors(self._engine), self._engine.begin() as connection:
+        with self._writing() as connection:
             for part in chunks(rows):
                 upsert(connection, _REPRESENTATIONS, part)
 
@@ -248,13 +247,10 @@ class Catalogue:
         """How many items have a description."""
         return self._count(select(func.count()).select_from(_REPRESENTATIONS))
 
-    def close(self) -> None:
-        """Close the connections."""
-        self._engine.dispose()
-
-    def _rows(self, query: Select[Any]) -> Sequence[Row[Any]]:
-        with sql_errors(self._engine), self._engine.connect() as connection:
-            return connection.execute(query).all()
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        with self._lock(), super()._writing() as connection:
+            yield connection
 
     def _by_item(self, table: Table, ids: Iterable[str] | None) -> list[Row[Any]]:
         query = select(table).order_by(table.c.item_id)

@@ -11,6 +11,7 @@ import httpx
 import numpy as np
 from numpy.typing import NDArray
 
+from mllm_srec.store.clock import store_time
 from mllm_srec.store.errors import IndexMismatch, StoreError
 from mllm_srec.store.files import disk_full, private_folder
 from mllm_srec.store.manifest import DISTANCE, rebuild_hint
@@ -105,7 +106,8 @@ def chroma_errors(path: Path) -> Iterator[None]:
     from chromadb.errors import ChromaError  # noqa: PLC0415 - heavy
 
     try:
-        yield
+        with store_time():
+            yield
     except httpx.HTTPError as error:
         raise StoreError(f"the Chroma server does not answer any more: {error}") from error
     except ChromaError as error:

@@ -1,16 +1,13 @@
 """What users said about values and items: more of this, less of that, never again."""
 
-from collections.abc import Sequence
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from sqlalchemy import (
     BigInteger,
     Column,
-    Engine,
     Integer,
     MetaData,
     Row,
-    Select,
     String,
     Table,
     Text,
@@ -20,7 +17,7 @@ from sqlalchemy import (
 )
 
 from mllm_srec.store.records import Record
-from mllm_srec.store.sql import open_engine, sql_errors
+from mllm_srec.store.sql import ID, SqlStore
 
 Stance = Literal["more", "less", "never"]
 SubjectKind = Literal["value", "item"]
@@ -31,7 +28,7 @@ _FEEDBACK = Table(
     "feedback",
     _TABLES,
     Column("feedback_id", Integer, primary_key=True, autoincrement=True),
-    Column("user_id", String(200), nullable=False, index=True),
+    Column("user_id", ID, nullable=False, index=True),
     Column("stance", String(8), nullable=False),
     Column("kind", String(8), nullable=False),
     Column("subject", Text, nullable=False),
@@ -56,20 +53,10 @@ class Feedback(Record):
     """Seconds since 1970-01-01 UTC."""
 
 
-class FeedbackStore:
+class FeedbackStore(SqlStore):
     """The wishes of all users, in a file of their own: a chat may write beside an ingest."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-
-    @classmethod
-    def open(cls, url: str) -> Self:
-        """Open the store at a SQLAlchemy address, SQLite or PostgreSQL.
-
-        Raises:
-            StoreError: The database does not open.
-        """
-        return cls(open_engine(url, _TABLES))
+    _tables = _TABLES
 
     def add(
         self,
@@ -93,7 +80,7 @@ class FeedbackStore:
             timestamp: When, seconds since 1970-01-01 UTC.
             key: A second wish under the same key is not kept again: the first one is returned.
         """
-        with sql_errors(self._engine), self._engine.begin() as connection:
+        with self._writing() as connection:
             if key is not None:
                 known = connection.execute(select(_FEEDBACK).where(_FEEDBACK.c.key == key)).first()
                 if known is not None:
@@ -119,24 +106,16 @@ class FeedbackStore:
 
     def remove(self, feedback_id: int) -> Feedback | None:
         """Take a wish back; None where there is none of that number."""
-        with sql_errors(self._engine), self._engine.begin() as connection:
+        with self._writing() as connection:
             mine = _FEEDBACK.c.feedback_id == feedback_id
             row = connection.execute(delete(_FEEDBACK).where(mine).returning(_FEEDBACK)).first()
             return None if row is None else _feedback(row)
 
     def delete_user(self, user_id: str) -> int:
         """Delete the wishes of a user; how many there were."""
-        with sql_errors(self._engine), self._engine.begin() as connection:
+        with self._writing() as connection:
             mine = _FEEDBACK.c.user_id == user_id
             return connection.execute(delete(_FEEDBACK).where(mine)).rowcount
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._engine.dispose()
-
-    def _rows(self, query: Select[Any]) -> Sequence[Row[Any]]:
-        with sql_errors(self._engine), self._engine.connect() as connection:
-            return connection.execute(query).all()
 
 
 def _feedback(row: Row[Any]) -> Feedback:

@@ -8,15 +8,18 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from filelock import FileLock, Timeout
 
 from mllm_srec.store.catalogue import Catalogue
+from mllm_srec.store.checkpoints import delete_checkpoints
+from mllm_srec.store.closing import Closing
 from mllm_srec.store.errors import HomeBusy, HomeError, StoreError
 from mllm_srec.store.feedback import FeedbackStore
 from mllm_srec.store.files import disk_errors, owner_only, private_folder, write_private
+from mllm_srec.store.home_settings import NAME as SETTINGS
+from mllm_srec.store.home_settings import read_home_settings
 from mllm_srec.store.pictures import PictureStore
 from mllm_srec.store.representations import RepresentationIndex
 from mllm_srec.store.steps import StepCache
@@ -29,11 +32,12 @@ FORMAT = 1
 
 _KIND = "mllm-srec home"
 _MARK = "home.json"
+_CATALOGUE = "catalogue.sqlite"
 
 _Member = TypeVar("_Member", Catalogue, FeedbackStore, RepresentationIndex, StepCache, ThreadStore)
 
 
-class Home:
+class Home(Closing):
     """An open home. Members open when first used; `close` closes what was opened.
 
     Everything that reads may run beside one writer. What writes does so under `lock`, which the
@@ -64,11 +68,13 @@ class Home:
         Args:
             path: Its folder.
             create: Make one where there is none; an empty folder becomes a home.
-            database_url: SQLAlchemy address of the database; a SQLite file in the home by default.
+            database_url: SQLAlchemy address of the database; by default that in the home's
+                `srec.toml`, else SQLite files in the home.
             chroma_url: Address of a Chroma server; embedded in the home by default.
 
         Raises:
-            HomeError: The folder is missing, is not a home, or is one of a newer version.
+            HomeError: The folder is missing, is not a home, is one of a newer version, or its
+                `srec.toml` is wrong.
         """
         folder = Path(path).expanduser().resolve()
         if not _is_home(folder):
@@ -77,7 +83,13 @@ class Home:
             _make_home(folder)
         _check_format(folder)
         private_folder(folder)
-        return cls(folder, database_url=database_url, chroma_url=chroma_url)
+        url = database_url or read_home_settings(folder).database_url
+        if url and (folder / _CATALOGUE).exists():
+            raise HomeError(
+                f"the home {str(folder)!r} keeps its shop in {_CATALOGUE!r}, and its database "
+                "cannot change: make a new home for PostgreSQL"
+            )
+        return cls(folder, database_url=url, chroma_url=chroma_url)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -106,7 +118,7 @@ class Home:
     @cached_property
     def catalogue(self) -> Catalogue:
         """Items, interactions and descriptions, in SQL."""
-        url = self._database_url or f"sqlite:///{self.path / 'catalogue.sqlite'}"
+        url = self._database_url or f"sqlite:///{self.path / _CATALOGUE}"
         return self._closing(Catalogue.open(url, lock=self.lock))
 
     @cached_property
@@ -144,6 +156,12 @@ class Home:
     def conversations_path(self) -> Path:
         """The folder of the conversations."""
         return private_folder(self.path / "conversations")
+
+    @property
+    def checkpoints_url(self) -> str:
+        """The SQLAlchemy address of the working memory of the conversations."""
+        path = self.conversations_path / "checkpoints.sqlite"
+        return self._database_url or f"sqlite:///{path}"
 
     @property
     def traces_path(self) -> Path:
@@ -193,14 +211,19 @@ class Home:
             return self.catalogue.delete_item(item_id)
 
     def delete_user(self, user_id: str) -> int:
-        """Delete what the home's databases hold of a user; the number of interactions deleted."""
+        """Delete what the home holds of a user; the number of interactions deleted."""
         with self.lock():
             self.steps.delete_owner(user_id)
             self.feedback.delete_user(user_id)
             for thread in self.threads.of(user_id):
-                self.threads.delete(thread.thread_id)
+                self.delete_thread(thread.thread_id)
             self._scrub_traces(user_id)
             return self.catalogue.delete_user(user_id)
+
+    def delete_thread(self, thread_id: str) -> bool:
+        """Delete a conversation with its working memory; False where there was none."""
+        delete_checkpoints(self.checkpoints_url, thread_id)
+        return self.threads.delete(thread_id)
 
     def _scrub_traces(self, user_id: str) -> None:
         path = self.traces_path / "traces.sqlite"
@@ -211,17 +234,6 @@ class Home:
     def close(self) -> None:
         """Close every member that was opened."""
         self._opened.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _closing(self, member: _Member) -> _Member:
         self._opened.callback(member.close)
@@ -250,7 +262,8 @@ def _make_home(folder: Path) -> None:
         raise HomeError(f"{str(folder)!r} is a file: give --home a folder")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     # A process killed right here leaves a partial mark; that folder is still ours.
-    foreign = [path.name for path in folder.iterdir() if not path.name.startswith(f"{_MARK}.")]
+    names = {path.name for path in folder.iterdir()} - {SETTINGS}
+    foreign = [name for name in names if not name.startswith(f"{_MARK}.")]
     if foreign and not _is_home(folder):
         raise HomeError(
             f"{str(folder)!r} is not empty and not a home (it holds {min(foreign)!r}): "

@@ -8,6 +8,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 MAX_TITLE = 2_000
 """Characters kept of a title; longer ones are cut and the cut is reported."""
 
+UNKNOWN = "unknown"
+"""What an item is where neither picture nor text says it."""
+
 MAX_WORD = 80
 Word = Annotated[str, Field(min_length=1, max_length=MAX_WORD)]
 

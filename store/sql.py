@@ -1,24 +1,74 @@
-"""What the SQL stores share: opening a database, upserts, errors in one line."""
+"""What the SQL stores share: their base, opening a database, upserts, errors in one line."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
-from sqlalchemy import Connection, Engine, MetaData, Table, create_engine, event
+from sqlalchemy import (
+    Connection,
+    Engine,
+    MetaData,
+    Row,
+    Select,
+    String,
+    Table,
+    create_engine,
+    event,
+    func,
+    select,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.sql.dml import Insert
 
+from mllm_srec.store.clock import store_time
 from mllm_srec.store.errors import StoreError
 from mllm_srec.store.files import disk_full
 
 CHUNK = 5_000
 """Rows of one statement; SQLite takes at most 32,766 variables."""
 
+ID = String(200).with_variant(String(200, collation="C"), "postgresql")
+"""An id, in the order of Python on every database: PostgreSQL's own is that of its locale."""
+_MAKING_TABLES = 0x73726563
+"""PostgreSQL's advisory lock of the one process that makes tables."""
+
 _T = TypeVar("_T")
+
+
+class SqlStore:
+    """Tables of one purpose in a database of their own, or beside those of other stores."""
+
+    _tables: ClassVar[MetaData]
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    @classmethod
+    def open(cls, url: str) -> Self:
+        """Open the store at a SQLAlchemy address, SQLite or PostgreSQL.
+
+        Raises:
+            StoreError: The database does not open.
+        """
+        return cls(open_engine(url, cls._tables))
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._engine.dispose()
+
+    def _rows(self, query: Select[Any]) -> Sequence[Row[Any]]:
+        with sql_errors(self._engine), self._engine.connect() as connection:
+            return connection.execute(query).all()
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        """One transaction, whole or not at all."""
+        with sql_errors(self._engine), self._engine.begin() as connection:
+            yield connection
 
 
 def open_engine(url: str, tables: MetaData) -> Engine:
@@ -36,7 +86,8 @@ def open_engine(url: str, tables: MetaData) -> Engine:
                 # The write-ahead files take over the mode of this one.
                 Path(address.database).touch(mode=0o600)
         else:
-            engine = create_engine(address)
+            # A server that was started again is met by a new connection.
+            engine = create_engine(address, pool_pre_ping=True)
     except OSError as error:
         raise StoreError(f"the database {address.database!r} does not open: {error}") from error
     except ArgumentError as error:
@@ -44,10 +95,14 @@ def open_engine(url: str, tables: MetaData) -> Engine:
         raise StoreError("the database address is no SQLAlchemy URL") from error
     except (ImportError, NoSuchModuleError) as error:
         raise StoreError(
-            f"no driver for {address.drivername!r} databases is installed: {error}"
+            f"no driver for {address.drivername!r} databases is installed ({error}): for "
+            "PostgreSQL, pip install 'mllm-srec[postgres]'"
         ) from error
-    with sql_errors(engine):
-        tables.create_all(engine)
+    with sql_errors(engine), engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            # Its CREATE TABLE IF NOT EXISTS fails where two processes get there at once.
+            connection.execute(select(func.pg_advisory_xact_lock(_MAKING_TABLES)))
+        tables.create_all(connection)
     return engine
 
 
@@ -81,12 +136,14 @@ def sql_errors(engine: Engine) -> Iterator[None]:
     """
     place = engine.url.database or engine.url.render_as_string(hide_password=True)
     try:
-        yield
+        with store_time():
+            yield
     except DBAPIError as error:
         reason = str(error.orig)
         # SQLite calls a file that may not grow an I/O error.
         if "is full" in reason or "disk I/O error" in reason:
             raise StoreError(disk_full(place)) from error
+        reason = " ".join(reason.split())
         raise StoreError(f"the database {place!r} answers {reason!r}") from error
 
 

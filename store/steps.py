@@ -1,11 +1,10 @@
 """What the model answered before, by content hash: a repeated request makes no model call."""
 
 from collections.abc import Iterable, Mapping
-from typing import Self
 
-from sqlalchemy import Column, Engine, MetaData, String, Table, Text, delete, func, select
+from sqlalchemy import Column, MetaData, String, Table, Text, delete, func, select
 
-from mllm_srec.store.sql import chunks, open_engine, sql_errors, upsert
+from mllm_srec.store.sql import SqlStore, chunks, upsert
 
 _TABLES = MetaData()
 
@@ -19,24 +18,14 @@ _STEPS = Table(
 )
 
 
-class StepCache:
+class StepCache(SqlStore):
     """Results of chain steps as JSON text, by the SHA-256 of everything they depend on.
 
     A file of its own: several processes that recommend may fill it beside one that ingests, each
     `put` is one short transaction, and two that make the same result write the same row.
     """
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-
-    @classmethod
-    def open(cls, url: str) -> Self:
-        """Open the cache at a SQLAlchemy address, SQLite or PostgreSQL.
-
-        Raises:
-            StoreError: The database does not open.
-        """
-        return cls(open_engine(url, _TABLES))
+    _tables = _TABLES
 
     def get(self, key: str) -> str | None:
         """One result, None where there is none."""
@@ -45,10 +34,9 @@ class StepCache:
     def get_many(self, keys: Iterable[str]) -> dict[str, str]:
         """Results by key; keys without one are left out."""
         found: dict[str, str] = {}
-        with sql_errors(self._engine), self._engine.connect() as connection:
-            for part in chunks(keys):
-                query = select(_STEPS.c.key, _STEPS.c.result).where(_STEPS.c.key.in_(part))
-                found.update((row.key, row.result) for row in connection.execute(query))
+        for part in chunks(keys):
+            query = select(_STEPS.c.key, _STEPS.c.result).where(_STEPS.c.key.in_(part))
+            found.update((row.key, row.result) for row in self._rows(query))
         return found
 
     def put_many(self, results: Mapping[str, str], *, owner: str | None = None) -> None:
@@ -58,21 +46,17 @@ class StepCache:
             results: Key to JSON text; a key that is there is replaced.
             owner: The user from whose history they were made, so that they go when the user does.
         """
-        rows = ({"key": key, "result": text, "owner": owner} for key, text in results.items())
-        with sql_errors(self._engine), self._engine.begin() as connection:
+        # In one order: two processes that write the same rows must not wait for each other.
+        rows = ({"key": key, "result": results[key], "owner": owner} for key in sorted(results))
+        with self._writing() as connection:
             for part in chunks(rows):
                 upsert(connection, _STEPS, part)
 
     def delete_owner(self, owner: str) -> int:
         """Delete what was made from a user's history; how many results there were."""
-        with sql_errors(self._engine), self._engine.begin() as connection:
+        with self._writing() as connection:
             return connection.execute(delete(_STEPS).where(_STEPS.c.owner == owner)).rowcount
 
     def count(self) -> int:
         """How many results are kept."""
-        with sql_errors(self._engine), self._engine.connect() as connection:
-            return int(connection.execute(select(func.count()).select_from(_STEPS)).scalar_one())
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._engine.dispose()
+        return int(self._rows(select(func.count()).select_from(_STEPS))[0][0])

@@ -5,30 +5,29 @@ down before it is worked on, so that a crash at any moment loses nothing that wa
 """
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from collections.abc import Mapping
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
     Column,
-    Engine,
     Integer,
     MetaData,
     Row,
-    Select,
     String,
     Table,
     Text,
     delete,
     func,
     insert,
+    literal,
     select,
     update,
 )
 
 from mllm_srec.store.errors import StoreError
 from mllm_srec.store.records import Record
-from mllm_srec.store.sql import open_engine, sql_errors
+from mllm_srec.store.sql import ID, SqlStore
 
 _TABLES = MetaData()
 
@@ -36,7 +35,7 @@ _THREADS = Table(
     "threads",
     _TABLES,
     Column("thread_id", String(64), primary_key=True),
-    Column("user_id", String(200), nullable=False, index=True),
+    Column("user_id", ID, nullable=False, index=True),
     Column("started", BigInteger, nullable=False),
 )
 
@@ -72,20 +71,10 @@ class KeptTurn(Record):
     """None while the turn is worked on, and after a crash."""
 
 
-class ThreadStore:
+class ThreadStore(SqlStore):
     """Threads and their turns."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-
-    @classmethod
-    def open(cls, url: str) -> Self:
-        """Open the store at a SQLAlchemy address, SQLite or PostgreSQL.
-
-        Raises:
-            StoreError: The database does not open.
-        """
-        return cls(open_engine(url, _TABLES))
+    _tables = _TABLES
 
     def start(self, thread_id: str, user_id: str, *, now: int) -> Thread:
         """Begin a thread; one that is there is taken up again.
@@ -93,7 +82,7 @@ class ThreadStore:
         Raises:
             StoreError: It belongs to another user.
         """
-        with sql_errors(self._engine), self._engine.begin() as connection:
+        with self._writing() as connection:
             mine = _THREADS.c.thread_id == thread_id
             row = connection.execute(select(_THREADS).where(mine)).first()
             if row is None:
@@ -113,9 +102,28 @@ class ThreadStore:
         """The threads of a user, newest first."""
         return self._threads(_THREADS.c.user_id == user_id)
 
+    def copy(self, thread_id: str, to: str, *, now: int) -> Thread:
+        """Begin a thread with all that was said in another one.
+
+        Raises:
+            StoreError: There is no thread to copy.
+        """
+        old = self.thread(thread_id)
+        if old is None:
+            raise StoreError(f"there is no thread {thread_id!r}: /threads lists yours")
+        mine = _TURNS.c.thread_id == thread_id
+        kept = [column for column in _TURNS.columns if column is not _TURNS.c.thread_id]
+        with self._writing() as connection:
+            values = {"thread_id": to, "user_id": old.user_id, "started": now}
+            connection.execute(insert(_THREADS).values(values))
+            names = ["thread_id", *(column.name for column in kept)]
+            turns = select(literal(to), *kept).where(mine)
+            connection.execute(insert(_TURNS).from_select(names, turns))
+        return Thread(thread_id=to, user_id=old.user_id, started=now, turns=old.turns)
+
     def accept(self, thread_id: str, said: Mapping[str, Any], *, key: str | None = None) -> int:
         """Write down what was said, before anything is done about it; the number of the turn."""
-        with sql_errors(self._engine), self._engine.begin() as connection:
+        with self._writing() as connection:
             last = select(func.max(_TURNS.c.turn)).where(_TURNS.c.thread_id == thread_id)
             turn = int(connection.execute(last).scalar() or 0) + 1
             values = {"thread_id": thread_id, "turn": turn, "key": key, "said": json.dumps(said)}
@@ -125,7 +133,7 @@ class ThreadStore:
     def finish(self, thread_id: str, turn: int, result: Mapping[str, Any]) -> None:
         """Keep what came of a turn."""
         mine = (_TURNS.c.thread_id == thread_id) & (_TURNS.c.turn == turn)
-        with sql_errors(self._engine), self._engine.begin() as connection:
+        with self._writing() as connection:
             connection.execute(update(_TURNS).where(mine).values(result=json.dumps(result)))
 
     def turns(self, thread_id: str) -> list[KeptTurn]:
@@ -146,14 +154,10 @@ class ThreadStore:
 
     def delete(self, thread_id: str) -> bool:
         """Delete a thread with its turns; False where there was none."""
-        with sql_errors(self._engine), self._engine.begin() as connection:
+        with self._writing() as connection:
             connection.execute(delete(_TURNS).where(_TURNS.c.thread_id == thread_id))
             mine = _THREADS.c.thread_id == thread_id
             return connection.execute(delete(_THREADS).where(mine)).rowcount > 0
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._engine.dispose()
 
     def _threads(self, which: Any) -> list[Thread]:
         counted = select(_TURNS.c.thread_id, func.count().label("turns")).group_by(
@@ -167,10 +171,6 @@ class ThreadStore:
             .order_by(_THREADS.c.started.desc(), _THREADS.c.thread_id)
         )
         return [Thread(**{**row._mapping, "turns": row.turns or 0}) for row in self._rows(query)]
-
-    def _rows(self, query: Select[Any]) -> Sequence[Row[Any]]:
-        with sql_errors(self._engine), self._engine.connect() as connection:
-            return connection.execute(query).all()
 
 
 def _turn(row: Row[Any]) -> KeptTurn:

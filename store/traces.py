@@ -12,9 +12,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Self
 
+from mllm_srec.store.closing import Closing
 from mllm_srec.store.spans import COLUMNS, Row, Span, pack, unpack
 from mllm_srec.store.trace_schema import SCHEMA, TraceError, prepare
-from mllm_srec.store.trace_words import words_of
+from mllm_srec.store.trace_words import GrowingWords, words_of
 
 __all__ = ["SCHEMA", "TraceError", "TraceStore"]
 
@@ -33,7 +34,7 @@ _PUT = (
 _ADDRESS = re.compile(r"sha256:([0-9a-f]{64})")
 
 
-class TraceStore:
+class TraceStore(Closing):
     """The traces of one home. Threads may share it; several processes may open the same file."""
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
@@ -41,6 +42,7 @@ class TraceStore:
         self._connection = connection
         self._lock = threading.RLock()
         self._known: dict[bytes, int] = {}
+        self._words = GrowingWords()
         self._version = 0
 
     @classmethod
@@ -68,12 +70,6 @@ class TraceStore:
             raise TraceError(_refusal(path, error)) from error
         return store
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def close(self) -> None:
         """Close the file; the store cannot be used afterwards."""
         with self._lock:
@@ -95,12 +91,17 @@ class TraceStore:
         def part(span: Span) -> tuple[str, bool]:
             return span.trace_id, span.parent_id is None
 
-        with self.writing():
-            for _, group in groupby(sorted(batch, key=part), key=part):
-                self._put_together(list(group))
-            for span in batch:
-                if span.parent_id is None and span.end_ns is not None:
-                    self._index(bytes.fromhex(span.trace_id))
+        try:
+            with self.writing():
+                for _, group in groupby(sorted(batch, key=part), key=part):
+                    self._put_together(list(group))
+                self._words.add(batch)
+                for span in batch:
+                    if span.parent_id is None and span.end_ns is not None:
+                        self._index(span.trace_id)
+        except BaseException:
+            self._words.forget(batch)
+            raise
 
     def put_blob(self, content: bytes) -> str:
         """Keep bytes once; returns their SHA-256 as hexadecimal digits.
@@ -225,14 +226,16 @@ class TraceStore:
                 for (number,) in self.rows("SELECT id FROM blobs WHERE sha256 = ?", key):
                     yield number
 
-    def _index(self, trace_id: bytes) -> None:
-        """Make a run findable by its words."""
-        [(root,)] = self.rows(
-            "SELECT id FROM spans WHERE trace_id = ? AND parent_id IS NULL", trace_id
-        )
+    def _index(self, trace_id: str) -> None:
+        """Make a run findable by its words, read back where it was not written here whole."""
+        key = bytes.fromhex(trace_id)
+        words = self._words.take(trace_id)
+        if words is None:
+            words = words_of(self._spans_of(key))
+        [(root,)] = self.rows("SELECT id FROM spans WHERE trace_id = ? AND parent_id IS NULL", key)
         self._connection.execute(
             "INSERT OR REPLACE INTO words (rowid, text) VALUES (?, ?)",
-            (root, " ".join(sorted(words_of(self._spans_of(trace_id))))),
+            (root, " ".join(sorted(words))),
         )
 
     def _fill(self) -> None:
@@ -243,7 +246,7 @@ class TraceStore:
                 if group := [span for span in spans if (span.parent_id is None) is is_root]:
                     self._put_together(group)
             if ended is not None:
-                self._index(trace_id)
+                self._index(trace_id.hex())
 
     def _spans_of(self, trace_id: bytes) -> list[Span]:
         return self.select("WHERE trace_id = ? ORDER BY start_ns, id", trace_id)

@@ -2,13 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mllm_srec.tools.collaborative import CollaborativeSettings
 from mllm_srec.tools.retrieval import SOURCES, Candidate, RetrievalWeights
+
+CALIBRATION = "calibration.json"
+"""Name of the file in a model's folder that keeps what its logits mean."""
 
 
 class Calibration(BaseModel):
@@ -20,16 +24,32 @@ class Calibration(BaseModel):
     b: float = 0.0
 
 
+def shipped_calibration(model: Path) -> Calibration:
+    """The calibration that came with a model's folder; it changes nothing where none did.
+
+    Raises:
+        ValueError: The file is broken.
+    """
+    path = model / CALIBRATION
+    if not path.exists():
+        return Calibration()
+    try:
+        return Calibration.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise ValueError(f"the calibration {str(path)!r} is broken: delete the file") from error
+
+
 class CombineWeights(BaseModel):
     """How retrieval and the model's score make the final score; the defaults work unfitted.
 
-    `final = features . followed, taste, recent, popular + model * logit`. Training against
+    `final = features . followed, facets, taste, recent, popular + model * logit`. Training against
     negatives drawn by popularity pushes popular items down by log q; `popular` gives that back.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     followed: float = 2.5
+    facets: float = 0.5
     taste: float = 0.25
     recent: float = 0.4
     popular: float = 0.3
@@ -67,7 +87,7 @@ def calibrated(logits: NDArray[np.float64], calibration: Calibration) -> NDArray
 
 
 def feature_matrix(candidates: Sequence[Candidate]) -> NDArray[np.float64]:
-    """The retrieval features of candidates (C, 4), in the order of `SOURCES`."""
+    """The retrieval features of candidates (C, 5), in the order of `SOURCES`."""
     rows = [[candidate.features[source] for source in SOURCES] for candidate in candidates]
     return np.array(rows, np.float64).reshape(len(candidates), len(SOURCES))
 

@@ -1,4 +1,4 @@
-"""Candidates from the whole catalogue: four sources, one union, one blended score.
+"""Candidates from the whole catalogue: five sources, one union, one blended score.
 
 Each source brings its best items; every feature is then known for every candidate of the union, so
 that the blend compares like with like.
@@ -6,7 +6,7 @@ that the blend compares like with like.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +14,10 @@ from pydantic import BaseModel, ConfigDict
 
 from mllm_srec.store.records import Interaction
 from mllm_srec.tools.collaborative import CollaborativeModel, WeightedHistory, likes
+from mllm_srec.tools.facets import FacetModel
 
-Source = Literal["followed", "taste", "recent", "popular"]
-SOURCES: tuple[Source, ...] = ("followed", "taste", "recent", "popular")
+Source = Literal["followed", "facets", "taste", "recent", "popular"]
+SOURCES: tuple[Source, ...] = get_args(Source)
 
 RECENT_LIKES = 5
 """Latest likes whose mean vector the source `recent` looks near to."""
@@ -47,6 +48,8 @@ class RetrievalWeights(BaseModel):
 
     followed: float = 1.0
     """Of the collaborative score, 0 to about 1.5 for the best."""
+    facets: float = 0.3
+    """Of the log odds of the item's values among the user's likes."""
     taste: float = 0.1
     """Of the similarity to the preference text, standardised over the user's candidates."""
     recent: float = 0.15
@@ -86,8 +89,8 @@ class Candidate:
     """1 for the first."""
     retrieval_score: float
     sources: dict[Source, float]
-    """The sources that brought it, with their own scores: collaborative score, cosine similarities,
-    log popularity."""
+    """The sources that brought it, with their own scores: collaborative score, log odds, cosine
+    similarities, log popularity."""
     features: dict[Source, float] = field(repr=False)
     """What the weights multiply, known for every candidate, see `RetrievalWeights`."""
 
@@ -97,6 +100,7 @@ class Retriever:
     """The sources and the weights of retrieval."""
 
     collaborative: CollaborativeModel
+    facets: FacetModel
     index: Vectors
     weights: RetrievalWeights = field(default_factory=RetrievalWeights)
     min_rating: float | None = None
@@ -127,18 +131,23 @@ class Retriever:
         following: NDArray[np.float32],
         count: int,
     ) -> list[Candidate]:
-        targets = {"taste": query.preference, "recent": self._recent(liked)}
+        common = self.facets.scores(liked)
+        targets: dict[Source, NDArray[np.float32] | None] = {
+            "taste": query.preference,
+            "recent": self._recent(liked),
+        }
         found: dict[Source, dict[str, float]] = {
-            "followed": self._best(query, following, count, above=0.0),
+            "followed": _best(query, self.collaborative.item_ids, following, count, above=0.0),
+            "facets": _best(query, self.facets.item_ids, common, count, above=0.0),
             "taste": self._near(query, targets["taste"], count),
             "recent": self._near(query, targets["recent"], count),
         }
         missing = count - len(set().union(*found.values()))
         popularity = self.collaborative.log_popularity()
         popular = max(round(count * POPULAR_SHARE), count if missing > 0 else 0)
-        found["popular"] = self._best(query, popularity, popular)
+        found["popular"] = _best(query, self.collaborative.item_ids, popularity, popular)
         union = sorted(set().union(*found.values()))
-        features = self._features(union, following, popularity, targets)
+        features = self._features(union, following, common, popularity, targets)
         weights = np.array([getattr(self.weights, source) for source in SOURCES])
         scores = features @ weights
         # Stable, and the union is sorted by id: equal scores keep the order of ids.
@@ -170,18 +179,6 @@ class Retriever:
         ]
         return np.sum(weighted, axis=0, dtype=np.float32) if weighted else None
 
-    def _best(
-        self, query: Query, scores: NDArray[np.floating], count: int, above: float = -np.inf
-    ) -> dict[str, float]:
-        """The items of the highest scores (N,), of equals the first in the model's order."""
-        ids, kept = self.collaborative.item_ids, dict[str, float]()
-        for row in np.argsort(-scores, kind="stable").tolist():
-            if len(kept) == count or scores[row] <= above:
-                break
-            if query.wants(ids[row]):
-                kept[ids[row]] = float(scores[row])
-        return kept
-
     def _near(
         self, query: Query, vector: NDArray[np.float32] | None, count: int
     ) -> dict[str, float]:
@@ -196,23 +193,51 @@ class Retriever:
         self,
         union: Sequence[str],
         following: NDArray[np.float32],
+        common: NDArray[np.float64],
         popularity: NDArray[np.float64],
-        targets: Mapping[str, NDArray[np.float32] | None],
+        targets: Mapping[Source, NDArray[np.float32] | None],
     ) -> NDArray[np.float64]:
-        """Every feature of every candidate (C, 4), in the order of `SOURCES`."""
-        features = np.zeros((len(union), len(SOURCES)))
-        rows = np.array([self.collaborative.rows.get(item_id, -1) for item_id in union], np.int64)
-        known = rows >= 0
+        """Every feature of every candidate (C, 5), in the order of `SOURCES`."""
+        columns: dict[Source, NDArray[np.float64]] = {
+            "followed": _picked(union, self.collaborative.rows, following, missing=0.0),
+            "facets": _picked(union, self.facets.rows, common, missing=0.0),
+        }
         lowest = popularity.min(initial=0.0)
-        features[known, 0] = following[rows[known]]
-        features[:, 3] = lowest
-        features[known, 3] = popularity[rows[known]]
-        features[:, 3] -= popularity.max(initial=lowest)
-        if any(vector is not None for vector in targets.values()):
-            vectors = self.index.vectors(union)
-            for column, source in ((1, "taste"), (2, "recent")):
-                features[:, column] = _standardised(union, vectors, targets[source])
-        return features
+        popular = _picked(union, self.collaborative.rows, popularity, missing=lowest)
+        columns["popular"] = popular - popularity.max(initial=lowest)
+        wanted = any(vector is not None for vector in targets.values())
+        vectors = self.index.vectors(union) if wanted else {}
+        columns |= {
+            source: _standardised(union, vectors, target) for source, target in targets.items()
+        }
+        return np.stack([columns[source] for source in SOURCES], axis=1)
+
+
+def _best(
+    query: Query,
+    ids: Sequence[str],
+    scores: NDArray[np.floating],
+    count: int,
+    above: float = -np.inf,
+) -> dict[str, float]:
+    """The items of the highest scores (N,), of equals the first in the order of ids (N)."""
+    kept = dict[str, float]()
+    for row in np.argsort(-scores, kind="stable").tolist():
+        if len(kept) == count or scores[row] <= above:
+            break
+        if query.wants(ids[row]):
+            kept[ids[row]] = float(scores[row])
+    return kept
+
+
+def _picked(
+    union: Sequence[str],
+    rows: Mapping[str, int],
+    scores: NDArray[np.floating],
+    missing: float,
+) -> NDArray[np.float64]:
+    """The scores (C,) of some items out of those of all (N,)."""
+    return np.array([scores[rows[item]] if item in rows else missing for item in union], np.float64)
 
 
 def _standardised(

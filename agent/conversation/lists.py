@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from mllm_srec.agent.conversation.intents import Understood
 from mllm_srec.agent.conversation.reading import number
-from mllm_srec.agent.conversation.state import PASSED, Done, Outcome, Shown, TurnUpdate
+from mllm_srec.agent.conversation.shown import shown_card, shown_suggestion
+from mllm_srec.agent.conversation.state import PASSED, Done, Outcome, TurnUpdate
 from mllm_srec.agent.conversation.turn import AskBack, Turn, outcome
 from mllm_srec.agent.own_pictures import fused_picture
 from mllm_srec.store.feedback import Feedback, Stance
@@ -13,7 +14,7 @@ from mllm_srec.tools.feedback import give_feedback, give_item_feedback, wish_tex
 from mllm_srec.tools.filters import ItemFilter
 from mllm_srec.tools.recommend import MOST, Suggestions
 from mllm_srec.tools.recommend import recommend as recommend_items
-from mllm_srec.tools.search import Found, search_described, search_similar, search_text
+from mllm_srec.tools.search import search_described, search_similar, search_text
 
 USUAL = 5
 """Items of a list where nobody said how many."""
@@ -46,7 +47,7 @@ async def search(turn: Turn) -> TurnUpdate:
         found = await search_text(turn.home, embed, words, count=count, conditions=conditions)
         also = f" ({conditions.text})" if conditions.text else ""
         lead = f"Nearest to “{words}”{also}:"
-    return _listed(turn, outcome(lead, [_found(each) for each in found]), request, passed)
+    return _listed(turn, outcome(lead, map(shown_card, found)), request, passed)
 
 
 async def more(turn: Turn) -> TurnUpdate:
@@ -65,7 +66,7 @@ async def more(turn: Turn) -> TurnUpdate:
             conditions=ItemFilter(exclude=owned),
         )
         lead = f"Noted: {wish_text(turn.home, said)}. Like it are:"
-        update = _listed(turn, outcome(lead, [_found(each) for each in similar]), asked, [])
+        update = _listed(turn, outcome(lead, map(shown_card, similar)), asked, [])
         return {**update, **turn.undoable(_done(turn, said)), "focus": said.subject}
     return await _criticised(turn, "more")
 
@@ -162,28 +163,4 @@ def _listed(turn: Turn, found: Outcome, request: Understood, passed: Sequence[st
 
 def _suggested(found: Suggestions, conditions: ItemFilter) -> Outcome:
     also = f" ({conditions.text})" if conditions.text else ""
-    items = [
-        Shown(
-            item_id=each.item_id,
-            title=each.title,
-            line=each.line,
-            price=each.price,
-            score=each.score,
-            reason=each.reason,
-            evidence=list(each.evidence),
-        )
-        for each in found.items
-    ]
-    return outcome(f"For {found.user}{also}:", items, found.notes)
-
-
-def _found(each: Found) -> Shown:
-    return Shown(
-        item_id=each.item_id,
-        title=each.title,
-        line=each.line,
-        price=each.price,
-        score=None,
-        reason="",
-        evidence=[],
-    )
+    return outcome(f"For {found.user}{also}:", map(shown_suggestion, found.items), found.notes)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from mllm_srec.agent.conversation.shown import shown_card, shown_suggestion
 from mllm_srec.agent.conversation.state import Shown, TurnUpdate
 from mllm_srec.agent.conversation.turn import AskBack, Turn, outcome
 from mllm_srec.tools.errors import CannotDo
@@ -73,36 +74,14 @@ async def compare(turn: Turn) -> TurnUpdate:
         lines.append(
             f"{dearer.title} costs {abs(both.price_difference):.2f} more than {cheaper.title}"
         )
-    items = [_plain(turn, first), _plain(turn, second)]
+    items = map(shown_card, cards(turn.home, [first, second]))
     return {"outcome": outcome("Side by side:", items, lines), "focus": None}
 
 
 def _ranked(standing: Standing, item_id: str) -> Shown:
-    found = standing.suggestion
-    if found is None:
+    if standing.suggestion is None:
         raise CannotDo(f"{item_id}: {standing.why_not}")
-    return Shown(
-        item_id=found.item_id,
-        title=found.title,
-        line=found.line,
-        price=found.price,
-        score=found.score,
-        reason=found.reason,
-        evidence=list(found.evidence),
-    )
-
-
-def _plain(turn: Turn, item_id: str) -> Shown:
-    [card] = cards(turn.home, [item_id])
-    return Shown(
-        item_id=card.item_id,
-        title=card.title,
-        line=card.line,
-        price=card.price,
-        score=None,
-        reason="",
-        evidence=[],
-    )
+    return shown_suggestion(standing.suggestion)
 
 
 def _titles(turn: Turn, item_ids: Sequence[str]) -> str:

@@ -1,11 +1,10 @@
-"""What a turn hands back: typed and frozen, and the JSON that it becomes."""
+"""What a turn hands back: typed and frozen."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
-SCHEMA = 1
-"""Version of the JSON form of a turn."""
+from mllm_srec.agent.json_results import JsonResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,8 +22,11 @@ class TurnItem:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TurnResult:
+class TurnResult(JsonResult):
     """One turn of a conversation."""
+
+    schema_version: ClassVar[int] = 1
+    called: ClassVar[str] = "a turn"
 
     turn: int
     thread: str
@@ -39,26 +41,6 @@ class TurnResult:
     fallback: bool = False
     """True where the model's reading could not be used, and the turn counts as not understood."""
     seconds: float = 0.0
-
-    def to_dict(self) -> dict[str, Any]:
-        """The turn as plain JSON values, with its schema number."""
-        data = asdict(self)
-        data["items"] = [{**each, "evidence": list(each["evidence"])} for each in data["items"]]
-        return {"schema": SCHEMA, **data}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Read what `to_dict` wrote.
-
-        Raises:
-            ValueError: It is of another schema.
-        """
-        if data.get("schema") != SCHEMA:
-            raise ValueError(
-                f"this is schema {data.get('schema')!r} of a turn, this version reads {SCHEMA}"
-            )
-        items = tuple(map(turn_item, data["items"]))
-        return cls(**{**{n: v for n, v in data.items() if n != "schema"}, "items": items})
 
 
 def turn_item(data: Mapping[str, Any]) -> TurnItem:

@@ -1,6 +1,6 @@
 """One turn at work: its state, its tools, and the items and conditions that its words mean."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -125,7 +125,7 @@ class Turn:
         return {"done": [*self.state.done, *actions][-UNDOABLE:]}
 
 
-def outcome(lead: str, items: Sequence[Shown] = (), lines: Sequence[str] = ()) -> Outcome:
+def outcome(lead: str, items: Iterable[Shown] = (), lines: Iterable[str] = ()) -> Outcome:
     """What a turn came to."""
     return Outcome(lead=lead, items=list(items), lines=list(lines))
 

@@ -8,7 +8,7 @@ from langgraph.runtime import Runtime
 from pydantic import Field
 
 from mllm_srec.agent.ask import Question, ask
-from mllm_srec.agent.nodes.fuse_items import UNKNOWN
+from mllm_srec.agent.nodes.fuse_items import PRICE_BANDS
 from mllm_srec.agent.nodes.profile_user import stated
 from mllm_srec.agent.nodes.score_targets import last_preference
 from mllm_srec.agent.nodes.summarize_preferences import fused_items
@@ -16,7 +16,7 @@ from mllm_srec.agent.state import Context, Event, Reason, State, Update
 from mllm_srec.llm.engine import Prompt
 from mllm_srec.llm.prompting import render
 from mllm_srec.llm.structured import InvalidAnswer, parse
-from mllm_srec.store.records import FusedItem, Record
+from mllm_srec.store.records import UNKNOWN, FusedItem, Record
 
 MAX_TOKENS = 120
 MAX_REASON = 400
@@ -146,7 +146,10 @@ def check_reason(text: str, exhibits: Sequence[Exhibit], item: FusedItem) -> Cit
     own = _spoken_facets([item])
     # What a cited item is called may stand in the sentence; its other values are not the item's.
     known = own | {_spoken(exhibit.fused.what) for exhibit in cited}
-    named = _named(reason.reason, own | _spoken_facets(exhibit.fused for exhibit in exhibits))
+    # Prices are never the model's to say, also where nothing that was shown has one.
+    prices = {word for _, word in PRICE_BANDS}
+    values = own | prices | _spoken_facets(exhibit.fused for exhibit in exhibits)
+    named = _named(reason.reason, values)
     if stray := sorted(named - known):
         raise InvalidAnswer(text, f"{stray[0]!r} is not a value of the item")
     if not named & own:

@@ -6,20 +6,28 @@ The model is asked about the picture alone, then merges its own answer with the 
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from langgraph.runtime import Runtime
 from pydantic import Field
 
 from mllm_srec.agent.ask import Question, Reply, ask
-from mllm_srec.agent.state import Context, State, Update
+from mllm_srec.agent.state import Context, Part, State, Update
 from mllm_srec.llm.engine import Picture, Prompt
 from mllm_srec.llm.pictures import PREPARATION_VERSION, prepare
 from mllm_srec.llm.prompting import prompt_hash, render
 from mllm_srec.llm.structured import InvalidAnswer, parse
-from mllm_srec.store.records import FusedItem, Item, Name, Record, Representation, Word
+from mllm_srec.store.catalogue import Catalogue
+from mllm_srec.store.records import (
+    UNKNOWN,
+    FusedItem,
+    Item,
+    Name,
+    Record,
+    Representation,
+    Word,
+)
 
-UNKNOWN = "unknown"
 MAX_TOKENS = 160
 FIELD_CHARACTERS = {"title": 300, "description": 600, "keywords": 200, "brand": 80, "category": 200}
 """How much of each field a prompt shows: long texts must not push the task out of sight."""
@@ -60,15 +68,7 @@ async def fuse_items(state: State, runtime: Runtime[Context]) -> Update:
 
 async def fuse(context: Context, items: Sequence[Item]) -> list[Representation]:
     """Fuse items, and write their descriptions and vectors to the store."""
-    pictures = {
-        item.item_id: prepare(
-            context.home.pictures.load(item.picture),
-            context.budget,
-        )
-        for item in items
-        if item.picture is not None
-    }
-    looks = await _look(context, pictures)
+    looks = await look_at(context, items)
     replies = await ask(
         context.calls,
         [fuse_question(item, looks.get(item.item_id)) for item in items],
@@ -81,7 +81,7 @@ async def fuse(context: Context, items: Sequence[Item]) -> list[Representation]:
             item_id=item.item_id,
             fused=reply.value,
             # Without the picture's answer the description is a plain form of its text, too.
-            fallback=reply.fallback or (item.item_id in pictures and item.item_id not in looks),
+            fallback=reply.fallback or (item.picture is not None and item.item_id not in looks),
             key=item_key(item, key),
         )
         for item, reply in zip(items, replies, strict=True)
@@ -93,7 +93,13 @@ async def fuse(context: Context, items: Sequence[Item]) -> list[Representation]:
     return fused
 
 
-async def _look(context: Context, pictures: Mapping[str, Picture]) -> dict[str, VisualAnswer]:
+async def look_at(context: Context, items: Sequence[Item]) -> dict[str, VisualAnswer]:
+    """What the model sees in the pictures of items; items of which it says nothing of use lack."""
+    pictures = {
+        item.item_id: prepare(context.home.pictures.load(item.picture), context.budget)
+        for item in items
+        if item.picture is not None
+    }
     replies: list[Reply[VisualAnswer]] = await ask(
         context.calls,
         [look_question(picture) for picture in pictures.values()],
@@ -180,11 +186,12 @@ def plain_fused(item: Item, look: VisualAnswer | None) -> FusedItem:
     )
 
 
-def described(context: Context, item_ids: Sequence[str]) -> dict[str, FusedItem]:
-    """The fused descriptions of some items, as the later steps read them."""
-    catalogue = context.home.catalogue
+def described(
+    catalogue: Catalogue, item_ids: Sequence[str], *, without: Part | None
+) -> dict[str, FusedItem]:
+    """The fused descriptions of some items, as the later steps and retrieval read them."""
     fused = {item_id: entry.fused for item_id, entry in catalogue.representations(item_ids).items()}
-    if context.settings.without != "picture":
+    if without != "picture":
         return fused
     items = catalogue.items(item_ids)
     return {item_id: without_picture(entry, items[item_id]) for item_id, entry in fused.items()}

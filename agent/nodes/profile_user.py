@@ -11,13 +11,12 @@ from langgraph.runtime import Runtime
 from pydantic import Field
 
 from mllm_srec.agent.ask import Question, ask
-from mllm_srec.agent.nodes.fuse_items import UNKNOWN
 from mllm_srec.agent.nodes.summarize_preferences import fused_items
 from mllm_srec.agent.state import Context, Event, State, Statement, Update
 from mllm_srec.llm.engine import Prompt
 from mllm_srec.llm.prompting import render
 from mllm_srec.llm.structured import InvalidAnswer, parse
-from mllm_srec.store.records import FusedItem, Record, Word
+from mllm_srec.store.records import UNKNOWN, FusedItem, Record, Word
 
 MAX_TOKENS = 220
 MAX_LIKED_VALUES = 22

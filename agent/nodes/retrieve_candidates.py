@@ -10,13 +10,14 @@ from mllm_srec.tools.retrieval import Query, Retriever
 
 
 async def retrieve_candidates(state: State, runtime: Runtime[Context]) -> Update:
-    """Gather candidates by what others took next, by taste, by likeness, and by popularity."""
+    """Gather candidates by what others took next, by values, by taste, by likeness, and by fame."""
     context = runtime.context
     preference = None
     if taste := _taste(state):
         [preference] = await context.calls.embed([taste])
     retriever = Retriever(
         context.collaborative,
+        context.facets,
         context.home.representations,
         context.weights.retrieval,
         min_rating=context.settings.liked_rating,

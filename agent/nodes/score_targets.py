@@ -34,7 +34,7 @@ async def score_targets(state: State, runtime: Runtime[Context]) -> Update:
     """Score every candidate and put the list into its final order."""
     context = runtime.context
     ids = [candidate["item_id"] for candidate in state.candidates]
-    fused = described(context, ids)
+    fused = described(context.home.catalogue, ids, without=context.settings.without)
     answers = await context.calls.score_labels(
         prompts(state, context, [fused[item_id] for item_id in ids]), (YES, NO)
     )

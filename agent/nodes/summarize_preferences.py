@@ -13,12 +13,12 @@ from langgraph.runtime import Runtime
 from pydantic import Field
 
 from mllm_srec.agent.ask import Question, ask
-from mllm_srec.agent.nodes.fuse_items import UNKNOWN, described
+from mllm_srec.agent.nodes.fuse_items import described
 from mllm_srec.agent.state import Context, Event, PreferenceState, Settings, State, Update
 from mllm_srec.llm.engine import Prompt
 from mllm_srec.llm.prompting import render
 from mllm_srec.llm.structured import InvalidAnswer, parse
-from mllm_srec.store.records import FusedItem, Record, Word
+from mllm_srec.store.records import UNKNOWN, FusedItem, Record, Word
 
 MAX_TOKENS = 260
 DAY_S = 86_400
@@ -244,4 +244,8 @@ def _evidence(
 
 def fused_items(context: Context, events: Sequence[Event]) -> dict[str, FusedItem]:
     """Fused descriptions of the items of some events."""
-    return described(context, list(dict.fromkeys(event["item_id"] for event in events)))
+    return described(
+        context.home.catalogue,
+        list(dict.fromkeys(event["item_id"] for event in events)),
+        without=context.settings.without,
+    )

@@ -1,83 +1,92 @@
-"""`python -m bench.quality`: every baseline on one split, fitted apart, scored by the same code."""
+"""`python -m bench.quality`: all baselines side by side, fitted apart, scored by the same code.
+
+One command makes the tables of one data set, protocol by protocol. What is finished is kept, and
+not made again until its file is deleted: an interrupted run goes on from there.
+"""
 
 import argparse
 import json
-import subprocess
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
-from bench.quality.exchange import Lists, split_name, write_split
+from bench.machine import made_on
+from bench.quality.fits import MODELS, WITH_VECTORS, Fits
+from bench.quality.real_sets import SETS, Protocol, RealSet, take_in
 from mllm_srec.agent.demo import sample_shop
 from mllm_srec.agent.ingest import ingest
 from mllm_srec.agent.output import PlainProgress
 from mllm_srec.agent.state import Settings
-from mllm_srec.finetune.baselines import Scorer
 from mllm_srec.finetune.charts import draw_comparison
 from mllm_srec.finetune.evaluate import FULL, RETRIEVAL
 from mllm_srec.finetune.ranking_evaluation import RankingOptions, evaluate_home
+from mllm_srec.finetune.report import Report
 from mllm_srec.finetune.report_view import report_view
-from mllm_srec.finetune.splits import Split
-from mllm_srec.store.home import Home
 
 ROOT = Path(__file__).parents[2]
-FIT = Path(__file__).parent / "peers" / "fit.py"
-MODELS = ("bm25", "sasrec", "esasrec")
-WITH_VECTORS = ("content", "sasrec-fused")
-CLOSED = ("popularity", "popularity-recent", "item-knn", "ease", "transitions", "collaborative")
+SHOP = "shop"
+SHOP_PROTOCOLS = (
+    Protocol("published", RankingOptions(), peers=True),
+    Protocol("time", RankingOptions(split_by="time"), peers=False),
+)
+CLOSED = ("popularity", "item-knn", "ease", "transitions", "collaborative")
+TIMED = ("popularity-recent",)
+"""The rows of closed form: of every log, and of one with times."""
 
 
 def main() -> int:
-    """Fit what is not fitted yet, and print all rows side by side."""
+    """Make what is not made yet, and print all rows side by side."""
     options = _options()
-    home = options.home or _sample_home(options.out / "home")
-    settings = Settings()
-    fits = Fits(home, options.out, options.python, options.minutes, settings.liked_rating)
-    report = evaluate_home(
-        home,
-        RankingOptions(
-            users=options.users,
-            split_by=options.split_by,
-            day_order=options.day_order,
-            rows=(RETRIEVAL, FULL, *CLOSED) if options.graph else CLOSED,
-        ),
-        settings=settings,
-        progress=PlainProgress(_note),
-        say=_note,
-        others=fits,
-    )
-    report.notes.append(
-        f"rows of other libraries: {options.minutes:g} minutes each for tuning on validation; "
-        "lists of 500, AUC beyond them counts as a tie"
-    )
-    (options.out / "report.json").write_text(report.model_dump_json(indent=1), "utf-8")
-    draw_comparison(report, options.out / "report.png")
-    Console(highlight=False).print(report_view(report))
+    real = SETS.get(options.set)
+    if real is not None and options.home is None and not (options.data / real.folder).is_dir():
+        _note(f"skipped {options.set}: {options.data / real.folder} is not there, see --data")
+        return 0
+    out = options.out / options.set
+    home = options.home or _home(real, options.data, out)
+    console = Console(highlight=False)
+    rows = CLOSED if real and not real.with_times else CLOSED + TIMED
+    rows = (RETRIEVAL, FULL, *rows) if options.graph else rows
+    for protocol in real.protocols if real else SHOP_PROTOCOLS:
+        if options.protocol and protocol.name not in options.protocol:
+            continue
+        report = _report(protocol, home, out, rows, options)
+        console.print(f"\n{options.set}, {protocol.name}")
+        console.print(report_view(report))
     return 0
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.quality", description=__doc__)
-    parser.add_argument("--home", type=Path, help="a home; the sample shop, not fused, by default")
+    parser.add_argument("--set", choices=(SHOP, *SETS), default=SHOP, help="the sample shop")
+    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    parser.add_argument("--home", type=Path, help="in place of one that is made, not fused")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "quality")
+    parser.add_argument("--protocol", action="append", help="only this one; may be repeated")
+    parser.add_argument("--users", type=int, help="in place of the set's own number")
+    parser.add_argument("--graph", action="store_true", help="the rows retrieval and full, too")
+    parser.add_argument(
+        "--peer",
+        action="append",
+        choices=("none", *MODELS, *WITH_VECTORS),
+        help="only this row of other libraries, or none; may be repeated",
+    )
+    parser.add_argument("--minutes", type=float, default=20.0, help="of tuning, for each of them")
     parser.add_argument(
         "--python",
         type=Path,
         default=ROOT / ".venv" / "quality" / "bin" / "python",
         help="of the environment of requirements.txt",
     )
-    parser.add_argument("--minutes", type=float, default=20.0, help="of tuning, for each model")
-    parser.add_argument("--users", type=int, help="all by default")
-    parser.add_argument("--split-by", choices=("user", "time"), default="user")
-    parser.add_argument("--day-order", choices=("published", "shuffled"), default="published")
-    parser.add_argument("--graph", action="store_true", help="the rows retrieval and full, too")
     return parser.parse_args()
 
 
-def _sample_home(path: Path) -> Path:
+def _home(real: RealSet | None, data: Path, out: Path) -> Path:
+    if real is not None:
+        return take_in(real, data, out)
+    path = out / "home"
     if not path.exists():
         shop = sample_shop()
         ingest(
@@ -90,37 +99,58 @@ def _sample_home(path: Path) -> Path:
     return path
 
 
-@dataclass(frozen=True, slots=True)
-class Fits:
-    """The rows of other libraries; what is fitted to a split is kept beside it."""
+def _report(
+    protocol: Protocol, home: Path, out: Path, rows: tuple[str, ...], options: argparse.Namespace
+) -> Report:
+    """The report of one protocol, from its file where the same was asked before."""
+    ranking = replace(protocol.options, users=options.users or protocol.options.users, rows=rows)
+    chosen = options.peer or (*MODELS, *WITH_VECTORS)
+    peers = tuple(name for name in chosen if name != "none") if protocol.peers else ()
+    asked = {**asdict(ranking), "peers": peers, "minutes": options.minutes if peers else None}
+    path = out / f"{protocol.name}.json"
+    if (kept := _kept(path, asked)) is not None:
+        return kept
+    settings = Settings()
+    fits = Fits(
+        home=home,
+        out=out / "fits",
+        python=options.python,
+        minutes=options.minutes,
+        min_rating=settings.liked_rating,
+        options=ranking,
+        say=_note,
+        models=peers,
+    )
+    report = evaluate_home(
+        home,
+        ranking,
+        settings=settings,
+        progress=PlainProgress(_note),
+        say=_note,
+        others=fits if peers else lambda split: {},
+    )
+    if peers:
+        report.notes.append(
+            f"rows of other libraries: {options.minutes:g} minutes each for tuning on validation; "
+            "lists of 500, AUC beyond them counts as a tie"
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    held = {"asked": asked, "made": made_on(), "report": report.model_dump()}
+    path.write_text(json.dumps(held, indent=1), "utf-8")
+    draw_comparison(report, path.with_suffix(".png"))
+    return report
 
-    home: Path
-    out: Path
-    python: Path
-    minutes: float
-    min_rating: float | None
 
-    def __call__(self, split: Split) -> Mapping[str, Scorer]:
-        """Fit what is missing, and read the lists."""
-        folder = self.out / split_name(split)
-        with Home.open(self.home) as home:
-            items = home.catalogue.items()
-            vectors = home.representations.vectors(split.item_ids)
-        write_split(split, folder, items=items, vectors=vectors, min_rating=self.min_rating)
-        names = MODELS + (WITH_VECTORS if len(vectors) == len(split.item_ids) else ())
-        for name in names:
-            if not self._fitted(folder, name):
-                _note(f"{name}: {self.minutes:g} minutes at most")
-                command = [self.python, FIT, name, "--data", folder, "--minutes", self.minutes]
-                subprocess.run(list(map(str, command)), check=True)
-        return {name: Lists.read(folder, name, split) for name in names}
-
-    def _fitted(self, folder: Path, name: str) -> bool:
-        """Whether there are lists that had the same time."""
-        if not (folder / f"{name}.parquet").exists():
-            return False
-        about = json.loads((folder / f"{name}.json").read_text("utf-8"))
-        return bool(about["minutes"] == self.minutes)
+def _kept(path: Path, asked: dict[str, Any]) -> Report | None:
+    """The report that the same question made before."""
+    if not path.exists():
+        return None
+    held = json.loads(path.read_text("utf-8"))
+    # Through JSON, as the file went: tuples are lists there.
+    if held["asked"] != json.loads(json.dumps(asked)):
+        return None
+    _note(f"kept from before: {path}")
+    return Report.model_validate(held["report"])
 
 
 def _note(line: str) -> None:

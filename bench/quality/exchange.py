@@ -2,7 +2,8 @@
 
 What is written: `train.parquet` (the likes of the training part), `validation.parquet` (likes
 before the target, and the target), `test.parquet` (likes before the target, no target), and
-`items.parquet` (text, and the fused vector where there is one).
+`items.parquet` (text, and the fused vector where there is one). A case has a name of its own, since
+a user may have several.
 """
 
 import hashlib
@@ -22,15 +23,32 @@ from mllm_srec.store.records import Interaction, Item
 from mllm_srec.tools.collaborative import likes
 
 
-def split_name(split: Split) -> str:
-    """A name that another split does not have."""
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The cases that lists are wanted for."""
+
+    validation: Sequence[Case]
+    test: Sequence[Case]
+
+
+def split_name(split: Split, asked: Asked) -> str:
+    """A name that another split, or another choice of its cases, does not have."""
     digest = hashlib.sha256("\0".join(split.item_ids).encode())
     digest.update(split.train.hash_rows(seed=0).to_numpy().tobytes())
+    for cases in (asked.validation, asked.test):
+        digest.update("\0".join(case_name(case.history) for case in cases).encode())
     return digest.hexdigest()[:12]
+
+
+def case_name(history: Sequence[Interaction]) -> str:
+    """The name of the case that a history leads to."""
+    last = history[-1]
+    return f"{last.user_id} after {last.position}"
 
 
 def write_split(
     split: Split,
+    asked: Asked,
     folder: Path,
     *,
     items: Mapping[str, Item],
@@ -41,7 +59,7 @@ def write_split(
     folder.mkdir(parents=True, exist_ok=True)
     columns = ("user_id", "item_id", "position")
     split.liked(min_rating).select(columns).write_parquet(folder / "train.parquet")
-    for name, cases in (("validation", split.validation), ("test", split.test)):
+    for name, cases in (("validation", asked.validation), ("test", asked.test)):
         table = _histories(cases, min_rating)
         targets = pl.Series("target", [case.target for case in cases], dtype=pl.String)
         known = table.with_columns(targets) if name == "validation" else table
@@ -62,16 +80,16 @@ def write_split(
 def _histories(cases: Sequence[Case], min_rating: float | None) -> pl.DataFrame:
     liked = [[item_id for item_id, _ in likes(case.history, min_rating)] for case in cases]
     return pl.DataFrame(
-        {"user_id": [case.user_id for case in cases], "history": liked},
-        schema={"user_id": pl.String, "history": pl.List(pl.String)},
+        {"case": [case_name(case.history) for case in cases], "history": liked},
+        schema={"case": pl.String, "history": pl.List(pl.String)},
     )
 
 
 @dataclass(frozen=True)
 class Lists:
-    """The lists that another program made for the test users, as a scorer.
+    """The lists that another program made for the cases, as a scorer.
 
-    What is not in a list stands below all that is, in no order; a user without a list gets the
+    What is not in a list stands below all that is, in no order; a case without a list gets the
     same score for every item.
     """
 
@@ -86,15 +104,15 @@ class Lists:
         table = pl.read_parquet(folder / f"{name}.parquet")
         return cls(
             rows={item_id: row for row, item_id in enumerate(split.item_ids)},
-            lists={user: (items, scores) for user, items, scores in table.iter_rows()},
+            lists={case: (items, scores) for case, items, scores in table.iter_rows()},
             about=json.loads((folder / f"{name}.json").read_text("utf-8")),
         )
 
     def scores(self, histories: Sequence[Sequence[Interaction]]) -> NDArray[np.float64]:
-        """Score every item for each history (U, N); histories are known by their user."""
+        """Score every item for each history (U, N); a history is known by its case."""
         found = np.zeros((len(histories), len(self.rows)))
         for row, history in enumerate(histories):
-            items, scores = self.lists.get(history[0].user_id, ((), ()))
+            items, scores = self.lists.get(case_name(history), ((), ()))
             if items:
                 found[row] = min(scores) - 1.0
                 found[row, [self.rows[item_id] for item_id in items]] = scores

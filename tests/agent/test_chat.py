@@ -177,14 +177,37 @@ def test_lines_from_a_pipe_get_plain_answers(home: Path) -> None:
     assert "\x1b" not in done.stdout
 
 
+def test_binary_from_a_pipe_is_a_message_like_any_other(home: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", CHAT, str(home), "--json"],
+        input=b"\x89PNG\r\x1a\x00\xff\xfe IHDR\n/less \xff\xfe\ntwo things please\n",
+        capture_output=True,
+        check=True,
+        timeout=WAIT_S,
+        cwd=ROOT,
+    )
+    *_, last = map(json.loads, done.stdout.splitlines())
+    assert last["intent"] == "recommend"
+
+
+def test_a_second_chat_on_the_same_thread_is_refused(terminal: Terminal, home: Path) -> None:
+    done = piped(home, "help\n")
+    assert done.returncode == 1
+    assert "another chat has the thread 't1' open" in done.stderr
+
+
 def test_json_lines_carry_what_the_contract_names(home: Path) -> None:
-    done = piped(home, "two things please\n/why 1\n/threads\n/nonsense\n", "--json")
-    first, second, threads, wrong = map(json.loads, done.stdout.splitlines())
+    lines = "two things please\n/why 1\n/threads\n/fork\n/why 2\n/nonsense\n"
+    done = piped(home, lines, "--json")
+    first, second, threads, fork, third, wrong = map(json.loads, done.stdout.splitlines())
     wanted = {"turn", "thread", "intent", "answer", "items", "trace_id", "seconds"}
     assert wanted <= set(first)
     assert (first["intent"], second["intent"]) == ("recommend", "why")
     assert second["turn"] == first["turn"] + 1
     assert threads["command"] == "threads"
+    assert fork["command"] == "fork"
+    assert (third["turn"], third["thread"] != first["thread"]) == (second["turn"] + 1, True)
+    assert [item["item_id"] for item in third["items"]] == [first["items"][1]["item_id"]]
     assert "no command" in wrong["error"]
 
 

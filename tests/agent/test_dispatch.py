@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from mllm_srec.agent.dispatch import AsyncEngine
 from mllm_srec.llm.engine import Answer, EngineLost, LabelScores, Message, Prompt
 from mllm_srec.llm.scripted import ScriptedEngine
+from mllm_srec.llm.stopping import governing
 
 PATIENCE_S = 60
 
@@ -181,6 +183,50 @@ def test_who_goes_away_does_not_hurt_the_others(engine: Held, front: AsyncEngine
     assert isinstance(gone, asyncio.CancelledError)
     assert isinstance(others[2], asyncio.CancelledError)
     assert [others[0], others[1], others[3]] == [["re: b"], ["re: c"], ["re: e"]]
+
+
+def test_the_engine_is_told_to_stop_when_all_who_wait_are_gone() -> None:
+    begun, ended = threading.Event(), threading.Event()
+
+    def working(prompt: Prompt) -> str:
+        if prompt.messages[0].text == "quick":
+            return "done"
+        begun.set()
+        try:
+            while True:
+                governing().check()
+                time.sleep(0.001)
+        finally:
+            ended.set()
+
+    async def work() -> list[str]:
+        slow = AsyncEngine(ScriptedEngine(answer=working))
+        tasks = [asyncio.create_task(texts(slow, name)) for name in "ab"]
+        assert await asyncio.to_thread(begun.wait, PATIENCE_S)
+        tasks[0].cancel()
+        await settled()
+        assert not ended.is_set()
+        tasks[1].cancel()
+        assert await asyncio.to_thread(ended.wait, PATIENCE_S)
+        after = await texts(slow, "quick")
+        slow.close()
+        return after
+
+    assert asyncio.run(work()) == ["done"]
+
+
+def test_what_nobody_waits_for_any_more_is_not_asked(engine: Held, front: AsyncEngine) -> None:
+    async def work() -> list[str]:
+        first = asyncio.create_task(texts(front, "a"))
+        await started(engine)
+        gone = asyncio.create_task(texts(front, "b", max_tokens=1))
+        await settled()
+        gone.cancel()
+        engine.go.set()
+        return [*await first, *await texts(front, "c")]
+
+    assert asyncio.run(work()) == ["re: a", "re: c"]
+    assert engine.batches == [["a"], ["c"]]
 
 
 def test_the_engine_is_used_by_one_thread_alone(engine: Held, front: AsyncEngine) -> None:

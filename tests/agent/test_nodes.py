@@ -19,7 +19,6 @@ from mllm_srec.agent.nodes.explain import (
 )
 from mllm_srec.agent.nodes.fuse_items import (
     FIELD_CHARACTERS,
-    UNKNOWN,
     VisualAnswer,
     check_fused,
     check_look,
@@ -52,7 +51,7 @@ from mllm_srec.agent.nodes.summarize_preferences import (
 )
 from mllm_srec.agent.state import Event, Settings, Verdict
 from mllm_srec.llm.structured import InvalidAnswer
-from mllm_srec.store.records import FusedItem, Item
+from mllm_srec.store.records import UNKNOWN, FusedItem, Item
 
 DAY_S = 86_400
 property_test = settings(deadline=None, max_examples=40)
@@ -532,6 +531,7 @@ class TestExplain:
             ("This drum is like the train.", [], "'train' is not a value"),
             ("You will like it.", [1], "nothing about the item"),
             ("Cotton again.", [1], "'cotton' is not a value"),
+            ("This drum is red and budget.", [1], "'budget' is not a value"),
         ],
     )
     def test_a_stray_value_or_citation_is_refused(

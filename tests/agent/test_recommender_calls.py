@@ -1,6 +1,7 @@
 """What a program can ask of a recommender besides one plain list."""
 
 import asyncio
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,11 +14,14 @@ from mllm_srec.agent.ingest import fuse_missing
 from mllm_srec.agent.recommender import DeadlineExceeded, Recommender, Request
 from mllm_srec.llm.engine import Prompt
 from mllm_srec.llm.scripted import ScriptedEngine
+from mllm_srec.llm.stopping import governing
 from mllm_srec.store.records import Item
 from mllm_srec.tools.errors import CannotDo
 from mllm_srec.tools.filters import ItemFilter
 
 from .shop import answer, deploy, score, scripted
+
+PATIENCE_S = 60
 
 
 @pytest.fixture
@@ -125,6 +129,53 @@ def test_a_deadline_ends_the_wait_with_an_error_that_says_so(tmp_path: Path) -> 
         with pytest.raises(DeadlineExceeded, match=r"within 0\.2 s"):
             srec.recommend("mia", deadline_s=0.2)
         assert srec.recommend("mia", k=1).items
+
+
+def endless(begun: threading.Event, ended: threading.Event) -> ScriptedEngine:
+    """An engine that describes items, and then works until it is stopped."""
+
+    def reply(prompt: Prompt) -> str:
+        if not prompt.messages[1].text.startswith("Update what"):
+            return answer(prompt)
+        begun.set()
+        try:
+            while True:
+                governing().check()
+                time.sleep(0.001)
+        finally:
+            ended.set()
+
+    return ScriptedEngine(answer=reply, score=score)
+
+
+@pytest.mark.parametrize("way", ["deadline", "left stream", "cancelled task"])
+def test_who_stops_waiting_stops_the_work_of_the_engine(tmp_path: Path, way: str) -> None:
+    begun, ended = threading.Event(), threading.Event()
+    with deploy(tmp_path / "home", endless(begun, ended)) as deployment:
+        fuse_missing(deployment)
+        srec = Recommender(deployment)
+        if way == "deadline":
+            deadline_s = 0.5
+            while not begun.is_set():  # a busy machine may be late
+                with pytest.raises(DeadlineExceeded):
+                    srec.recommend("mia", deadline_s=deadline_s)
+                deadline_s *= 2
+        elif way == "left stream":
+            for event in srec.stream("mia"):
+                if event == NodeStarted("summarize_preferences"):
+                    assert begun.wait(PATIENCE_S)
+                    break
+        else:
+
+            async def cancelled() -> None:
+                task = asyncio.create_task(srec.arecommend("mia"))
+                await asyncio.to_thread(begun.wait, PATIENCE_S)
+                task.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+
+            asyncio.run(cancelled())
+        assert ended.wait(PATIENCE_S)
 
 
 def test_an_item_that_was_added_can_be_recommended_and_a_deleted_one_cannot(

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from mllm_srec.agent.redaction import SECRET
-from mllm_srec.agent.span_attributes import REDACTED
+from mllm_srec.agent.span_attributes import EDITS, REDACTED, Attributes, as_json
 from mllm_srec.agent.trace_reading import read_trace
 from mllm_srec.agent.traced_calls import TracedCalls
 from mllm_srec.agent.tracing import EXPIRE_EVERY, Tracer
@@ -89,6 +89,8 @@ def run(tracer: Tracer, text: str = TEXT, user: str = "wilhelmina") -> str:
     async def work() -> str:
         calls = TracedCalls(Echo())
         with tracer.run("recommend", user=user, inputs={"user": user, "q": text}) as root:
+            edits: Attributes = {EDITS: as_json({"state": {"q": text}})}  # as a fork has them
+            root.span.set_attributes(tracer.redaction.attributes(edits, user))
             with tracer.node("explain", inputs={"user_id": user, "text": text}) as node:
                 await calls.generate([prompt], max_tokens=9)
                 await calls.score_labels([prompt, prompt], ["Yes", "No"])

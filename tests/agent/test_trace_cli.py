@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from mllm_srec.agent.ingest import fuse_missing
 from mllm_srec.agent.recommender import Recommender
 from mllm_srec.agent.trace_cli import trace_app
+from mllm_srec.store.trace_schema import TraceError
 
 from .shop import deploy, scripted
 
@@ -51,6 +52,18 @@ def test_a_run_is_shown_exported_and_replayed(home: tuple[Path, list[str]], tmp_
     assert stat.S_IMODE(page.stat().st_mode) == 0o600
     code, text = srec(path, "replay", first)
     assert (code, text.strip()) == (0, "equal, bit for bit")
+
+
+def test_one_step_is_shown_alone_or_refused(home: tuple[Path, list[str]]) -> None:
+    path, (first, *_) = home
+    code, text = srec(path, "show", first, "--node", "summarize_preferences:2")
+    assert (code, "Scores" in text, "window by window" in text) == (0, False, True)
+    with pytest.raises(TraceError, match="no step 'rank': it has load_user"):
+        CliRunner().invoke(
+            trace_app,
+            ["show", first, "--node", "rank", "--home", str(path)],
+            catch_exceptions=False,
+        )
 
 
 def test_an_annotation_can_be_listed_by(home: tuple[Path, list[str]]) -> None:

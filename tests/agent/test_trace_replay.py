@@ -1,6 +1,7 @@
 """Whole runs on a small shop: recorded, shown, compared, replayed, forked."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from mllm_srec.agent.span_attributes import REFUSED
 from mllm_srec.agent.state import State
 from mllm_srec.agent.trace_diff import diff, diff_view
 from mllm_srec.agent.trace_html import html_page
+from mllm_srec.agent.trace_neutral import neutral_section
 from mllm_srec.agent.trace_reading import load_trace
 from mllm_srec.agent.trace_records import TraceRecord
 from mllm_srec.agent.trace_replay import fork, replay
@@ -233,7 +235,7 @@ def test_a_fork_goes_on_with_the_edited_state_and_names_its_parent(
     assert trace.run.path == ("explain",)
     assert len(trace.run.output["items"]) == 1
     assert store.spans(parent) == spans
-    assert "forked from" in screen(trace_tree(trace))
+    assert 'explain, changed {"state": {"k": 1}, "replace": []}' in screen(trace_tree(trace))
     assert parent in html_page(trace, store.blob)
 
 
@@ -263,6 +265,58 @@ def test_a_fork_with_another_prompt_asks_the_model_about_it(
     assert all("Say Yes or No." in prompt.messages[1].text for prompt in engine.scored)
     prompts = [call.prompt for call in load_trace(store, new).nodes[0].calls]
     assert all("Say Yes or No." in prompt for prompt in prompts)
+
+
+def knows(prompt: Prompt, labels: Sequence[str]) -> dict[str, float]:
+    """Say yes to what the profile is told to love, and a little to green things in any case."""
+    text = prompt.messages[1].text
+    item = re.search(r"^Item: (.*)$", text, re.MULTILINE)
+    loves = re.search(r"^Profile of the user: loves (.*)$", text, re.MULTILINE)
+    assert item
+    loved = set(loves[1].split(", ")) & set(re.split("[:;] ", item[1])) if loves else set()
+    return {"Yes": -1.0 + 0.5 * len(loved) + 0.25 * ("green" in item[1]), "No": -1.0}
+
+
+def test_a_neutral_user_shows_what_the_taste_moved(tmp_path: Path) -> None:
+    engine = ScriptedEngine(answer=answer, score=knows)
+    with deploy(tmp_path / "home", engine) as deployment:
+        fuse_missing(deployment)
+        with TraceStore.open(deployment.home.traces_path / "traces.sqlite") as store:
+            spans = store.spans(recommend(deployment))
+            recommend(deployment, user="nobody")
+            engine.scored.clear()
+            before = len(store.recent())
+            section = neutral_section(deployment, spans)
+            assert len(store.recent()) == before
+    rows = {item: cells for _, item, *cells in section.rows}
+    assert rows == {
+        "i7": ["+0.750", "+0.250", "+0.500"],  # green, and of wood, which mia loves
+        "i8": ["+0.250", "+0.250", "+0.000"],
+    }
+    # Word for word what it was asked for a user who is not in the log, so it was not asked again.
+    assert engine.scored == []
+
+
+def test_an_item_that_changed_since_is_not_compared(
+    deployment: Deployment, store: TraceStore
+) -> None:
+    spans = store.spans(recommend(deployment))
+    [entry] = deployment.home.catalogue.representations(["i8"]).values()
+    changed = entry.fused.model_copy(update={"what": "goose"})
+    deployment.home.catalogue.put_representations([entry.model_copy(update={"fused": changed})])
+    rows = {item: cells for _, item, *cells in neutral_section(deployment, spans).rows}
+    assert rows["i8"] == ["-2.200", "changed since", "-"]
+    assert rows["i7"][1] == "-2.200"
+
+
+def test_a_neutral_score_by_another_model_is_refused(
+    deployment: Deployment, store: TraceStore
+) -> None:
+    spans = store.spans(recommend(deployment))
+    root = spans[0]
+    other = replace(root, attributes={**root.attributes, "srec.model.hash": "0" * 64})
+    with pytest.raises(TraceError, match="give the model of the run with --model"):
+        neutral_section(deployment, [other, *spans[1:]])
 
 
 @pytest.mark.parametrize(

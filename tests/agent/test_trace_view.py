@@ -1,11 +1,15 @@
+import hashlib
 import io
 import json
+from typing import Any
 
 import pytest
+from PIL import Image
 from rich.console import Console, RenderableType
 
 from mllm_srec.agent.output import dumps
 from mllm_srec.agent.trace_list import run_table
+from mllm_srec.agent.trace_pictures import drawing
 from mllm_srec.agent.trace_reading import read_run, read_trace
 from mllm_srec.agent.trace_view import trace_tree
 from mllm_srec.store.spans import Attribute, Event, Span
@@ -118,6 +122,27 @@ def test_hostile_texts_of_a_trace_stay_texts(spans: list[Span]) -> None:
     assert "[bold red]sale[/] \\x1b[31m\\x07\\u202e title" in shown
     assert "\x1b" not in shown
     assert "\u202e" not in shown
+
+
+def test_a_terminal_with_colours_shows_the_pictures_of_a_call(spans: list[Span]) -> None:
+    content = io.BytesIO()
+    Image.new("RGB", (32, 32), (200, 30, 30)).save(content, "PNG")
+    digest = hashlib.sha256(content.getvalue()).hexdigest()
+    url = "llm.input_messages.1.message.contents.0.message_content.image.image.url"
+    trace = read_trace([*spans, call(7, 5, "x", "y", **{url: f"sha256:{digest}"})])
+
+    def find(wanted: str) -> bytes | None:
+        return content.getvalue() if wanted == digest else None
+
+    def screen(**options: Any) -> str:
+        console = Console(file=io.StringIO(), width=120, **options)
+        console.print(trace_tree(trace, draw=drawing(find, console)))
+        assert isinstance(console.file, io.StringIO)
+        return console.file.getvalue()
+
+    coloured = {"force_terminal": True, "color_system": "truecolor", "_environ": {"TERM": "xterm"}}
+    assert screen(**coloured).count("48;2;200;30;30") >= 8  # rows of red cells
+    assert "200;30;30" not in screen(color_system=None)
 
 
 def test_a_long_prompt_shows_its_beginning_and_its_end(spans: list[Span]) -> None:

@@ -243,7 +243,7 @@ def test_every_other_row_is_compared_with_full_on_the_same_users() -> None:
     gains = {one.name: one.full_minus for one in report.rows}
     assert gains["full"] is None
     assert gains["retrieval"] == report.full_minus_retrieval
-    assert gains["oracle"] == {"ndcg@10": 0, "low": 0, "high": 0}
+    assert gains["oracle"] == {"ndcg@10": 0, "low": 0, "high": 0, "p": 1}
     assert gains["constant"] is not None
     assert gains["constant"]["low"] > 0.9
 

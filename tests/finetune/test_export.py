@@ -24,6 +24,7 @@ from mllm_srec.finetune.recipe import Recipe
 from mllm_srec.finetune.train import TrainReport, train
 from mllm_srec.llm.pictures import PictureBudget, load_budget
 from mllm_srec.llm.scripted import ScriptedEngine
+from mllm_srec.tools.ranking import Calibration, shipped_calibration
 from tests.finetune.small import (
     TASK_SHARES,
     weights,
@@ -94,13 +95,11 @@ def test_nothing_but_a_model_is_replaced(model: Path, tmp_path: Path) -> None:
 
 
 def test_a_calibration_ships_with_the_model(model: Path, tmp_path: Path) -> None:
-    file = tmp_path / "fit.json"
-    file.write_text('{"slope": 1.5}')
-    export(model, tmp_path / "m", name="tiny", calibration=file, parity=agrees)
-    assert json.loads((tmp_path / "m" / "calibration.json").read_text()) == {"slope": 1.5}
-    file.write_text("{")
-    with pytest.raises(ExportError, match="no calibration in"):
-        export(model, tmp_path / "m", name="tiny", calibration=file, parity=agrees)
+    fitted = Calibration(a=1.5, b=-0.25)
+    export(model, tmp_path / "m", name="tiny", calibration=fitted, parity=agrees)
+    assert shipped_calibration(tmp_path / "m") == fitted
+    export(tmp_path / "m", tmp_path / "again", name="tiny", parity=agrees)
+    assert shipped_calibration(tmp_path / "again") == fitted
 
 
 def test_weights_that_are_no_numbers_are_refused(model: Path, tmp_path: Path) -> None:

@@ -72,4 +72,13 @@ def test_a_folder_without_data_is_one_line(home: Path, tmp_path: Path) -> None:
 def test_labels_and_a_teacher_exclude_each_other(home: Path, tmp_path: Path) -> None:
     done = srec(home, "data", "--out", tmp_path, "--labels", "x", "--teacher", "y")
     assert done.returncode == 2
-    assert "give one of the two" in done.stderr
+    assert "give one of them" in done.stderr
+
+
+def test_data_from_traces_need_traces_and_take_no_labels(home: Path, tmp_path: Path) -> None:
+    done = srec(home, "data", "--from-traces", "--out", tmp_path / "sft")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "run a recommendation first" in done.stderr
+    both = srec(home, "data", "--from-traces", "--labels", tmp_path / "x", "--out", tmp_path / "s")
+    assert both.returncode == 2
+    assert "give one of them" in both.stderr

@@ -49,7 +49,7 @@ def home(tmp_path: Path) -> Iterator[Home]:
 
 
 def written(home: Home, out: Path) -> list[AnyRecord]:
-    write_data(home, None, out, DataSettings(validation_share=0.0))
+    write_data(home, None, out, DataSettings(messages=0, validation_share=0.0))
     return list(read_records(out / "train.jsonl"))
 
 
@@ -144,7 +144,7 @@ def test_items_with_one_picture_are_on_one_side(home: Home, tmp_path: Path) -> N
         Item(item_id=f"p{n:02}", title=f"Poster {n}", picture=f"{n // 20:064x}") for n in range(40)
     ]
     home.catalogue.put_items(items)
-    write_data(home, None, tmp_path / "sft", DataSettings(validation_share=0.5, seed=3))
+    write_data(home, None, tmp_path / "sft", DataSettings(messages=0, validation_share=0.5, seed=3))
     origins = json.loads((tmp_path / "sft" / "origins.json").read_text())
     sides = {name: {x for x in each if x.startswith("item:p")} for name, each in origins.items()}
     assert not sides["train"] & sides["validation"]

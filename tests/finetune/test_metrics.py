@@ -10,12 +10,14 @@ from mllm_srec.finetune.metrics import (
     auc_of,
     bootstrap,
     calibration_error,
+    holm,
     log_loss,
     mrr_at,
     ndcg_at,
     pair_auc,
     recall_at,
     reliability,
+    sign_flip_p,
     target_ranks,
 )
 
@@ -70,6 +72,26 @@ def test_a_user_s_cases_are_drawn_together() -> None:
     together, alone = bootstrap(values, users=users), bootstrap(values)
     assert together.mean == alone.mean
     assert together.high - together.low == pytest.approx(2 * (alone.high - alone.low), rel=0.15)
+
+
+def test_the_sign_flip_test_agrees_with_counting_all_signs() -> None:
+    # Of the 2 ** 5 signs, 2 reach a sum as far from 0 as that of five equal gains.
+    assert sign_flip_p(np.ones(5)) == pytest.approx(2 / 32)
+    assert sign_flip_p(np.zeros(5)) == 1
+    noise = np.random.default_rng(0).normal(0.0, 1.0, 500)
+    assert sign_flip_p(noise - noise.mean()) > 0.9
+    assert sign_flip_p(noise + 0.5) == sign_flip_p(noise + 0.5, seed=0) < 0.001
+
+
+def test_cases_of_one_user_keep_one_sign() -> None:
+    gains = np.repeat([1.0, 1.0, 1.0], 4)
+    assert sign_flip_p(gains, users=np.repeat([0, 1, 2], 4)) == pytest.approx(2 / 8)
+
+
+def test_holm_agrees_with_values_worked_out_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.5]) == pytest.approx([0.04, 0.09, 0.09, 0.5])
+    assert holm([0.9, 0.6]) == [1.0, 1.0]
+    assert holm([]) == []
 
 
 def test_pair_auc_agrees_with_values_worked_out_by_hand() -> None:

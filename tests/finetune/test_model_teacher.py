@@ -30,7 +30,7 @@ def teach(
     home: Home, out: Path, answer: Callable[[Prompt], str] = answer, score: Score = score
 ) -> tuple[ModelTeacher, list[AnyRecord]]:
     teacher = ModelTeacher(ScriptedEngine(answer=answer, score=score), PictureBudget(96))
-    write_data(home, None, out, DataSettings(validation_share=0.0), teacher=teacher)
+    write_data(home, None, out, DataSettings(messages=0, validation_share=0.0), teacher=teacher)
     return teacher, list(read_records(out / "train.jsonl"))
 
 

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from mllm_srec.agent.ingest import fuse_missing
@@ -83,23 +82,12 @@ def test_look(served: Served) -> None:
         assert record.completion[0].text == look(item_id).text
 
 
-class Unchanged(np.random.Generator):
-    """Chance that leaves a fuse record as the shop has it."""
-
-    def __init__(self) -> None:
-        super().__init__(np.random.PCG64(0))
-
-    def random(self, *_: object, **__: object) -> float:  # type: ignore[override]
-        return 0.99
-
-
 def test_fuse(served: Served) -> None:
     asked = served.asked("Merge")
     assert len(asked) == len(ITEMS)
     for item_id, prompt in zip(ITEMS, asked, strict=True):
         annotation = Annotation(look(item_id), served.fused[item_id])
-        elsewhere = VisualAnswer(what="another")
-        record = fuse_record(served.items[item_id], annotation, elsewhere, Unchanged())
+        record = fuse_record(served.items[item_id], annotation)
         assert record.prompt == prompt
         assert FusedItem.model_validate_json(record.completion[0].text) == served.fused[item_id]
 

@@ -12,6 +12,7 @@ from mllm_srec.finetune.cli import evaluate_app
 from mllm_srec.finetune.errors import FinetuneError
 from mllm_srec.finetune.ranking_evaluation import RankingOptions, evaluate_home
 from mllm_srec.finetune.report import Report
+from mllm_srec.finetune.splits import SplitError
 from mllm_srec.llm.engine import EngineLost, LabelScores, Prompt
 from mllm_srec.llm.scripted import ScriptedEngine
 from tests.agent.shop import MODEL, deploy, scripted
@@ -148,6 +149,23 @@ def test_rows_fitted_elsewhere_are_scored_by_the_same_code(home: Path) -> None:
     ours, peer = report.rows
     assert (ours.name, peer.name) == ("popularity", "peer")
     assert ours.figures == peer.figures
+
+
+def test_the_baseline_to_beat_is_the_best_on_validation(home: Path) -> None:
+    report = evaluated(home, scripted(), RankingOptions())
+    assert set(report.validation) == {row.name for row in report.rows} - {"retrieval", "full"}
+    assert report.validation[str(report.baseline)] == max(report.validation.values())
+    beaten = next(row for row in report.rows if row.name == report.baseline)
+    assert beaten.full_minus
+    assert 0 < beaten.full_minus["p"] <= 1
+
+
+def test_several_targets_of_a_user_are_one_user(home: Path) -> None:
+    options = RankingOptions(rows=("popularity",), targets=2)
+    report = evaluated(home, scripted(), options)
+    assert (report.users, report.cases) == (2, 4)
+    with pytest.raises(SplitError, match="split by user"):
+        evaluated(home, scripted(), RankingOptions(targets=2, split_by="time"))
 
 
 def test_an_unknown_row_is_named_with_those_that_there_are(home: Path) -> None:

@@ -26,13 +26,16 @@ REPORT = Report(
     protocol="full",
     part="test",
     users=1_200,
+    cases=1_200,
     items=800,
     shuffles=5,
     rows=[
-        row("retrieval", 0.1, full_minus={"ndcg@10": 0.05, "low": 0.01, "high": 0.09}),
+        row("retrieval", 0.1, full_minus={"ndcg@10": 0.05, "low": 0.01, "high": 0.09, "p": 0.02}),
         row("full", 0.15, seconds_per_user=1.25, ece=0.02, spread={"ndcg@10": 0.003}),
         row("popularity", 0.02, **{"coverage@10": 0.01, "groups": {"cold": {"ndcg@10": 0.04}}}),
     ],
+    validation={"retrieval": 0.11, "popularity": 0.03},
+    baseline="retrieval",
     notes=["nothing was trained again"],
 )
 
@@ -50,13 +53,16 @@ def test_a_person_sees_figures_with_their_intervals_and_what_to_know() -> None:
     assert "0.1500 (0.140-0.160) ±0.0030" in text
     assert "+0.0500 (+0.010 +0.090)" in text
     assert "nothing was trained again" in text
+    assert "best baseline on validation: retrieval; full minus it +0.0500" in text
+    assert "p = 0.0200" in text
     costs = [line for line in text.splitlines() if "1.250" in line]
     assert len(costs) == 1
     assert costs[0].split()[0] == "full"
 
 
 def test_what_was_not_measured_is_a_dash_or_left_out() -> None:
-    bare = Report(protocol="sampled", part="test", users=1, items=1, rows=[row("ease", 0.1)])
+    rows = [row("ease", 0.1)]
+    bare = Report(protocol="sampled", part="test", users=1, cases=1, items=1, rows=rows)
     text = shown(bare)
     assert "coverage" not in text
     assert "s/user" not in text

@@ -8,6 +8,7 @@ from mllm_srec.finetune.splits import (
     Split,
     SplitError,
     find_leaks,
+    sample_cases,
     shuffle_days,
     split_by_time,
     split_by_user,
@@ -59,6 +60,32 @@ def test_targets_are_liked_and_histories_keep_what_was_not() -> None:
     assert (validation.target, held(validation.history)) == ("i2", "01")
     assert (test.target, held(test.history)) == ("i4", "0123")
     assert trained(split, "u") == "01"
+
+
+def test_several_targets_of_a_user_follow_each_other_and_validation_stands_before_them() -> None:
+    split = split_by_user(log({"u": "01234567", "v": "012"}), ITEMS, targets=3)
+    assert [(case.target, held(case.history)) for case in split.test] == [
+        ("i5", "01234"),
+        ("i6", "012345"),
+        ("i7", "0123456"),
+        # Who has fewer likes gives fewer targets.
+        ("i2", "01"),
+    ]
+    assert [case.target for case in split.validation] == ["i4", "i1"]
+    assert (trained(split, "u"), trained(split, "v")) == ("0123", "0")
+    assert not find_leaks(split)
+    with pytest.raises(SplitError, match="at least one"):
+        split_by_user(log({"u": "012"}), ITEMS, targets=0)
+
+
+def test_users_are_drawn_with_all_their_cases() -> None:
+    frame = log(dict.fromkeys("abcdefgh", "0123456"))
+    cases = split_by_user(frame, ITEMS, targets=3).test
+    drawn = sample_cases(cases, 2, seed=1)
+    assert len(drawn) == 6
+    assert len({case.user_id for case in drawn}) == 2
+    assert drawn == sample_cases(cases, 2, seed=1)
+    assert sample_cases(cases, 8) == sample_cases(cases, None) == list(cases)
 
 
 def test_an_item_met_before_is_no_target() -> None:
@@ -130,10 +157,15 @@ def test_a_planted_leak_is_found() -> None:
     users=st.dictionaries(st.sampled_from("uvwx"), st.text("0123456789", max_size=12)),
     threshold=st.none() | st.just(3.0),
     by_time=st.booleans(),
+    targets=st.integers(1, 4),
     data=st.data(),
 )
 def test_no_split_leaks_and_none_loses_an_interaction_before_the_targets(
-    users: dict[str, str], threshold: float | None, by_time: bool, data: st.DataObject
+    users: dict[str, str],
+    threshold: float | None,
+    by_time: bool,
+    targets: int,
+    data: st.DataObject,
 ) -> None:
     stars = st.floats(1, 5)
     ratings = {
@@ -141,7 +173,11 @@ def test_no_split_leaks_and_none_loses_an_interaction_before_the_targets(
         for user, items in users.items()
     }
     frame = log(users, ratings)
-    split = (split_by_time if by_time else split_by_user)(frame, ITEMS, min_rating=threshold)
+    split = (
+        split_by_time(frame, ITEMS, min_rating=threshold)
+        if by_time
+        else split_by_user(frame, ITEMS, min_rating=threshold, targets=targets)
+    )
     assert not find_leaks(split)
     for case in (*split.validation, *split.test):
         assert held(case.history) == users[case.user_id][: case.position]

@@ -134,6 +134,6 @@ def _use(shop: Path, folder: Path) -> None:
             assert fused == home.catalogue.item_count()
             user = home.catalogue.user_ids()[0]
             assert Recommender(deployment).recommend(user, k=3).items
-            settings = DataSettings(fuse_per_item=1, groups_per_user=2)
+            settings = DataSettings(fuse_per_item=1, messages=0, groups_per_user=2)
             report = write_data(home, shop / "labels.parquet", folder / "sft", settings)
             assert report.train > 0

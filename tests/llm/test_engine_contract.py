@@ -11,6 +11,7 @@ import jsonschema  # type: ignore[import-untyped]
 import numpy as np
 import pytest
 
+from mllm_srec.llm import server
 from mllm_srec.llm.engine import Engine, Message, ModelError, Picture, Prompt
 from mllm_srec.llm.recorded import RecordedEngine, RecordingEngine
 
@@ -247,6 +248,17 @@ def test_vllm_takes_the_shared_beginning_from_its_cache(vllm_engine: Any) -> Non
     for score in scores[1:]:
         assert score.usage.cached_tokens > 0.8 * score.usage.prompt_tokens
     assert vllm_engine.prefix_hit_rate > 0
+
+
+def test_a_server_says_how_much_its_cache_had(server_engine: Engine, server_file: Path) -> None:
+    shared = "Evidence: liked, disliked, liked lately. " * 10
+    prompts = [Prompt((Message("user", f"{shared}Item {i}"),)) for i in range(20)]
+    record = server.status(server_file)
+    assert record is not None
+    server_engine.score_labels(prompts, LABELS)
+    first = server.prefix_hit_rate(record)
+    server_engine.score_labels(prompts, LABELS)
+    assert 0 < first < server.prefix_hit_rate(record) <= 1
 
 
 def test_transformers_computes_the_shared_beginning_once(transformers_engine: Engine) -> None:

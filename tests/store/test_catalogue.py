@@ -4,9 +4,14 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
 from sqlalchemy import make_url
 
 from mllm_srec.store import catalogue as tables
@@ -45,12 +50,22 @@ representations = st.builds(
 )
 
 
+@pytest.fixture
+def catalogue(database: str) -> Iterator[Catalogue]:
+    with closing(Catalogue.open(database)) as opened:
+        yield opened
+
+
 class CatalogueIsAsGoodAsDicts(RuleBasedStateMachine):
     """Does the same to a catalogue and to plain dicts, and compares."""
 
-    def __init__(self) -> None:
+    def __init__(self, catalogue: Catalogue) -> None:
         super().__init__()
-        self.catalogue = Catalogue.open("sqlite://")
+        self.catalogue = catalogue
+        for user_id in catalogue.user_ids():
+            catalogue.delete_user(user_id)
+        for item_id in {*catalogue.item_ids(), *catalogue.representations()}:
+            catalogue.delete_item(item_id)
         self.items: dict[str, Item] = {}
         self.log: dict[tuple[str, str], Interaction] = {}
         self.fused: dict[str, Representation] = {}
@@ -114,25 +129,24 @@ class CatalogueIsAsGoodAsDicts(RuleBasedStateMachine):
         assert self.catalogue.user_count() == len({user for user, _ in self.log})
         assert self.catalogue.representation_count() == len(self.fused)
 
-    def teardown(self) -> None:
-        self.catalogue.close()
+
+def test_the_catalogue_is_as_good_as_dicts(catalogue: Catalogue) -> None:
+    few = settings(max_examples=15, stateful_step_count=12, deadline=None)
+
+    class OnThisDatabase(CatalogueIsAsGoodAsDicts):
+        def __init__(self) -> None:
+            super().__init__(catalogue)
+
+    run_state_machine_as_test(OnThisDatabase, settings=few)
 
 
-CatalogueIsAsGoodAsDicts.TestCase.settings = settings(
-    max_examples=15, stateful_step_count=12, deadline=None
-)
-TestCatalogue = CatalogueIsAsGoodAsDicts.TestCase
+def test_ten_thousand_ids_are_asked_for_at_once(catalogue: Catalogue) -> None:
+    catalogue.put_items(Item(item_id=str(number)) for number in range(12_000))
+    assert len(catalogue.items(str(number) for number in range(40_000))) == 12_000
 
 
-def test_ten_thousand_ids_are_asked_for_at_once(tmp_path: Path) -> None:
-    with closing(Catalogue.open(f"sqlite:///{tmp_path / 'c.sqlite'}")) as catalogue:
-        catalogue.put_items(Item(item_id=str(number)) for number in range(12_000))
-        assert len(catalogue.items(str(number) for number in range(40_000))) == 12_000
-
-
-def test_an_empty_catalogue_gives_an_empty_frame_with_its_types() -> None:
-    with closing(Catalogue.open("sqlite://")) as catalogue:
-        frame = catalogue.interactions_frame()
+def test_an_empty_catalogue_gives_an_empty_frame_with_its_types(catalogue: Catalogue) -> None:
+    frame = catalogue.interactions_frame()
     assert frame.schema == {
         "user_id": pl.String,
         "item_id": pl.String,
@@ -142,20 +156,18 @@ def test_an_empty_catalogue_gives_an_empty_frame_with_its_types() -> None:
     }
 
 
-def test_a_failing_write_leaves_nothing(tmp_path: Path) -> None:
+def test_a_failing_write_leaves_nothing(catalogue: Catalogue) -> None:
     def broken() -> Iterator[Interaction]:
         yield Interaction(user_id="u", item_id="1", position=0)
         raise RuntimeError("the reader broke")
 
-    with closing(Catalogue.open(f"sqlite:///{tmp_path / 'c.sqlite'}")) as catalogue:
-        with pytest.raises(RuntimeError):
-            catalogue.put_shop([Item(item_id="1")], broken())
-        assert catalogue.item_count() == catalogue.interaction_count() == 0
+    with pytest.raises(RuntimeError):
+        catalogue.put_shop([Item(item_id="1")], broken())
+    assert catalogue.item_count() == catalogue.interaction_count() == 0
 
 
-def test_one_reads_while_another_writes(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'c.sqlite'}"
-    with closing(Catalogue.open(url)) as writer, closing(Catalogue.open(url)) as reader:
+def test_one_reads_while_another_writes(database: str) -> None:
+    with closing(Catalogue.open(database)) as writer, closing(Catalogue.open(database)) as reader:
         writer.put_items([Item(item_id="old")])
         seen: list[str] = []
         writer.put_shop(
@@ -190,8 +202,9 @@ def test_the_upsert_is_one_that_postgresql_knows(name: str) -> None:
     assert "DO UPDATE SET" in compiled
 
 
-@settings(max_examples=20, deadline=None)
-@given(st.lists(st.text(max_size=5), max_size=20))
-def test_ids_of_any_kind_are_safe_to_ask_for(asked: list[str]) -> None:
-    with closing(Catalogue.open("sqlite://")) as catalogue:
-        assert catalogue.items(one for one in asked if one.isprintable()) == {}
+@settings(
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(asked=st.lists(st.text(max_size=5), max_size=20))
+def test_ids_of_any_kind_are_safe_to_ask_for(catalogue: Catalogue, asked: list[str]) -> None:
+    assert catalogue.items(one for one in asked if one.isprintable()) == {}

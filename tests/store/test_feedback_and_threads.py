@@ -1,5 +1,4 @@
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -11,15 +10,15 @@ from mllm_srec.store.threads import ThreadStore
 
 
 @pytest.fixture
-def feedback() -> Iterator[FeedbackStore]:
-    store = FeedbackStore.open("sqlite://")
+def feedback(database: str) -> Iterator[FeedbackStore]:
+    store = FeedbackStore.open(database)
     yield store
     store.close()
 
 
 @pytest.fixture
-def threads(tmp_path: Path) -> Iterator[ThreadStore]:
-    store = ThreadStore.open(f"sqlite:///{tmp_path / 'threads.sqlite'}")
+def threads(database: str) -> Iterator[ThreadStore]:
+    store = ThreadStore.open(database)
     yield store
     store.close()
 

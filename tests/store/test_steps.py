@@ -1,8 +1,9 @@
 import hashlib
+from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 
-from hypothesis import given, settings
+import pytest
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mllm_srec.store.steps import StepCache
@@ -12,24 +13,31 @@ keys = st.integers(0, 5).map(lambda number: hashlib.sha256(bytes([number])).hexd
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
 
 
-@settings(deadline=None)
-@given(st.lists(st.dictionaries(keys, texts, max_size=4), max_size=4), st.lists(keys))
-def test_the_cache_is_as_good_as_a_dict(puts: list[dict[str, str]], asked: list[str]) -> None:
+@pytest.fixture
+def cache(database: str) -> Iterator[StepCache]:
+    with closing(StepCache.open(database)) as opened:
+        yield opened
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(puts=st.lists(st.dictionaries(keys, texts, max_size=4), max_size=4), asked=st.lists(keys))
+def test_the_cache_is_as_good_as_a_dict(
+    cache: StepCache, puts: list[dict[str, str]], asked: list[str]
+) -> None:
+    cache.delete_owner("mia")
     expected: dict[str, str] = {}
-    with closing(StepCache.open("sqlite://")) as cache:
-        for put in puts:
-            cache.put_many(put)
-            expected |= put
-        assert cache.get_many(asked) == {key: expected[key] for key in asked if key in expected}
-        assert cache.count() == len(expected)
-        assert cache.get("f" * 64) is None
+    for put in puts:
+        cache.put_many(put, owner="mia")
+        expected |= put
+    assert cache.get_many(asked) == {key: expected[key] for key in asked if key in expected}
+    assert cache.count() == len(expected)
+    assert cache.get("f" * 64) is None
 
 
-def test_results_outlive_the_process(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'steps.sqlite'}"
-    with closing(StepCache.open(url)) as cache:
+def test_results_outlive_the_process(database: str) -> None:
+    with closing(StepCache.open(database)) as cache:
         cache.put_many({"0" * 64: "[1]"})
-    with closing(StepCache.open(url)) as cache:
+    with closing(StepCache.open(database)) as cache:
         assert cache.get("0" * 64) == "[1]"
 
 
@@ -42,12 +50,11 @@ for number in range(100):
 """
 
 
-def test_two_processes_fill_one_cache(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'steps.sqlite'}"
-    StepCache.open(url).close()
-    running = [start(FILL, url, name) for name in "ab"]
+def test_two_processes_fill_one_cache(database: str) -> None:
+    StepCache.open(database).close()
+    running = [start(FILL, database, name) for name in "ab"]
     for process in running:
         _, errors = process.communicate(timeout=60)
         assert (process.returncode, errors) == (0, "")
-    with closing(StepCache.open(url)) as cache:
+    with closing(StepCache.open(database)) as cache:
         assert cache.count() == 100

@@ -1,4 +1,5 @@
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,58 @@ def test_a_run_that_has_not_ended_is_listed_but_has_no_words_yet(store: TraceSto
     store.put_spans([root])
     assert len(find(store, TraceFilter())) == 1
     assert find(store, TraceFilter(words="recommend")) == []
+
+
+def spans_of_a_run() -> list[Span]:
+    """A run as it is written: it starts, asks, and ends."""
+
+    def made(number: int, parent: int | None, end_ns: int | None, **attributes: str) -> Span:
+        return Span(
+            trace_id="cd" * 16,
+            span_id=f"{number:016x}",
+            parent_id=None if parent is None else f"{parent:016x}",
+            name="recommend" if parent is None else "generate",
+            kind="AGENT" if parent is None else "LLM",
+            start_ns=number,
+            end_ns=end_ns,
+            attributes=attributes,
+        )
+
+    return [
+        made(1, None, None, question="a kite"),
+        made(2, 1, 5, prompt="the red\nkite"),
+        made(3, 1, 6, prompt="the blue\nkite"),
+        made(1, None, 9, question="a kite", said="flies"),
+    ]
+
+
+def words(store: TraceStore) -> list[tuple[object, ...]]:
+    return store.rows("SELECT text FROM words")
+
+
+def test_a_run_written_step_by_step_has_the_words_that_reading_it_back_gives(
+    tmp_path: Path,
+) -> None:
+    first, red, blue, last = spans_of_a_run()
+    with (
+        TraceStore.open(tmp_path / "steps.sqlite") as steps,
+        TraceStore.open(tmp_path / "two.sqlite") as one,
+        TraceStore.open(tmp_path / "two.sqlite") as other,
+    ):
+        for batch in ([first], [red, blue], [last]):
+            steps.put_spans(batch)
+        one.put_spans([first, red])
+        other.put_spans([blue, last])  # of a run whose start it did not see
+        assert words(steps) == words(other) == [("a blue flies generate kite recommend red the",)]
+
+
+def test_words_that_could_not_be_written_are_not_found(store: TraceStore) -> None:
+    first, red, blue, last = spans_of_a_run()
+    store.put_spans([first, red])
+    with pytest.raises(TypeError):
+        store.put_spans([blue, replace(red, span_id="ff" * 8, attributes={"x": object()})])  # type: ignore[dict-item]
+    store.put_spans([last])
+    assert words(store) == [("a flies generate kite recommend red the",)]
 
 
 def test_words_are_found_in_events_and_errors_too(store: TraceStore) -> None:

@@ -1,15 +1,24 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mllm_srec.tools.ranking import Calibration, CombineWeights, combine, feature_matrix
-from mllm_srec.tools.retrieval import Candidate
+from mllm_srec.tools.ranking import (
+    CALIBRATION,
+    Calibration,
+    CombineWeights,
+    combine,
+    feature_matrix,
+    shipped_calibration,
+)
+from mllm_srec.tools.retrieval import SOURCES, Candidate
 
 
 def candidate(item_id: str, followed: float = 0.0, rank: int = 1) -> Candidate:
-    features = {"followed": followed, "taste": 0.0, "recent": 0.0, "popular": 0.0}
-    return Candidate(item_id, rank, followed, {"followed": followed}, features)  # type: ignore[arg-type]
+    features = dict.fromkeys(SOURCES, 0.0) | {"followed": followed}
+    return Candidate(item_id, rank, followed, {"followed": followed}, features)
 
 
 PAIR = [candidate("a", 0.5), candidate("b", 0.4, 2)]
@@ -53,7 +62,7 @@ def test_a_missing_logit_is_refused() -> None:
 
 def test_no_candidates_give_an_empty_list() -> None:
     assert combine([], np.zeros(0), CombineWeights()) == []
-    assert feature_matrix([]).shape == (0, 4)
+    assert feature_matrix([]).shape == (0, len(SOURCES))
 
 
 @given(st.lists(st.floats(-20, 20), min_size=1, max_size=8), st.floats(-5, 5))
@@ -67,3 +76,13 @@ def test_weights_survive_json_and_rank_every_candidate_once(
     assert again == weights
     assert sorted(one.candidate.item_id for one in ranked) == [one.item_id for one in many]
     assert [one.score for one in ranked] == sorted((one.score for one in ranked), reverse=True)
+
+
+def test_a_model_without_a_calibration_is_taken_at_its_word(tmp_path: Path) -> None:
+    assert shipped_calibration(tmp_path) == Calibration(a=1.0, b=0.0)
+
+
+def test_a_broken_calibration_is_named(tmp_path: Path) -> None:
+    (tmp_path / CALIBRATION).write_text('{"a": "much"}')
+    with pytest.raises(ValueError, match=r"calibration.*calibration.json.*delete the file"):
+        shipped_calibration(tmp_path)

@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from mllm_srec.store.records import Interaction
+from mllm_srec.store.records import FusedItem, Interaction
 from mllm_srec.tools.collaborative import CollaborativeModel
+from mllm_srec.tools.facets import FacetModel
 from mllm_srec.tools.retrieval import Query, Retriever
 
 ITEMS = [f"i{n:02}" for n in range(12)]
@@ -42,6 +43,12 @@ def unit_vectors() -> dict[str, NDArray[np.float32]]:
 
 
 VECTORS = unit_vectors()
+FACETS = FacetModel.fit(
+    {
+        item_id: FusedItem(what="toy" if row % 2 else "lamp", told={"colour": f"c{row % 3}"})
+        for row, item_id in enumerate([*ITEMS, NEW])
+    }
+)
 
 
 def retriever() -> Retriever:
@@ -51,7 +58,7 @@ def retriever() -> Retriever:
         for step in range(5)
     ]
     model = CollaborativeModel.fit(pl.DataFrame(rows), ITEMS)
-    return Retriever(model, ExactIndex(VECTORS), min_rating=4.0)
+    return Retriever(model, FACETS, ExactIndex(VECTORS), min_rating=4.0)
 
 
 def history(*items: str, rating: float | None = None) -> list[Interaction]:
@@ -81,6 +88,14 @@ def test_an_item_without_interactions_is_found_by_its_content() -> None:
     assert new.features["followed"] == 0
 
 
+def test_an_item_with_the_values_of_the_likes_is_found_by_them() -> None:
+    # Neither followed nor near: like ITEMS[0], the new item is a lamp of the first colour.
+    found = retriever().retrieve(Query(history(ITEMS[0])))
+    new = next(candidate for candidate in found if candidate.item_id == NEW)
+    assert "facets" in new.sources
+    assert new.features["facets"] == max(candidate.features["facets"] for candidate in found)
+
+
 def test_an_unknown_user_gets_what_is_popular() -> None:
     shop = retriever()
     found = shop.retrieve(Query(), count=5)
@@ -103,7 +118,7 @@ def test_only_allowed_items_are_found() -> None:
 
 
 def test_an_empty_index_leaves_the_collaborative_sources() -> None:
-    shop = Retriever(retriever().collaborative, ExactIndex({}))
+    shop = Retriever(retriever().collaborative, FACETS, ExactIndex({}))
     found = shop.retrieve(Query(history(ITEMS[0]), VECTORS[NEW]), count=4)
     assert len(found) == 4
     assert all(candidate.features["taste"] == 0 for candidate in found)

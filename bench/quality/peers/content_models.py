@@ -53,15 +53,15 @@ def _by_vectors(
 
 
 def _lists(data: Data, score: Score, histories: pd.DataFrame) -> Lists:
-    """The highest scores of each user who has a history, without what the user has."""
+    """The highest scores of each case that has a history, without what is in it."""
     ids = data.items["item_id"].to_numpy()
     lists: Lists = {}
-    for user, history in zip(histories["user_id"], histories["history"], strict=True):
+    for case, history in zip(histories["case"], histories["history"], strict=True):
         rows = [data.rows[item_id] for item_id in history]
         if rows:
             scores = score(rows).astype(np.float64)
             scores[rows] = -np.inf
             best = np.argsort(-scores, kind="stable")[:LENGTH]
             best = best[np.isfinite(scores[best])]
-            lists[user] = (ids[best].tolist(), scores[best].tolist())
+            lists[case] = (ids[best].tolist(), scores[best].tolist())
     return lists

@@ -1,7 +1,7 @@
-"""Fit one baseline of another library on a written split, and write its lists for the test users.
+"""Fit one baseline of another library on a written split, and write its lists for the cases asked.
 
 Run by the Python of `requirements.txt`, which does not know the package: parquet files in, parquet
-files out. The best trial on the validation part by NDCG@10 makes the lists; nothing but the
+files out. The best trial on the validation part by NDCG@100 makes the lists; nothing but the
 training part is fitted.
 """
 
@@ -28,13 +28,13 @@ def main() -> None:
     tried: list[dict[str, Any]] = []
     lists: Lists = {}
     for trial in _trials(data, options.model, options.minutes):
-        best = max((one["validation_ndcg@10"] for one in tried), default=-1.0)
-        tried.append({**trial.settings, "validation_ndcg@10": trial.gain})
+        best = max((one["validation_ndcg@100"] for one in tried), default=-1.0)
+        tried.append({**trial.settings, "validation_ndcg@100": trial.gain})
         sys.stderr.write(json.dumps(tried[-1]) + "\n")
         if trial.gain > best:
-            lists = trial.make(data.test)
+            lists = trial.make(data.asked)
     about = {
-        "chosen": max(tried, key=lambda one: one["validation_ndcg@10"]),
+        "chosen": max(tried, key=lambda one: one["validation_ndcg@100"]),
         "tried": tried,
         "minutes": options.minutes,
         "seconds": time.monotonic() - started,
@@ -66,8 +66,8 @@ def _write(folder: Path, model: str, lists: Lists, about: dict[str, Any]) -> Non
     """Write both files, the lists last and whole: they say that the model is done."""
     (folder / f"{model}.json").write_text(json.dumps(about, indent=1), "utf-8")
     table = pd.DataFrame(
-        [(user, items, scores) for user, (items, scores) in lists.items()],
-        columns=["user_id", "items", "scores"],
+        [(case, items, scores) for case, (items, scores) in lists.items()],
+        columns=["case", "items", "scores"],
     )
     unfinished = folder / f"{model}.partial"
     table.to_parquet(unfinished)

@@ -67,14 +67,20 @@ class FusedVectors(ItemNetBase):
 
 
 def trials(data: Data, name: str, minutes: float) -> Iterator[Trial]:
-    """Yield the model after every few epochs, for each size an equal share of the time."""
+    """Yield the model after every few epochs, size after size until the time is over.
+
+    The sizes do not share the time evenly: one that was trained to its end says more than four
+    that were cut short.
+    """
     # Its notes on devices, old arguments and finished epochs would hide ours.
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
+    deadline = time.monotonic() + 60 * minutes
     for size in SIZES:
+        if time.monotonic() > deadline:
+            break
         seed_everything(SEED, verbose=False)
         model, dataset = _unfitted(data, name, size)
-        deadline = time.monotonic() + 60 * minutes / len(SIZES)
         best, stale = -1.0, 0
         for epochs in range(LOOK_EVERY, MOST + 1, LOOK_EVERY):
             model.fit_partial(dataset, min_epochs=LOOK_EVERY, max_epochs=LOOK_EVERY)
@@ -119,11 +125,12 @@ def _interactions(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def recommended(model: SASRecModel, histories: pd.DataFrame) -> Lists:
-    """The first items of each user whose history has an item that the model knows."""
-    long = histories[["user_id", "history"]].explode("history").dropna()
-    long = long.rename(columns={"history": "item_id"})
+    """The first items of each case whose history has an item that the model knows."""
+    long = histories[["case", "history"]].explode("history").dropna()
+    # To the library, every case is a user of its own.
+    long = long.rename(columns={"case": "user_id", "history": "item_id"})
     long["position"] = long.groupby("user_id").cumcount()
-    # Users without a known item are left out: the scorer knows that they have no list.
+    # Cases without a known item are left out: the scorer knows that they have no list.
     table = model.recommend(
         users=long["user_id"].unique(),
         dataset=Dataset.construct(_interactions(long)),
@@ -132,6 +139,6 @@ def recommended(model: SASRecModel, histories: pd.DataFrame) -> Lists:
         on_unsupported_targets="ignore",
     )
     return {
-        str(user): (part["item_id"].astype(str).tolist(), part["score"].astype(float).tolist())
-        for user, part in table.groupby("user_id", sort=False)
+        str(case): (part["item_id"].astype(str).tolist(), part["score"].astype(float).tolist())
+        for case, part in table.groupby("user_id", sort=False)
     }

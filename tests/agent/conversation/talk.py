@@ -40,6 +40,7 @@ _READINGS: dict[str, dict[str, Any]] = {
     "never again": {"intent": "never"},
     "the robot": {"intent": "never", "item": "the robot"},
     "why the first": {"intent": "why", "item": "the first"},
+    "why the second": {"intent": "why", "item": "the second"},
     "why": {"intent": "why"},
     "why 9": {"intent": "why", "item": "9"},
     "why not the rattle": {"intent": "why_not", "item": "rattle"},

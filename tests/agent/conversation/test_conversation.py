@@ -8,13 +8,15 @@ import pytest
 from PIL import Image
 
 from mllm_srec.agent.conversation.conversation import Conversation, Conversations
-from mllm_srec.agent.conversation.intents import Understood
+from mllm_srec.agent.conversation.intents import Understood, heard
 from mllm_srec.agent.conversation.results import TurnResult
 from mllm_srec.agent.events import NodeStarted
+from mllm_srec.agent.untrusted import sound
+from mllm_srec.llm.chat_template import ChatTemplate
 from mllm_srec.llm.scripted import ScriptedEngine
 from mllm_srec.store.errors import HomeBusy, StoreError
 from mllm_srec.store.traces import TraceStore
-from tests.agent.shop import score
+from tests.agent.shop import MODEL, score
 
 from .talk import answering, engine, guest, opened
 
@@ -185,10 +187,24 @@ def test_a_message_without_words_asks_no_model(
 
 
 @pytest.mark.parametrize(
-    "message", ["我要一个红色的球", "x" * 50_000, "a\n" * 500, "<image></s>", "\x00\x1b[2J"]
+    "message",
+    [
+        "我要一个红色的球",
+        "x" * 50_000,
+        "a\n" * 500,
+        "<image></s>",
+        "\x00\x1b[2J",
+        "half a character \ud83d",
+        bytes(range(256)).decode("latin-1"),
+        bytes(range(256)).decode("utf-8", "surrogateescape"),
+    ],
 )
 def test_any_message_gets_an_answer(chat: Conversation, message: str) -> None:
     assert chat.say(message).answer
+    typed = Understood(intent="less", having=(sound(message)[:80],))
+    assert chat.do(typed, said=message).answer
+    said = chat.turns()[-1].said["text"]
+    assert len(ChatTemplate(MODEL).encode(heard(said))) > 0
 
 
 @pytest.mark.parametrize("message", INVENTIONS)
@@ -226,6 +242,21 @@ def test_a_thread_goes_on_in_another_process_and_with_its_list(tmp_path: Path) -
         assert ids(again.say("why the first")) == ids(first)[:1]
 
 
+def test_a_fork_goes_its_own_way_from_where_it_began(
+    talks: Conversations, chat: Conversation
+) -> None:
+    first = chat.say("two things please")
+    fork = talks.fork(chat.thread)
+    with talks.begin(chat.user, fork) as other:
+        assert [turn.said["text"] for turn in other.turns()] == ["two things please"]
+        assert ids(other.say("why the first")) == ids(first)[:1]
+        assert other.say("others").turn == 3
+    assert len(chat.turns()) == 1
+    assert ids(chat.say("why the second")) == ids(first)[1:]
+    with pytest.raises(StoreError, match="no thread 'nowhere'"):
+        talks.fork("nowhere")
+
+
 def test_threads_do_not_mix_and_belong_to_one_user(talks: Conversations) -> None:
     user = guest(talks)
     with talks.begin(user) as one, talks.begin(user) as two:
@@ -247,6 +278,17 @@ def test_a_deleted_thread_leaves_nothing(talks: Conversations) -> None:
     assert talks.delete(chat.thread)
     assert talks.threads(chat.user) == []
     assert checkpoints(talks, chat) == 0
+
+
+def test_a_deleted_user_leaves_no_thread_and_no_memory_of_one(talks: Conversations) -> None:
+    user = guest(talks)
+    with talks.begin(user) as chat:
+        chat.say("never blue")
+    assert checkpoints(talks, chat) > 0
+    assert talks.srec.delete_user(user) == 4
+    assert talks.threads(user) == []
+    assert checkpoints(talks, chat) == 0
+    assert talks.srec.feedback_of(user) == []
 
 
 def test_a_turn_under_a_known_key_is_not_run_again(chat: Conversation) -> None:

@@ -1,0 +1,189 @@
+"""The recommendation graph at work: one request in, the finished state and its run out."""
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from contextvars import copy_context
+from dataclasses import dataclass, field
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import var_child_runnable_config
+from langgraph.graph.state import CompiledStateGraph
+from langsmith import tracing_context
+
+from mllm_srec.agent.deployment import Deployment
+from mllm_srec.agent.events import Listener, tell_of_node
+from mllm_srec.agent.graph import build_graph
+from mllm_srec.agent.nodes.load_user import events
+from mllm_srec.agent.state import Context, State
+from mllm_srec.agent.tracing import Run, current_step
+from mllm_srec.store.records import Interaction
+from mllm_srec.tools.feedback import Wish, ruled_out, wishes
+from mllm_srec.tools.filters import ItemFilter, allowed_items
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One ranking to make."""
+
+    user_id: str
+    as_of: int | None = None
+    """Only interactions before this position count."""
+    history: tuple[Interaction, ...] | None = None
+    """A history in place of the stored one, in time order."""
+    allowed: tuple[str, ...] | None = None
+    """Items that may be recommended; None allows the whole catalogue."""
+    conditions: ItemFilter = field(default_factory=ItemFilter)
+    """What an item must be, besides."""
+    now: int | None = None
+    """Time of the request, seconds since 1970 UTC; by default the newest time of the log."""
+
+    @classmethod
+    def of(
+        cls,
+        user: str,
+        *,
+        as_of: int | None = None,
+        history: Sequence[str] | None = None,
+        candidates: Collection[str] | None = None,
+        conditions: ItemFilter | None = None,
+        exclude: Collection[str] = (),
+    ) -> "Request":
+        """A request in the words of a caller.
+
+        Args:
+            user: Whom to recommend to.
+            as_of: Only interactions before this position count.
+            history: Item ids in time order, all liked, in place of the stored history.
+            candidates: Ids of the only items that may be recommended.
+            conditions: What an item must be.
+            exclude: Ids of items that are left out.
+        """
+        given = (
+            None
+            if history is None
+            else tuple(
+                Interaction(user_id=user, item_id=item_id, position=position)
+                for position, item_id in enumerate(history)
+            )
+        )
+        left_out = ItemFilter(exclude=tuple(exclude))
+        return cls(
+            user,
+            as_of=as_of,
+            history=given,
+            allowed=None if candidates is None else tuple(candidates),
+            conditions=(conditions or ItemFilter()) & left_out,
+        )
+
+
+class Chain:
+    """The compiled graph over a deployment, run for one request at a time or for many at once."""
+
+    def __init__(self, deployment: Deployment, context: Context) -> None:
+        self._deployment = deployment
+        self.context = context
+        # Without a checkpointer, also inside a conversation that has one: its steps are cached.
+        self.graph: CompiledStateGraph[State, Context, State, State] = build_graph().compile(
+            checkpointer=False
+        )
+        newest = deployment.home.catalogue.interactions_frame()["timestamp"].max()
+        self._now = int(newest) if isinstance(newest, int) else None
+
+    async def run(
+        self, request: Request, k: int, tell: Listener | None = None
+    ) -> tuple[State, Run]:
+        """Run the graph for a request; k = 0 ranks the candidates and explains none.
+
+        Raises:
+            ValueError: A given history names an item that is not in the catalogue.
+            CannotDo: No item meets the conditions.
+            EngineLost: The engine stopped answering, also when tried again.
+        """
+        given = request.history
+        if given is not None:
+            self._check_items([entry.item_id for entry in given])
+        never, wished = self._said(request)
+        state = State(
+            user_id=request.user_id,
+            k=k,
+            as_of=request.as_of,
+            given_history=None if given is None else events(given, self._deployment.settings),
+            allowed=self._allowed(request, never),
+            wishes=wished,
+            now=self._now if request.now is None else request.now,
+        )
+        with self._traced(request, k, state) as run:
+            # Who has LangSmith on for other work has not agreed to send users' histories there.
+            with tracing_context(enabled=False):
+                final = await self._steps(state, tell)
+            if current_step() is run:
+                run.output({"items": [entry["item_id"] for entry in final["candidates"][:k]]})
+        return State(**final), run
+
+    async def _steps(self, state: State, tell: Listener | None) -> dict[str, Any]:
+        """Run the graph to its end, apart from a LangGraph run that may be around it.
+
+        Such a run would pass its checkpointing on, which this graph has no use for: what the model
+        answered is cached.
+        """
+        apart = copy_context()
+        apart.run(var_child_runnable_config.set, None)
+        return await asyncio.create_task(self._drive(state, tell), context=apart)
+
+    async def _drive(self, state: State, tell: Listener | None) -> dict[str, Any]:
+        config: RunnableConfig = {"recursion_limit": 10_000}
+        if tell is None:
+            return await self.graph.ainvoke(state, config, context=self.context)
+        final: dict[str, Any] = {}
+        started: dict[str, float] = {}
+        parts: AsyncIterator[Any] = self.graph.astream(
+            state, config, context=self.context, stream_mode=["tasks", "values"]
+        )
+        async for mode, chunk in parts:
+            if mode == "values":
+                final = dict(chunk)
+            else:
+                tell_of_node(tell, chunk, started)
+        return final
+
+    def _traced(self, request: Request, k: int, state: State) -> AbstractContextManager[Run]:
+        """A run of its own; inside a turn of a conversation, a part of that turn's."""
+        step = current_step()
+        if step is not None:
+            return nullcontext(step.run)
+        return self._deployment.tracer.run(
+            "recommend",
+            user=request.user_id,
+            inputs={
+                "user": request.user_id,
+                "k": k,
+                "as_of": request.as_of,
+                "now": state.now,
+                "conditions": request.conditions.text,
+            },
+            engine=self._deployment.info,
+        )
+
+    def _said(self, request: Request) -> tuple[ItemFilter, list[Wish]]:
+        """What the user ruled out and wishes for now; nothing for a past or a given history."""
+        if request.as_of is not None or request.history is not None:
+            return ItemFilter(), []
+        home = self._deployment.home
+        said = home.feedback.of(request.user_id)
+        return ruled_out(said), wishes(home, said)
+
+    def _allowed(self, request: Request, never: ItemFilter) -> list[str] | None:
+        meeting = allowed_items(self._deployment.home, request.conditions & never)
+        if request.allowed is None:
+            return None if meeting is None else sorted(meeting)
+        return [each for each in request.allowed if meeting is None or each in meeting]
+
+    def _check_items(self, item_ids: Sequence[str]) -> None:
+        unknown = set(item_ids) - set(self._deployment.home.catalogue.items(item_ids))
+        if unknown:
+            raise ValueError(
+                f"the history names {min(unknown)!r}, which is not in the catalogue: "
+                "ingest the item first, or leave it out"
+            )

@@ -1,0 +1,130 @@
+"""A turn that was written down, run through the graph from the last node that is done."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import Any, cast
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.graph.state import CompiledStateGraph
+from langsmith import tracing_context
+
+from mllm_srec.agent.conversation.checkpoints import Saver, memory_errors, prune
+from mllm_srec.agent.conversation.results import TurnResult, turn_item
+from mllm_srec.agent.conversation.state import SCHEMA, TurnContext, TurnState, restored
+from mllm_srec.agent.events import Listener, tell_of_node
+from mllm_srec.agent.recommender import Recommender
+from mllm_srec.store.threads import KeptTurn, Thread
+
+STOPPED = "Stopped."
+"""What a turn answers that its user stopped."""
+
+ConversationGraph = CompiledStateGraph[TurnState, TurnContext, TurnState, TurnState]
+
+
+@dataclass(frozen=True, slots=True)
+class TurnRunner:
+    """Runs the turns of one thread and keeps what came of them."""
+
+    srec: Recommender
+    graph: ConversationGraph
+    saver: Saver
+    thread: Thread
+
+    async def run(self, kept: KeptTurn, tell: Listener | None = None) -> TurnResult:
+        """Run a turn, from the last node that is done, and keep its result.
+
+        Raises:
+            StoreError: The thread was kept by another version, or its memory cannot be written.
+            EngineLost: The engine stopped answering, also when tried again.
+        """
+        with memory_errors(self.thread.thread_id):
+            return await self._run(kept, tell)
+
+    async def _run(self, kept: KeptTurn, tell: Listener | None) -> TurnResult:
+        started = time.perf_counter()
+        deployment = self.srec.deployment
+        before = await self._state()
+        with deployment.tracer.run(
+            "turn",
+            user=self.thread.user_id,
+            session=self.thread.thread_id,
+            inputs={"turn": kept.turn, "said": kept.said["text"]},
+            engine=deployment.info,
+        ) as run:
+            try:
+                state = await self._steps(before, kept, tell)
+            except asyncio.CancelledError:
+                self._keep(self._result(TurnState(answer=STOPPED), kept, run.trace_id, started))
+                raise
+            run.output({"intent": state.understood["intent"], "answer": state.answer})
+        result = self._result(state, kept, run.trace_id, started)
+        self._keep(result)
+        await prune(self.saver, self.thread.thread_id)
+        return result
+
+    @property
+    def _config(self) -> RunnableConfig:
+        return {"configurable": {"thread_id": self.thread.thread_id}}
+
+    async def _state(self) -> TurnState | None:
+        values = (await self.graph.aget_state(self._config)).values
+        return restored(values, self.thread.thread_id) if values else None
+
+    async def _steps(
+        self, before: TurnState | None, kept: KeptTurn, tell: Listener | None
+    ) -> TurnState:
+        """Run the nodes that are left of a turn."""
+        begun = before is not None and before.turn == kept.turn
+        if before is not None and begun and before.answer:
+            return before
+        started: dict[str, float] = {}
+        with tracing_context(enabled=False):
+            parts = self.graph.astream(
+                cast(Any, None if begun else self._entry(kept)),
+                self._config,
+                context=TurnContext(self.srec, tell),
+                stream_mode="tasks",
+                durability="sync",
+            )
+            async for chunk in parts:
+                if tell:
+                    tell_of_node(tell, cast(Any, chunk), started)
+        state = await self._state()
+        assert state is not None
+        return state
+
+    def _entry(self, kept: KeptTurn) -> dict[str, Any]:
+        """What a new turn puts into the state; the answer of the one before must not pass."""
+        return {
+            "schema": SCHEMA,
+            "user_id": self.thread.user_id,
+            "thread_id": self.thread.thread_id,
+            "turn": kept.turn,
+            "said": kept.said["text"],
+            "picture": kept.said["picture"],
+            "command": kept.said["command"],
+            "understood": {},
+            "answer": "",
+        }
+
+    def _result(
+        self, state: TurnState, kept: KeptTurn, trace_id: str, started: float
+    ) -> TurnResult:
+        return TurnResult(
+            turn=kept.turn,
+            thread=self.thread.thread_id,
+            user=self.thread.user_id,
+            said=kept.said["text"],
+            intent=state.understood.get("intent", "other"),
+            answer=state.answer,
+            items=tuple(turn_item(each) for each in state.outcome["items"]),
+            trace_id=trace_id,
+            engine=self.srec.deployment.info.engine,
+            fallback=state.fallback,
+            seconds=time.perf_counter() - started,
+        )
+
+    def _keep(self, result: TurnResult) -> None:
+        threads = self.srec.deployment.home.threads
+        threads.finish(self.thread.thread_id, result.turn, result.to_dict())

@@ -1,0 +1,26 @@
+"""What the trace commands share: how a trace is named, and how the traces of a home are opened."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from mllm_srec.store.traces import TraceStore
+
+TraceId = Annotated[str, typer.Argument(help="Of a trace, or the beginning of one.")]
+
+
+def open_traces(home: Path, *, create: bool = False) -> "TraceStore":
+    """The traces of a home, which must be there.
+
+    Raises:
+        HomeError: The folder is not a home.
+        TraceError: It has no traces, or they cannot be read.
+    """
+    # Late (PLC0415): the command line must answer at once.
+    from mllm_srec.store.home import Home  # noqa: PLC0415
+    from mllm_srec.store.traces import TraceStore  # noqa: PLC0415
+
+    with Home.open(home) as opened:
+        return TraceStore.open(opened.traces_path / "traces.sqlite", create=create)

@@ -1,0 +1,116 @@
+"""The public data sets as homes, and the protocols that each is measured by.
+
+Only read where they lie: a home holds what the product's own intake took of them.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from mllm_srec.agent.ingest import ingest
+from mllm_srec.finetune.ranking_evaluation import RankingOptions
+
+USERS = 2_000
+"""Users asked in each trial, drawn by the seed; the same for every row."""
+FILM_TARGETS = 5
+"""Successive targets of a film viewer: there are too few users for one each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """One way to ask a set."""
+
+    name: str
+    options: RankingOptions
+    peers: bool
+    """Whether the rows of other libraries are fitted, which takes minutes each."""
+
+
+@dataclass(frozen=True, slots=True)
+class RealSet:
+    """One data set."""
+
+    folder: str
+    """Below the folder of all data sets; holds items.parquet and interactions.parquet."""
+    protocols: Sequence[Protocol]
+    """The headline first."""
+    with_pictures: bool = False
+    """Whether only items with a picture and an interaction are taken."""
+    with_times: bool = True
+    """Whether the log has times, or an order only."""
+
+
+def _amazon(folder: str) -> RealSet:
+    # Times are days: the published order inside a day is that of the product numbers.
+    return RealSet(
+        folder,
+        (
+            Protocol("shuffled", RankingOptions(users=USERS, day_order="shuffled"), peers=False),
+            Protocol(
+                "shuffled-once",
+                RankingOptions(users=USERS, day_order="shuffled", shuffles=1),
+                peers=True,
+            ),
+            Protocol("published", RankingOptions(users=USERS), peers=False),
+            Protocol("time", RankingOptions(users=USERS, split_by="time"), peers=False),
+        ),
+    )
+
+
+SETS: Mapping[str, RealSet] = {
+    "beauty": _amazon("amazon_beauty_2014"),
+    "sports": _amazon("amazon_sports_2014"),
+    "films": RealSet(
+        "movielens_small_posters",
+        (
+            Protocol("published", RankingOptions(targets=FILM_TARGETS), peers=True),
+            Protocol("time", RankingOptions(split_by="time"), peers=False),
+        ),
+        with_pictures=True,
+    ),
+    # Order alone is known: neither days to shuffle nor a time to cut at.
+    "microlens": RealSet(
+        "microlens_50k",
+        (Protocol("published", RankingOptions(users=USERS), peers=True),),
+        with_times=False,
+    ),
+}
+
+
+def take_in(one: RealSet, data: Path, out: Path) -> Path:
+    """The home of a set, made where it is not there yet; nothing is fused.
+
+    Args:
+        one: Which set.
+        data: The folder of all data sets.
+        out: The folder of what is made of this set.
+    """
+    home = out / "home"
+    if home.exists():
+        return home
+    source, log = data / one.folder, data / one.folder / "interactions.parquet"
+    items = source / "items.parquet"
+    if one.with_pictures:
+        items, log = _pictured(items, log, out)
+    # Whole or not at all: a home that is there is not made again.
+    unfinished = out / "home.partial"
+    ingest(unfinished, items=items, interactions=log, images=source, fuse_now=False)
+    unfinished.rename(home)
+    return home
+
+
+def _pictured(items: Path, log: Path, out: Path) -> tuple[Path, Path]:
+    """The items with a picture and an interaction, and the interactions with them, as files."""
+    out.mkdir(parents=True, exist_ok=True)
+    interactions = pl.read_parquet(log)
+    pictured = (
+        pl.read_parquet(items)
+        .filter(pl.col("image").is_not_null())
+        .join(interactions.select("item_id"), on="item_id", how="semi")
+    )
+    paths = out / "items.parquet", out / "interactions.parquet"
+    pictured.write_parquet(paths[0])
+    interactions.join(pictured.select("item_id"), on="item_id", how="semi").write_parquet(paths[1])
+    return paths

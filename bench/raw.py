@@ -1,0 +1,50 @@
+"""vLLM alone: what the product asked, given to `vllm.LLM.generate` as tokens and pixels."""
+
+import time
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any
+
+from bench.shop import Call, HeardEngine
+from mllm_srec.llm.labels import label_token_ids
+from mllm_srec.llm.vllm_engine import VLLMEngine
+
+
+def raw_seconds(engine: HeardEngine, calls: Sequence[Call]) -> float:
+    """Seconds of the engine for these calls, one after the other; preparing them is not counted."""
+    inner = engine.inner
+    ready = [
+        ([inner._input(prompt) for prompt in call.prompts], _params(inner, call)) for call in calls
+    ]
+    engine.forget()
+    started = time.perf_counter()
+    for inputs, params in ready:
+        engine.llm.generate(inputs, params, use_tqdm=False)
+    return time.perf_counter() - started
+
+
+def merged(calls: Sequence[Call]) -> list[Call]:
+    """All prompts of one kind as one call: more than any system could send, which has to wait.
+
+    A window's prompt holds the answer to the one before it, so the product cannot know all prompts
+    at once; what replays them does.
+    """
+
+    def kind(call: Call) -> tuple[int, str, tuple[str, ...]]:
+        return call.max_tokens, repr(call.schema), tuple(call.labels)
+
+    found = []
+    for _, group in groupby(sorted(calls, key=kind), key=kind):
+        same = list(group)
+        prompts = [prompt for call in same for prompt in call.prompts]
+        found.append(Call(prompts, same[0].max_tokens, same[0].schema, same[0].labels))
+    return found
+
+
+def _params(inner: VLLMEngine, call: Call) -> Any:
+    if not call.labels:
+        return inner._sampling(call.max_tokens, call.schema)
+    ids = label_token_ids(inner._template, call.labels)
+    return inner._vllm.SamplingParams(
+        temperature=0.0, max_tokens=1, logprob_token_ids=list(ids.values()), detokenize=False
+    )

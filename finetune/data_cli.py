@@ -1,0 +1,118 @@
+"""`srec finetune data` and `check`: what a model is to learn from."""
+
+# Bodies import what they need when they run (PLC0415): torch and TRL take seconds to load.
+# ruff: noqa: PLC0415
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mllm_srec.agent.cli import DEFAULT_HOME, Home, Json
+from mllm_srec.agent.output import Output
+
+if TYPE_CHECKING:
+    from mllm_srec.finetune.recipe import Recipe
+
+data_app = typer.Typer()
+
+
+@data_app.command("data")
+def data(
+    out: Annotated[Path, typer.Option(help="Folder for train.jsonl, validation.jsonl.")],
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="What annotators said of the training items; else the text fields."),
+    ] = None,
+    teacher: Annotated[
+        Path | None, typer.Option(help="Folder of a bigger model that answers in their place.")
+    ] = None,
+    engine: Annotated[str, typer.Option(help="Of the teacher: auto, vllm, transformers.")] = "auto",
+    from_traces: Annotated[
+        bool,
+        typer.Option("--from-traces", help="From turns annotated good and bad, not from the log."),
+    ] = False,
+    home: Home = DEFAULT_HOME,
+    seed: int = 1,
+    as_json: Json = False,
+) -> None:
+    """Write SFT records for every step, from the training part of a home."""
+    if (labels is not None) + (teacher is not None) + from_traces > 1:
+        raise typer.BadParameter("--labels, --teacher and --from-traces: give one of them")
+    if from_traces:
+        _data_from_traces(home, out, seed, as_json)
+        return
+    with Output(as_json=as_json) as output:
+        from contextlib import ExitStack, closing
+        from dataclasses import asdict
+
+        from mllm_srec.agent.terminal import facts_table
+        from mllm_srec.finetune.data import DataSettings, write_data
+        from mllm_srec.finetune.model_teacher import ModelTeacher
+        from mllm_srec.llm.load import load_engine
+        from mllm_srec.llm.pictures import load_budget
+        from mllm_srec.store.home import Home as StoredHome
+
+        with ExitStack() as stack:
+            opened = stack.enter_context(StoredHome.open(home))
+            asked = None
+            if teacher is not None:
+                loaded = load_engine(engine, teacher, server_file=opened.server_file)
+                asked = ModelTeacher(
+                    stack.enter_context(closing(loaded.engine)), load_budget(teacher)
+                )
+            settings = DataSettings(seed=seed)
+            report = asdict(write_data(opened, labels, out, settings, teacher=asked))
+            if asked is not None:
+                report["chains"] = {"asked": asked.asked, "kept": asked.kept}
+        output.result(report, lambda _: facts_table(report))
+
+
+def _data_from_traces(home: Path, out: Path, seed: int, as_json: bool) -> None:
+    with Output(as_json=as_json) as output:
+        from dataclasses import asdict
+
+        from mllm_srec.agent.terminal import facts_table
+        from mllm_srec.finetune.from_traces import write_traces
+        from mllm_srec.store.home import Home as StoredHome
+
+        with StoredHome.open(home) as opened:
+            report = asdict(write_traces(opened, out, seed=seed))
+        output.result(report, lambda _: facts_table(report))
+
+
+@data_app.command("check")
+def check(
+    data_folder: Annotated[Path, typer.Argument(metavar="DATA", help="Folder that `data` wrote.")],
+    recipe: Annotated[Path | None, typer.Option(help="TOML; srec-tiny's by default.")] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="Folder whose tokenizer counts; srec-tiny by default.")
+    ] = None,
+    home: Home = DEFAULT_HOME,
+    as_json: Json = False,
+) -> None:
+    """Find everything that training would stumble over, before a model loads."""
+    with Output(as_json=as_json) as output:
+        from mllm_srec.finetune.check import check_data
+        from mllm_srec.finetune.check_view import checked_facts, checked_view
+        from mllm_srec.llm.load import bundled_model, resolve_model
+        from mllm_srec.store.home import Home as StoredHome
+
+        longest = recipe_at(recipe).max_length
+        with StoredHome.open(home) as opened:
+            path = resolve_model(model or bundled_model())
+            checked = check_data(data_folder, opened.pictures.load, path, longest)
+        output.result(checked_facts(checked), lambda _: checked_view(checked))
+    if checked.faults:
+        raise typer.Exit(1)
+
+
+def recipe_at(path: Path | None) -> "Recipe":
+    """The recipe of a file, srec-tiny's where none is given."""
+    from importlib.resources import files
+
+    from mllm_srec.finetune.recipe import Recipe
+
+    return Recipe.load(
+        path or Path(str(files("mllm_srec.finetune"))) / "recipes" / "srec-tiny.toml"
+    )

@@ -1,0 +1,161 @@
+"""The connection to a home's vLLM server: to the one that runs now, until a stop."""
+
+import asyncio
+from collections.abc import Coroutine, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+
+from mllm_srec.llm.engine import EngineLost, ModelError
+from mllm_srec.llm.server import ServerRecord, read_key, status
+from mllm_srec.llm.stopping import governing
+
+T = TypeVar("T")
+
+AT_ONCE = 4
+"""Requests under way at once: the server prepares one batch while it answers another."""
+
+
+class ServerConnection:
+    """Sends requests to the server that a server file names, also after it was started again."""
+
+    def __init__(self, server_file: Path, *, timeout_s: float) -> None:
+        """Connect.
+
+        Raises:
+            EngineLost: No server runs.
+        """
+        self._server_file = server_file
+        self._timeout_s = timeout_s
+        # One event loop for all calls, so that connections are kept between them.
+        self._runner = asyncio.Runner()
+        self._connect(_running(server_file))
+
+    @property
+    def record(self) -> ServerRecord:
+        """The server."""
+        return self._record
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run requests to their end, or to a stop.
+
+        Requests that are cancelled close their connections, and the server stops its work on them.
+
+        Raises:
+            Stopped: It was asked to stop.
+        """
+        stop = governing()
+
+        async def stoppable() -> T:
+            loop, task = asyncio.get_running_loop(), asyncio.ensure_future(work)
+            with stop.calling(lambda: loop.call_soon_threadsafe(task.cancel)):
+                return await task
+
+        try:
+            return self._runner.run(stoppable())
+        except asyncio.CancelledError:
+            stop.check()
+            raise
+
+    def follow(self) -> None:
+        """Turn to the server that runs now: it may have been started again, on another port.
+
+        Raises:
+            EngineLost: None runs.
+            ModelError: It has another model now.
+        """
+        record = _running(self._server_file)
+        if record == self._record:
+            return
+        if record.model_hash != self._record.model_hash:
+            raise ModelError(
+                f"the server was started again with another model ({Path(record.model).name}): "
+                "open the home again"
+            )
+        self._run_out()
+        self._connect(record)
+
+    async def post(self, path: str, body: Mapping[str, Any]) -> Any:
+        """Send a request; what the server answers, from JSON.
+
+        Raises:
+            EngineLost: The server does not answer, or failed.
+            ModelError: It refuses the request.
+        """
+        try:
+            response = await self._client.post(path, json=body)
+        except httpx.TransportError as error:
+            raise _lost(error) from error
+        _check(response)
+        return response.json()
+
+    def stream(self, path: str, body: Mapping[str, Any]) -> Iterator[str]:
+        """Send a request and yield the lines of its answer; leaving early ends the request.
+
+        Raises:
+            EngineLost: The server does not answer, or failed.
+            ModelError: It refuses the request.
+        """
+        try:
+            with (
+                httpx.Client(**self._address) as client,
+                client.stream("POST", path, json=body) as response,
+            ):
+                if response.is_error:
+                    response.read()
+                _check(response)
+                yield from response.iter_lines()
+        except httpx.TransportError as error:
+            raise _lost(error) from error
+
+    def close(self) -> None:
+        """Let the connections go; the server stays."""
+        self._run_out()
+        self._runner.close()
+
+    def _run_out(self) -> None:
+        self._runner.run(self._client.aclose())
+
+    def _connect(self, record: ServerRecord) -> None:
+        self._record = record
+        self._address: dict[str, Any] = {
+            "base_url": record.url,
+            "headers": {"Authorization": f"Bearer {read_key(self._server_file)}"},
+            "timeout": httpx.Timeout(self._timeout_s, connect=10.0),
+            # A proxy of the environment has no business between us and loopback.
+            "trust_env": False,
+        }
+        limits = httpx.Limits(max_connections=AT_ONCE)
+        self._client = httpx.AsyncClient(**self._address, limits=limits)
+
+
+def _running(server_file: Path) -> ServerRecord:
+    record = status(server_file)
+    if record is None:
+        raise EngineLost("no server runs here: start one with `srec serve`")
+    return record
+
+
+def _check(response: httpx.Response) -> None:
+    if response.is_success:
+        return
+    try:
+        reason = response.json()["error"]["message"]
+    except (ValueError, KeyError, TypeError):
+        reason = response.text
+    if response.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
+        raise EngineLost(f"the server failed: {reason[:300]}; see its log, start it again")
+    if response.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.NOT_FOUND):
+        raise EngineLost(
+            f"another server answers at {response.url.host}:{response.url.port} "
+            f"({reason[:100]}): stop it, or start ours again with `srec serve`"
+        )
+    raise ModelError(f"the server refuses the prompt: {reason[:500]}")
+
+
+def _lost(error: httpx.TransportError) -> EngineLost:
+    return EngineLost(
+        f"the server does not answer ({type(error).__name__}: {error}): see its log, and start "
+        "it again with `srec serve`"
+    )

@@ -1,0 +1,53 @@
+"""Where a home keeps what need not lie in its folder: its `srec.toml`, written by a person."""
+
+import tomllib
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from mllm_srec.store.errors import HomeError
+
+NAME = "srec.toml"
+_EXAMPLE = 'database_url = "postgresql://USER@HOST/DATABASE"'
+
+
+class HomeSettings(BaseModel):
+    """What the file may say."""
+
+    # An address may hold a password, which no error shows.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    database_url: str | None = None
+    """SQLAlchemy address of a PostgreSQL database."""
+
+    @field_validator("database_url")
+    @classmethod
+    def _of_postgresql(cls, value: str | None) -> str | None:
+        try:
+            known = value is None or make_url(value).get_backend_name() == "postgresql"
+        except ArgumentError:
+            known = False
+        if not known:
+            raise ValueError(f"write {_EXAMPLE}")
+        return value
+
+
+def read_home_settings(folder: Path) -> HomeSettings:
+    """What the file of a home says; nothing where there is none.
+
+    Raises:
+        HomeError: It is no TOML, or says what is not known.
+    """
+    path = folder / NAME
+    try:
+        return HomeSettings.model_validate(tomllib.loads(path.read_text("utf-8")))
+    except FileNotFoundError:
+        return HomeSettings()
+    except ValidationError as error:
+        [first, *_] = error.errors(include_url=False, include_input=False)
+        name = ".".join(map(str, first["loc"]))
+        raise HomeError(f"{str(path)!r}: {name}: {first['msg']}") from None
+    except ValueError as error:
+        raise HomeError(f"{str(path)!r} is no TOML ({error}): write {_EXAMPLE}") from error

@@ -1,0 +1,124 @@
+"""Real sets as homes, what is kept of a protocol, and the tables made of it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from PIL import Image
+
+from bench.quality import __main__ as quality
+from bench.quality import tables
+from bench.quality.real_sets import SETS, take_in
+from mllm_srec.finetune.metrics import MEASURES
+from mllm_srec.finetune.report import Report, Row
+from mllm_srec.store.home import Home
+from tests.agent.shop import deploy, scripted
+
+ROOT = Path(__file__).parents[2]
+
+
+def write_films(data: Path) -> None:
+    """Three films: one rated and pictured, one rated alone, one pictured alone."""
+    folder = data / SETS["films"].folder
+    (folder / "images").mkdir(parents=True)
+    Image.new("RGB", (20, 30), (200, 20, 20)).save(folder / "images" / "1.jpg")
+    images = ["images/1.jpg", None, "images/1.jpg"]
+    items = {"item_id": ["1", "2", "3"], "title": ["A", "B", "C"], "image": images}
+    pl.DataFrame(items).write_parquet(folder / "items.parquet")
+    log = {"user_id": [1, 1], "item_id": ["1", "2"], "position": [0, 1], "rating": [5.0, 4.0]}
+    pl.DataFrame(log).write_parquet(folder / "interactions.parquet")
+
+
+def test_only_films_with_a_poster_and_a_rating_are_taken(tmp_path: Path) -> None:
+    write_films(tmp_path / "data")
+    path = take_in(SETS["films"], tmp_path / "data", tmp_path / "out")
+    with Home.open(path) as home:
+        assert home.catalogue.item_ids() == ["1"]
+        assert home.catalogue.interaction_count() == 1
+        assert home.catalogue.items()["1"].picture
+    # What is there is not made again.
+    assert take_in(SETS["films"], tmp_path / "gone", tmp_path / "out") == path
+
+
+def test_a_set_that_is_not_there_is_skipped_with_a_word(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.quality", "--set", "beauty", "--data", tmp_path],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    assert "skipped beauty" in done.stderr
+    assert "--data" in done.stderr
+
+
+def test_what_is_finished_is_kept_until_something_else_is_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with deploy(tmp_path / "home", scripted()):
+        pass
+    command = ["--home", f"{tmp_path / 'home'}", "--out", f"{tmp_path}", "--peer", "none"]
+    monkeypatch.setattr(sys, "argv", ["quality", *command, "--protocol", "published"])
+    assert quality.main() == 0
+    first = capsys.readouterr()
+    assert "best baseline on validation" in first.out
+    assert "kept from before" not in first.err
+    assert (tmp_path / "shop" / "published.png").exists()
+    assert not (tmp_path / "shop" / "time.json").exists()
+    assert quality.main() == 0
+    again = capsys.readouterr()
+    assert again.out == first.out
+    assert "kept from before" in again.err
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--users", "1"])
+    assert quality.main() == 0
+    assert "kept from before" not in capsys.readouterr().err
+
+
+def row(name: str, value: float, **more: Any) -> Row:
+    figures = dict.fromkeys(MEASURES, value)
+    bounds = {"ndcg@10_low": value - 0.01, "ndcg@10_high": value + 0.01}
+    return Row.model_validate({"name": name, **figures, **bounds, **more})
+
+
+def report(p: float | None) -> Report:
+    gain = {"ndcg@10": 0.01, "low": 0.001, "high": 0.02, "p": p} if p is not None else None
+    rows = [row("full", 0.06), row("ease", 0.05, full_minus=gain, groups={"cold": {
+        "users": 7.0, "ndcg@10": 0.0301}})]  # fmt: skip
+    return Report(
+        protocol="full", part="test", users=2_000, cases=2_000, items=12_101,
+        rows=rows, validation={"ease": 0.055}, baseline="ease",
+    )  # fmt: skip
+
+
+def kept(folder: Path, name: str, protocol: str, p: float | None) -> None:
+    path = folder / name / f"{protocol}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    made = {"command": "python -m bench.quality", "date": "2026-01-02"}
+    path.write_text(json.dumps({"asked": {}, "made": made, "report": report(p).model_dump()}))
+
+
+def test_tables_say_what_the_files_say_and_correct_for_several_sets(tmp_path: Path) -> None:
+    kept(tmp_path, "beauty", "shuffled", 0.02)
+    kept(tmp_path, "films", "published", 0.03)
+    kept(tmp_path, "sports", "shuffled", None)
+    text = "\n".join(tables.page(tables.read(tmp_path)))
+    assert "### beauty, shuffled" in text
+    assert "| **full** | 0.0600 | 0.0600 (0.0500-0.0700) |" in text
+    assert "0.0301 (7)" in text
+    assert "`python -m bench.quality`, 2026-01-02" in text
+    # Two sets were compared: the smaller chance is doubled, the larger cannot be below it.
+    assert "| beauty | shuffled | ease | +0.0100 (+0.0010 to +0.0200) | 0.0200 | 0.0400 |" in text
+    assert "| films | published | ease | +0.0100 (+0.0010 to +0.0200) | 0.0300 | 0.0400 |" in text
+    assert "sports | shuffled | ease" not in text
+
+
+def test_nothing_finished_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["tables", str(tmp_path)])
+    assert tables.main() == 1
+    assert "nothing is finished" in capsys.readouterr().err

@@ -1,0 +1,83 @@
+"""What the figures of speed are reckoned from."""
+
+import json
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from bench.figures import Figure, write
+from bench.increment import window_seconds
+from bench.machine import made_on
+from bench.peer import loop_seconds
+from bench.raw import merged
+from bench.sampling import Sampler
+from bench.shop import Call
+from mllm_srec.agent.nodes.summarize_preferences import Preference
+from mllm_srec.llm.engine import Message, Prompt
+from mllm_srec.store.steps import StepCache
+
+
+def prompt(text: str) -> Prompt:
+    return Prompt((Message("user", text),))
+
+
+WINDOW = Preference.model_json_schema()
+CALLS = [
+    Call([prompt("w1")], 260, WINDOW, seconds=0.5),
+    Call([prompt("c1"), prompt("c2")], labels=("Yes", "No"), seconds=4.0),
+    Call([prompt("w2"), prompt("w3")], 260, WINDOW, seconds=0.25),
+]
+
+
+def test_windows_are_told_from_other_calls_by_what_is_asked() -> None:
+    assert window_seconds(CALLS) == 0.75
+    with pytest.raises(RuntimeError, match="not asked for any window"):
+        window_seconds(CALLS[1:2])
+
+
+def test_all_prompts_of_a_kind_are_one_call() -> None:
+    found = {call.labels: [one.messages[0].text for one in call.prompts] for call in merged(CALLS)}
+    assert found == {(): ["w1", "w2", "w3"], ("Yes", "No"): ["c1", "c2"]}
+    assert next(call for call in merged(CALLS) if not call.labels).schema == WINDOW
+
+
+def test_the_loop_asks_for_every_prompt_by_itself() -> None:
+    asked: list[list[str]] = []
+
+    def ask(prompts: list[Prompt], *_: object, **__: object) -> None:
+        asked.append([one.messages[0].text for one in prompts])
+
+    engine = SimpleNamespace(generate=ask, score_labels=ask)
+    assert loop_seconds(engine, engine, CALLS) >= 0
+    assert asked == [["w1"], ["c1"], ["c2"], ["w2"], ["w3"]]
+
+
+def test_a_figure_is_kept_with_its_machine_and_day(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    figure = Figure("many", 0.9, 0.8, at_least=True, detail="of something")
+    write(path, [figure], made_on())
+    write(path, [Figure("other", 2.0, 1.0, at_least=False, detail="")], made_on())
+    held: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    assert held["many"]["passed"]
+    assert not held["other"]["passed"]
+    assert "cores" in held["many"]["machine"]
+    assert held["many"]["date"] == made_on()["date"]
+
+
+def test_the_sampler_finds_our_function_and_not_who_waits(tmp_path: Path) -> None:
+    steps = StepCache.open(f"sqlite:///{tmp_path / 'steps.sqlite'}")
+    waiting = threading.Thread(target=time.sleep, args=(0.4,))
+    waiting.start()
+    with Sampler() as sampler:
+        ends = time.monotonic() + 0.3
+        while time.monotonic() < ends:
+            steps.put_many({f"{time.monotonic()}": "x" * 50 for _ in range(200)})
+    waiting.join()
+    steps.close()
+    [(ours, _, share), *_] = sampler.largest(1)
+    assert ours.startswith("store/")
+    assert 0 < share <= 1

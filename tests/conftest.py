@@ -1,0 +1,24 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import postgresql as throw_away
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[throw_away.Server]:
+    programs = throw_away.binaries()
+    if programs is None:
+        pytest.skip(throw_away.MISSING)
+    with throw_away.running(programs) as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of an empty database."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'database.sqlite'}"
+    server: throw_away.Server = request.getfixturevalue("postgresql")
+    return server.empty()

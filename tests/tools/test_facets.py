@@ -1,0 +1,62 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mllm_srec.store.records import UNKNOWN, FusedItem
+from mllm_srec.tools.facets import FacetModel
+
+WORDS = ("red", "blue", "cotton", "wool", UNKNOWN)
+
+
+def shop(colours: str = "rrrbbbbbbb") -> FacetModel:
+    """Items i0, i1, ...: lamps, `r` for red and `b` for blue."""
+    names = {"r": "red", "b": "blue"}
+    items = {
+        f"i{row}": FusedItem(what="lamp", seen={"colour": names[letter]})
+        for row, letter in enumerate(colours)
+    }
+    return FacetModel.fit(items)
+
+
+def test_nothing_liked_speaks_for_nothing() -> None:
+    assert shop().scores([]).tolist() == [0.0] * 10
+    assert shop().scores([("gone", 1.0)]).tolist() == [0.0] * 10
+
+
+def test_what_the_likes_have_more_often_than_the_catalogue_speaks_for_an_item() -> None:
+    scores = shop().scores([("i0", 1.0)])
+    assert scores[1] == scores[0] > 0 > scores[9]
+    # By hand: (1 + 15 * .3) / (1 + 15) / .3; that all are lamps says nothing.
+    assert scores[0] == pytest.approx(np.log(5.5 / 16 / 0.3))
+
+
+def test_a_rare_value_says_more_than_a_common_one() -> None:
+    assert shop().scores([("i0", 1.0)])[0] > shop().scores([("i9", 1.0)])[9] > 0
+
+
+def test_later_likes_count_more() -> None:
+    model = shop("rrrrrbbbbb")
+    assert model.scores([("i0", 1.0), ("i9", 1.0)])[9] > model.scores([("i9", 1.0), ("i0", 1.0)])[9]
+
+
+def test_an_item_of_which_nothing_is_known_is_neither_good_nor_bad() -> None:
+    items = {"known": FusedItem(what="lamp"), "unknown": FusedItem(what=UNKNOWN)}
+    assert FacetModel.fit(items).scores([("unknown", 1.0)]).tolist() == [0.0, 0.0]
+    assert FacetModel.fit({}).scores([("known", 1.0)]).shape == (0,)
+
+
+@given(
+    told=st.lists(st.sets(st.sampled_from(WORDS), max_size=4), min_size=1, max_size=8),
+    liked=st.lists(st.integers(0, 9), max_size=12),
+)
+def test_scores_are_finite_and_follow_the_items(told: list[set[str]], liked: list[int]) -> None:
+    items = {
+        f"i{row}": FusedItem(what="thing", told={word: word for word in sorted(words)})
+        for row, words in enumerate(told)
+    }
+    history = [(f"i{number}", 1.0) for number in liked]
+    scores = FacetModel.fit(items).scores(history)
+    assert np.isfinite(scores).all()
+    backwards = FacetModel.fit(dict(reversed(items.items()))).scores(history)
+    assert backwards[::-1] == pytest.approx(scores)
