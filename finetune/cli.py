@@ -55,7 +55,7 @@ def evaluate_chain(
     with Output(as_json=as_json) as output:
         from mllm_srec.agent.recommender import Recommender
         from mllm_srec.agent.terminal import facts_table
-        from mllm_srec.finetune import chain_evaluation
+        from mllm_srec.finetune.evaluation import chain as chain_evaluation
 
         options = chain_evaluation.ChainOptions(
             truth=truth,
@@ -116,11 +116,11 @@ def train(
         from rich.console import Console, Group
 
         from mllm_srec.agent.terminal import facts_table
-        from mllm_srec.finetune.curves import curve_table, read_curves
-        from mllm_srec.finetune.progress import watched
-        from mllm_srec.finetune.train import CURVES
-        from mllm_srec.finetune.train import train as run
-        from mllm_srec.finetune.trainer import LOG
+        from mllm_srec.finetune.training.curves import curve_table, read_curves
+        from mllm_srec.finetune.training.progress import watched
+        from mllm_srec.finetune.training.train import CURVES
+        from mllm_srec.finetune.training.train import train as run
+        from mllm_srec.finetune.training.trainer import LOG
         from mllm_srec.store.home import Home as StoredHome
 
         settings = recipe_at(recipe)
@@ -156,8 +156,8 @@ def combine(
     with Output(as_json=as_json) as output:
         from mllm_srec.agent.deployment import Deployment
         from mllm_srec.agent.terminal import facts_table
-        from mllm_srec.finetune.graph_ranking import GraphRanker, combine_home, stored
-        from mllm_srec.finetune.splits import split_home
+        from mllm_srec.finetune.data.splits import split_home
+        from mllm_srec.finetune.evaluation.graph_ranking import GraphRanker, combine_home, stored
 
         with Deployment.open(home, engine=engine, model=model, say=output.note) as deployment:
             split = split_home(deployment.home, min_rating=deployment.settings.liked_rating)
@@ -205,9 +205,9 @@ def evaluate(
         from dataclasses import replace
 
         from mllm_srec.agent.state import Settings
-        from mllm_srec.finetune.charts import draw_comparison
-        from mllm_srec.finetune.ranking_evaluation import RankingOptions, evaluate_home
-        from mllm_srec.finetune.report_view import report_view
+        from mllm_srec.finetune.evaluation.charts import draw_comparison
+        from mllm_srec.finetune.evaluation.ranking import RankingOptions, evaluate_home
+        from mllm_srec.finetune.evaluation.report_view import report_view
 
         settings = Settings()
         if min_rating is not None:
@@ -260,8 +260,8 @@ def export(
         from dataclasses import asdict
 
         from mllm_srec.agent.terminal import facts_table
-        from mllm_srec.finetune.export import export as run
-        from mllm_srec.finetune.parity import check_parity
+        from mllm_srec.finetune.training.export import export as run
+        from mllm_srec.finetune.training.parity import check_parity
 
         written = run(
             model,

@@ -12,7 +12,7 @@ from mllm_srec.agent.cli import DEFAULT_HOME, Home, Json
 from mllm_srec.agent.output import Output
 
 if TYPE_CHECKING:
-    from mllm_srec.finetune.recipe import Recipe
+    from mllm_srec.finetune.training.recipe import Recipe
 
 data_app = typer.Typer()
 
@@ -47,8 +47,8 @@ def data(
         from dataclasses import asdict
 
         from mllm_srec.agent.terminal import facts_table
-        from mllm_srec.finetune.data import DataSettings, write_data
-        from mllm_srec.finetune.model_teacher import ModelTeacher
+        from mllm_srec.finetune.data.model_teacher import ModelTeacher
+        from mllm_srec.finetune.data.write import DataSettings, write_data
         from mllm_srec.llm.load import load_engine
         from mllm_srec.llm.pictures import load_budget
         from mllm_srec.store.home import Home as StoredHome
@@ -73,7 +73,7 @@ def _data_from_traces(home: Path, out: Path, seed: int, as_json: bool) -> None:
         from dataclasses import asdict
 
         from mllm_srec.agent.terminal import facts_table
-        from mllm_srec.finetune.from_traces import write_traces
+        from mllm_srec.finetune.data.from_traces import write_traces
         from mllm_srec.store.home import Home as StoredHome
 
         with StoredHome.open(home) as opened:
@@ -93,8 +93,8 @@ def check(
 ) -> None:
     """Find everything that training would stumble over, before a model loads."""
     with Output(as_json=as_json) as output:
-        from mllm_srec.finetune.check import check_data
-        from mllm_srec.finetune.check_view import checked_facts, checked_view
+        from mllm_srec.finetune.training.check import check_data
+        from mllm_srec.finetune.training.check_view import checked_facts, checked_view
         from mllm_srec.llm.load import bundled_model, resolve_model
         from mllm_srec.store.home import Home as StoredHome
 
@@ -111,7 +111,7 @@ def recipe_at(path: Path | None) -> "Recipe":
     """The recipe of a file, srec-tiny's where none is given."""
     from importlib.resources import files
 
-    from mllm_srec.finetune.recipe import Recipe
+    from mllm_srec.finetune.training.recipe import Recipe
 
     return Recipe.load(
         path or Path(str(files("mllm_srec.finetune"))) / "recipes" / "srec-tiny.toml"

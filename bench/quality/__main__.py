@@ -20,11 +20,11 @@ from mllm_srec.agent.demo import sample_shop
 from mllm_srec.agent.ingest import ingest
 from mllm_srec.agent.output import PlainProgress
 from mllm_srec.agent.state import Settings
-from mllm_srec.finetune.charts import draw_comparison
-from mllm_srec.finetune.evaluate import FULL, RETRIEVAL
-from mllm_srec.finetune.ranking_evaluation import RankingOptions, evaluate_home
-from mllm_srec.finetune.report import Report
-from mllm_srec.finetune.report_view import report_view
+from mllm_srec.finetune.evaluation.charts import draw_comparison
+from mllm_srec.finetune.evaluation.evaluate import FULL, RETRIEVAL
+from mllm_srec.finetune.evaluation.ranking import RankingOptions, evaluate_home
+from mllm_srec.finetune.evaluation.report import Report
+from mllm_srec.finetune.evaluation.report_view import report_view
 
 ROOT = Path(__file__).parents[2]
 SHOP = "shop"

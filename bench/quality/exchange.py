@@ -18,7 +18,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from mllm_srec.agent.nodes.fuse_items import item_text
-from mllm_srec.finetune.splits import Case, Split
+from mllm_srec.finetune.data.splits import Case, Split
 from mllm_srec.store.records import Interaction, Item
 from mllm_srec.tools.collaborative import likes
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.quality.exchange import Asked, Lists, split_name, write_split
-from mllm_srec.finetune.baselines import TUNING_USERS, Scorer
-from mllm_srec.finetune.ranking_evaluation import TUNING_SEED, RankingOptions
-from mllm_srec.finetune.splits import Split, sample_cases
+from mllm_srec.finetune.data.splits import Split, sample_cases
+from mllm_srec.finetune.evaluation.baselines import TUNING_USERS, Scorer
+from mllm_srec.finetune.evaluation.ranking import TUNING_SEED, RankingOptions
 from mllm_srec.store.home import Home
 
 FIT = Path(__file__).parent / "peers" / "fit.py"

@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from mllm_srec.agent.ingest import ingest
-from mllm_srec.finetune.ranking_evaluation import RankingOptions
+from mllm_srec.finetune.evaluation.ranking import RankingOptions
 
 USERS = 2_000
 """Users asked in each trial, drawn by the seed; the same for every row."""

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.quality.real_sets import SETS
-from mllm_srec.finetune.evaluate import FULL
-from mllm_srec.finetune.metrics import holm
-from mllm_srec.finetune.report import Report, Row
+from mllm_srec.finetune.evaluation.evaluate import FULL
+from mllm_srec.finetune.evaluation.metrics import holm
+from mllm_srec.finetune.evaluation.report import Report, Row
 
 ACCURACY = ("recall@10", "ndcg@10", "recall@20", "ndcg@20", "mrr@10", "auc")
 LISTS = ("coverage@10", "novelty@10", "popularity_lift@10")

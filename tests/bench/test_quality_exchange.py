@@ -8,9 +8,9 @@ import polars as pl
 import pytest
 
 from bench.quality.exchange import Asked, Lists, case_name, split_name, write_split
-from mllm_srec.finetune.evaluate import run_trial
-from mllm_srec.finetune.report import summarize
-from mllm_srec.finetune.splits import Split, split_by_user
+from mllm_srec.finetune.data.splits import Split, split_by_user
+from mllm_srec.finetune.evaluation.evaluate import run_trial
+from mllm_srec.finetune.evaluation.report import summarize
 from mllm_srec.store.records import Interaction, Item
 
 ITEMS = [f"i{number}" for number in range(8)]

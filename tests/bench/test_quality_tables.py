@@ -13,8 +13,8 @@ from PIL import Image
 from bench.quality import __main__ as quality
 from bench.quality import tables
 from bench.quality.real_sets import SETS, take_in
-from mllm_srec.finetune.metrics import MEASURES
-from mllm_srec.finetune.report import Report, Row
+from mllm_srec.finetune.evaluation.metrics import MEASURES
+from mllm_srec.finetune.evaluation.report import Report, Row
 from mllm_srec.store.home import Home
 from tests.agent.shop import deploy, scripted
 

@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 from transformers import AutoModelForImageTextToText
 
-from mllm_srec.finetune.records import AnyRecord, Record, RecordGroup, write_records
-from mllm_srec.finetune.tiny import TinyConfig, write_scratch
+from mllm_srec.finetune.data.records import AnyRecord, Record, RecordGroup, write_records
+from mllm_srec.finetune.training.tiny import TinyConfig, write_scratch
 from mllm_srec.llm.prompting import render
 
 SMALL = TinyConfig(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mllm_srec.finetune.records import Record, write_records
+from mllm_srec.finetune.data.records import Record, write_records
 from mllm_srec.llm.prompting import render
 from mllm_srec.store.home import Home
 from tests.agent.shop import fill

@@ -13,10 +13,10 @@ import pytest
 from mllm_srec.agent.deployment import Deployment
 from mllm_srec.agent.ingest import fuse_missing
 from mllm_srec.agent.recommender import Recommender
-from mllm_srec.finetune.data import DataSettings, write_data
-from mllm_srec.finetune.records import Record, read_records
+from mllm_srec.finetune.data.records import Record, read_records
+from mllm_srec.finetune.data.write import DataSettings, write_data
+from mllm_srec.finetune.evaluation.truth import unseen_items
 from mllm_srec.finetune.shop.make import make_shop
-from mllm_srec.finetune.truth import unseen_items
 from mllm_srec.llm.scripted import ScriptedEngine
 from mllm_srec.store.home import Home
 from mllm_srec.store.intake import load_shop

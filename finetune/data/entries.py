@@ -1,0 +1,124 @@
+"""The records of a data folder with the place where each stands, and what it was made from."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from mllm_srec.finetune.data.records import AnyRecord, parse_record
+from mllm_srec.finetune.errors import FinetuneError
+
+FILES = ("train", "validation")
+"""Names of the two files of a data folder, without their ending."""
+ORIGINS = "origins.json"
+"""For each file the origin of every line: `item:ID`, `user:ID` or
+`messages:NUMBER`."""
+
+_SHOWN = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One record and where it stands."""
+
+    file: str
+    line: int
+    """From 1."""
+    record: AnyRecord
+    origin: str | None
+    """What the record was made from, where the folder says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that is wrong, and what to do about it."""
+
+    file: str
+    line: int
+    place: str
+    """Where in the record: the path of a field."""
+    value: str
+    problem: str
+    way_out: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.file}, line {self.line}, {self.place}: {self.value}: {self.problem}: "
+            f"{self.way_out}"
+        )
+
+
+def shown(value: object) -> str:
+    """A value as a fault shows it: its beginning."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
+
+
+def read_entries(data: Path) -> tuple[dict[str, list[Entry]], list[Fault]]:
+    """Read both files of a data folder; lines that are no records become faults.
+
+    Raises:
+        FinetuneError: A file is missing, or the file of origins does not fit.
+    """
+    origins = _origins(data)
+    entries: dict[str, list[Entry]] = {}
+    faults: list[Fault] = []
+    for name in FILES:
+        path = data / f"{name}.jsonl"
+        if not path.is_file():
+            raise FinetuneError(f"no {path.name!r} in {str(data)!r}: run `srec finetune data`")
+        entries[name] = []
+        for number, line in _lines(path):
+            try:
+                record = parse_record(line)
+            except ValidationError as error:
+                faults.extend(_faults(path.name, number, error))
+                continue
+            origin = _origin(origins, name, number)
+            entries[name].append(Entry(path.name, number, record, origin))
+    return entries, faults
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    try:
+        with path.open(encoding="utf-8") as file:
+            yield from enumerate(file, 1)
+    except UnicodeDecodeError as error:
+        raise FinetuneError(f"{str(path)!r} is not UTF-8 ({error}): write it again") from error
+
+
+def write_origins(data: Path, origins: Mapping[str, Sequence[str]]) -> None:
+    """Write what every line of the two files was made from."""
+    (data / ORIGINS).write_text(json.dumps(origins, indent=0) + "\n", "utf-8")
+
+
+def _origins(data: Path) -> Mapping[str, Sequence[str]]:
+    path = data / ORIGINS
+    if not path.exists():
+        return {}
+    try:
+        found = json.loads(path.read_text("utf-8"))
+        return {name: [str(origin) for origin in found[name]] for name in FILES}
+    except (ValueError, KeyError, TypeError) as error:
+        raise FinetuneError(f"{str(path)!r} is broken: run `srec finetune data` again") from error
+
+
+def _origin(origins: Mapping[str, Sequence[str]], name: str, number: int) -> str | None:
+    if not origins:
+        return None
+    if number > len(origins[name]):
+        raise FinetuneError(
+            f"{ORIGINS} knows {len(origins[name])} lines of {name}.jsonl, which has more: delete "
+            "it when you write the records yourself, else run `srec finetune data` again"
+        )
+    return origins[name][number - 1]
+
+
+def _faults(file: str, line: int, error: ValidationError) -> Iterator[Fault]:
+    for each in error.errors(include_url=False):
+        place = ".".join(str(step) for step in each["loc"]) or "record"
+        problem = each["msg"].removeprefix("Value error, ")
+        way_out = "mend the line, or write the data again with `srec finetune data`"
+        yield Fault(file, line, place, shown(each["input"]), problem, way_out)

@@ -1,0 +1,86 @@
+"""Records of all steps from the annotations of items, by the chain's own plain forms."""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from mllm_srec.agent.nodes.load_user import events
+from mllm_srec.agent.state import Event, Settings
+from mllm_srec.finetune.data.alterations import Alterations
+from mllm_srec.finetune.data.others import Others
+from mllm_srec.finetune.data.records import AnyRecord, Record
+from mllm_srec.finetune.data.settings import DataSettings
+from mllm_srec.finetune.data.splits import split_home
+from mllm_srec.finetune.data.teacher import Annotation, Historian, fuse_record, look_record
+from mllm_srec.store.home import Home
+from mllm_srec.store.records import Interaction
+
+
+def rule_records(
+    home: Home, annotations: Mapping[str, Annotation], settings: DataSettings
+) -> Iterator[tuple[str, AnyRecord]]:
+    """Yield records with their origin: `item:ID` or `user:ID`."""
+    rng = np.random.default_rng(settings.seed)
+    yield from _item_records(home, annotations, settings, rng)
+    fused = {item_id: entry.fused for item_id, entry in annotations.items()}
+    histories = annotated_histories(home, set(fused), Settings())
+    sampler = Others(
+        histories, fused, rng, liked=settings.liked_per_group, others=settings.others_per_group
+    )
+    for user, history in histories.items():
+        historian = Historian(history, fused, Settings())
+        for record in _user_records(historian, sampler, settings, rng):
+            yield f"user:{user}", record
+
+
+def _item_records(
+    home: Home,
+    annotations: Mapping[str, Annotation],
+    settings: DataSettings,
+    rng: np.random.Generator,
+) -> Iterator[tuple[str, Record]]:
+    items = home.catalogue.items(list(annotations))
+    alter = Alterations(items, annotations, rng)
+    for item_id, item in items.items():
+        annotation = annotations[item_id]
+        if record := look_record(item, annotation):
+            yield f"item:{item_id}", record
+        # What is rare in a shop and hard to learn comes four times as often.
+        rare = annotation.look is None or annotation.fused.conflicts
+        for _ in range(settings.fuse_per_item * (4 if rare else 1)):
+            yield f"item:{item_id}", fuse_record(*alter(item, annotation))
+
+
+def _user_records(
+    historian: Historian, sampler: Others, settings: DataSettings, rng: np.random.Generator
+) -> Iterator[AnyRecord]:
+    length = len(historian.events)
+    if length < 2:
+        return
+    for stop in draw_cuts(rng, settings.windows_per_user, length):
+        yield historian.window_record(stop)
+    for stop in draw_cuts(rng, settings.profiles_per_user, length):
+        yield historian.profile_record(stop)
+    for stop in draw_cuts(rng, settings.explanations_per_user, length - 1):
+        if item := sampler.explained(historian, stop):
+            yield historian.explain_record(stop, item)
+    for stop in draw_cuts(rng, settings.groups_per_user, length - 1):
+        if group := sampler.group(historian, stop):
+            yield group
+
+
+def draw_cuts(rng: np.random.Generator, count: int, longest: int) -> list[int]:
+    """Draw different lengths, 1 to `longest`, that a history is cut to; at most so many."""
+    return [int(cut) for cut in rng.permutation(np.arange(1, longest + 1))[:count]]
+
+
+def annotated_histories(
+    home: Home, item_ids: set[str], settings: Settings
+) -> dict[str, list[Event]]:
+    """Training histories in time order, without items that nobody annotated."""
+    split = split_home(home, min_rating=settings.liked_rating)
+    histories: dict[str, list[Interaction]] = {}
+    for row in split.train.sort("user_id", "position").iter_rows(named=True):
+        if row["item_id"] in item_ids:
+            histories.setdefault(row["user_id"], []).append(Interaction.model_validate(row))
+    return {user: events(rows, settings) for user, rows in histories.items()}

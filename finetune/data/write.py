@@ -1,0 +1,126 @@
+"""`srec finetune data`: from the training part of a home to SFT records for every step."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mllm_srec.finetune.data.entries import FILES, write_origins
+from mllm_srec.finetune.data.message_records import message_records
+from mllm_srec.finetune.data.metadata_teacher import annotate_catalogue
+from mllm_srec.finetune.data.model_teacher import ModelTeacher
+from mllm_srec.finetune.data.records import AnyRecord, file_hash, prompt_hashes, write_records
+from mllm_srec.finetune.data.rule_records import rule_records
+from mllm_srec.finetune.data.settings import DataSettings as DataSettings
+from mllm_srec.finetune.data.teacher import read_labels, share
+from mllm_srec.finetune.errors import FinetuneError
+from mllm_srec.store.home import Home
+
+
+@dataclass(frozen=True, slots=True)
+class DataReport:
+    """What was written."""
+
+    train: int
+    validation: int
+    train_sha256: str
+    validation_sha256: str
+    tasks: dict[str, int]
+
+
+def write_data(
+    home: Home,
+    labels: Path | None,
+    out: Path,
+    settings: DataSettings,
+    *,
+    teacher: ModelTeacher | None = None,
+) -> DataReport:
+    """Write `train.jsonl`, `validation.jsonl`, their origins and `data.json` into a folder.
+
+    Only interactions of the training part are read, and of them only those with described items.
+
+    Args:
+        home: The items and interactions.
+        labels: What annotators said of the training items. Without it descriptions are made by
+            rule from the catalogue's text fields, or by `teacher`.
+        out: Made when missing.
+        settings: How many records.
+        teacher: A bigger model that answers in the place of rules.
+
+    Raises:
+        FinetuneError: There is nothing to learn from.
+    """
+    if teacher is not None:
+        made = teacher.records(home, settings)
+    elif labels is not None:
+        made = rule_records(home, read_labels(str(labels)), settings)
+    else:
+        made = rule_records(home, annotate_catalogue(home), settings)
+    every = chain(message_records(settings), made)
+    splits = _split(every, _sides(home), settings.validation_share)
+    # What users say is the same for every shop.
+    if all(record.task == "understand" for _, record in splits["train"]):
+        raise FinetuneError(f"nothing to learn from in {str(home.path)!r}: run `srec ingest`")
+    return write_split(splits, out, seed=settings.seed, settings=asdict(settings))
+
+
+def _sides(home: Home) -> Mapping[str, str]:
+    """For each item the first one with the same picture: both go to one side of the split."""
+    first: dict[str, str] = {}
+    sides = {}
+    for item_id, item in home.catalogue.items().items():
+        sides[item_id] = first.setdefault(item.picture, item_id) if item.picture else item_id
+    return sides
+
+
+def _split(
+    made: Iterable[tuple[str, AnyRecord]], sides: Mapping[str, str], share_measured: float
+) -> dict[str, list[tuple[str, AnyRecord]]]:
+    """All records of an item, and all of a user, are trained on or measured with."""
+    splits: dict[str, list[tuple[str, AnyRecord]]] = {name: [] for name in FILES}
+    for origin, record in made:
+        kind, _, name = origin.partition(":")
+        name = sides[name] if kind == "item" else name
+        measured = share(name, "validation") < share_measured
+        splits["validation" if measured else "train"].append((origin, record))
+    return splits
+
+
+def write_split(
+    splits: Mapping[str, list[tuple[str, AnyRecord]]],
+    out: Path,
+    *,
+    seed: int,
+    settings: Mapping[str, Any],
+) -> DataReport:
+    """Write both files of a data folder, shuffled, with their origins and `data.json`."""
+    out.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    tasks: dict[str, int] = {}
+    origins: dict[str, list[str]] = {}
+    for name, pairs in splits.items():
+        shuffled = [pairs[index] for index in rng.permutation(len(pairs))]
+        write_records(out / f"{name}.jsonl", (record for _, record in shuffled))
+        origins[name] = [origin for origin, _ in shuffled]
+        for _, record in shuffled if name == "train" else ():
+            tasks[record.task] = tasks.get(record.task, 0) + 1
+    write_origins(out, origins)
+    report = DataReport(
+        train=len(splits["train"]),
+        validation=len(splits["validation"]),
+        train_sha256=file_hash(out / "train.jsonl"),
+        validation_sha256=file_hash(out / "validation.jsonl"),
+        tasks=dict(sorted(tasks.items())),
+    )
+    about: dict[str, Any] = {
+        **asdict(report),
+        "settings": dict(settings),
+        "prompts": prompt_hashes(),
+    }
+    (out / "data.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    return report

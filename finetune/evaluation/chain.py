@@ -1,0 +1,177 @@
+"""`srec finetune evaluate`: what each step of the chain gets right, through the real nodes.
+
+The truth of a shop is read here and in `evaluate` alone; without it the figures that need it are
+None.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mllm_srec.agent.recommender import Recommender
+from mllm_srec.agent.state import State
+from mllm_srec.finetune.data.splits import Case, Split, SplitBy, sample_cases, split_home
+from mllm_srec.finetune.data.teacher import annotate
+from mllm_srec.finetune.evaluation.charts import draw_reliability
+from mllm_srec.finetune.evaluation.evaluate import SplitPart
+from mllm_srec.finetune.evaluation.fusion import FUSION, Fusions, fuse_thrice, fusion_figures
+from mllm_srec.finetune.evaluation.pairs import request
+from mllm_srec.finetune.evaluation.scoring import score_pairs, scoring_figures
+from mllm_srec.finetune.evaluation.taste import preference_figures, profile_figures
+from mllm_srec.finetune.evaluation.truth import drifts, label_of, read_items, unseen_items
+from mllm_srec.finetune.evaluation.understanding import held_out_phrasings, measure
+from mllm_srec.finetune.evaluation.watched_calls import AnswerCounts, WatchedCalls
+
+MESSAGES = 1_000
+"""Held-out phrasings of what users say."""
+FREE = 200
+"""Users, and items, that are asked again without the schema's constraint."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChainOptions:
+    """What is measured, on whom."""
+
+    truth: Path | None = None
+    """The folder `truth` of the shop."""
+    part: SplitPart = "test"
+    split_by: SplitBy = "user"
+    """`time` has items without any training interaction."""
+    users: int | None = None
+    """Warm users, and as many cold ones, drawn by the seed; all when None."""
+    pairs: int = 20_000
+    """Labelled pairs at least, which a calibration error rests on."""
+    png: Path | None = None
+    """Where to draw the reliability of the probabilities."""
+    seed: int = 1
+
+
+def evaluate_chain(recommender: Recommender, options: ChainOptions) -> dict[str, Any]:
+    """Measure fusion, preference, profile and scoring.
+
+    Args:
+        recommender: An open home whose items are fused.
+        options: What and whom.
+
+    Returns:
+        The object of `srec finetune evaluate --json`.
+    """
+    deployment = recommender.deployment
+    settings = deployment.settings
+    # What is scored here are drawn pairs; the list itself is `srec evaluate`'s to measure.
+    context = recommender.context
+    recommender = Recommender(
+        deployment, replace(context, settings=replace(context.settings, candidates=1))
+    )
+    split = split_home(deployment.home, min_rating=settings.liked_rating, split_by=options.split_by)
+    warm = _some([case for case in split.cases(options.part) if not case.cold], options)
+    cold = _some([case for case in split.cases(options.part) if case.cold], options)
+    cases = [*warm, *cold]
+    chain = _Chain.run(recommender, cases, options)
+    states = chain.states[: len(warm)]
+    scoring = score_pairs(
+        recommender,
+        split,
+        cases,
+        chain.states,
+        truth=options.truth,
+        pairs=options.pairs,
+        seed=options.seed,
+    )
+    if options.png is not None:
+        error = scoring.figures()["ece"]
+        draw_reliability(scoring.bins, error or 0.0, options.png)
+    free = _Chain.run(recommender, warm[:FREE], options, constrained=False)
+    said = deployment.run(measure(recommender.context.calls, held_out_phrasings(MESSAGES)))
+    return {
+        "part": options.part,
+        "users": len(warm),
+        "engine": deployment.info.engine,
+        "fusion": fusion_figures(chain.fusions) if chain.fusions else dict.fromkeys(FUSION),
+        **_tastes(states, recommender, options.truth),
+        "scoring": {
+            **scoring_figures(scoring, split, cases),
+            "auc_without_picture": _auc_without_picture(recommender, split, warm, options),
+        },
+        "understanding": said.to_dict(),
+        **chain.counts.to_dict(),
+        "without_schema": free.counts.to_dict(),
+    }
+
+
+def _auc_without_picture(
+    recommender: Recommender, split: Split, cases: Sequence[Case], options: ChainOptions
+) -> float | None:
+    """The AUC of the same pairs after a chain that never saw a picture."""
+    blind = recommender.without("picture")
+    states = blind.rank_many([request(case) for case in cases])
+    pairs = options.pairs
+    return (
+        score_pairs(blind, split, cases, states, truth=None, pairs=pairs, seed=options.seed)
+        .figures()
+        .get("auc")
+    )
+
+
+def _some(cases: Sequence[Case], options: ChainOptions) -> list[Case]:
+    return sample_cases(cases, options.users, seed=options.seed)
+
+
+@dataclass(frozen=True, slots=True)
+class _Chain:
+    """What the model answered for some users and for the unseen items."""
+
+    states: Sequence[State]
+    fusions: Fusions | None
+    """None without the truth."""
+    counts: AnswerCounts
+
+    @classmethod
+    def run(
+        cls,
+        recommender: Recommender,
+        cases: Sequence[Case],
+        options: ChainOptions,
+        *,
+        constrained: bool = True,
+    ) -> "_Chain":
+        calls = WatchedCalls(recommender.context.calls, constrained=constrained)
+        context = replace(recommender.context, calls=calls)
+        deployment = recommender.deployment
+        states = Recommender(deployment, context).rank_many([request(case) for case in cases])
+        fusions = None
+        if options.truth is not None:
+            truths = read_items(options.truth)
+            unseen = sorted(unseen_items(options.truth))
+            if not constrained:
+                unseen = np.random.default_rng(options.seed).permutation(unseen)[:FREE].tolist()
+            items = list(deployment.home.catalogue.items(unseen).values())
+            fusions = deployment.run(fuse_thrice(context, recommender.context, items, truths))
+        fallbacks = sum(mark for state in states for mark in _marks(state))
+        calls.counts.fallbacks = fallbacks + (fusions.fallbacks if fusions else 0)
+        return cls(states, fusions, calls.counts)
+
+
+def _tastes(
+    states: Sequence[State], recommender: Recommender, truth: Path | None
+) -> dict[str, dict[str, float | None]]:
+    """The figures of preference and profile; without the truth, only what needs none."""
+    preference: dict[str, float | None] = dict.fromkeys(("attribute_f1", "direction_accuracy"))
+    profile: dict[str, float | None] = dict.fromkeys(("attribute_f1",))
+    if truth is not None:
+        annotated = {
+            item_id: annotate(label_of(item)).fused for item_id, item in read_items(truth).items()
+        }
+        settings = recommender.deployment.settings
+        preference = preference_figures(states, annotated, drifts(truth), settings)
+        profile = profile_figures(states, annotated, settings)
+    supported = [bool(entry["item_ids"]) for state in states for entry in state.profile]
+    profile["evidence_supported"] = sum(supported) / len(supported) if supported else None
+    return {"preference": preference, "profile": profile}
+
+
+def _marks(state: State) -> list[bool]:
+    return [*(window["fallback"] for window in state.windows), state.profile_fallback]

@@ -1,0 +1,212 @@
+"""Fit how retrieval and the model's score are weighed: `srec finetune combine`.
+
+A conditional logit: among a user's candidates, the one that came next should have the highest final
+score. Fitted on validation, where the target is known and the models have not seen it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import optimize
+
+from mllm_srec.finetune.errors import FinetuneError
+from mllm_srec.finetune.evaluation.metrics import Floats, calibration_error, ndcg_at
+from mllm_srec.tools.collaborative import CollaborativeSettings
+from mllm_srec.tools.ranking import Calibration, CombineWeights, calibrated, feature_matrix
+from mllm_srec.tools.retrieval import SOURCES, Candidate, RetrievalWeights
+
+SHRINKAGE = 1.0
+"""Precision of the prior on each weight, features having deviation 1: worth little beside the
+hundreds of users of a validation part, but it holds a feature that is nearly constant."""
+FOLDS = 5
+"""Parts of the users for the cross-validated figures."""
+
+
+class CombineError(FinetuneError):
+    """There is too little to fit on; the message names the way out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """The candidates of one validation case, one of which is the target."""
+
+    features: Floats
+    """(C, 5), in the order of `SOURCES`."""
+    logits: Floats
+    """The model's logits (C,), not calibrated."""
+    target: int
+    """Row of the target."""
+
+    @classmethod
+    def of(cls, candidates: Sequence[Candidate], logits: Floats, target: str) -> "Example | None":
+        """Make an example; None where retrieval missed the target: nothing can be learned."""
+        ids = [candidate.item_id for candidate in candidates]
+        if target not in ids:
+            return None
+        return cls(feature_matrix(candidates), logits, ids.index(target))
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """Fitted weights, and what they do on the validation part."""
+
+    weights: CombineWeights
+    users: int
+    """Cases with the target among the candidates."""
+    ndcg_retrieval: float
+    """NDCG@10 among the candidates by the retrieval weights, cross-validated by user."""
+    ndcg_full: float
+    """The same with the model's score."""
+    ece_before: float
+    """Calibration error of the model's probability on the labelled pairs."""
+    ece_after: float
+
+
+def fit_combination(
+    examples: Sequence[Example],
+    pair_logits: Floats,
+    pair_labels: NDArray[np.bool_],
+    *,
+    collaborative: CollaborativeSettings | None = None,
+    seed: int = 0,
+) -> Fitted:
+    """Fit calibration, retrieval weights and the weights of the final score.
+
+    Args:
+        examples: From validation cases.
+        pair_logits: The model's logits of labelled pairs (P,), positives and negatives.
+        pair_labels: Whether the pair is a positive (P,).
+        collaborative: What the collaborative model was fitted and blended with; kept with the
+            weights, which fit no other.
+        seed: Of the folds.
+
+    Raises:
+        CombineError: There are no examples, or not both kinds of pairs.
+    """
+    if len(examples) < FOLDS:
+        raise CombineError(
+            f"{len(examples)} validation users have their target among the candidates: "
+            "evaluate more users, or ask retrieval for more candidates"
+        )
+    calibration = fit_calibration(pair_logits, pair_labels)
+    plain = _Stack.of(examples, None)
+    full = _Stack.of(examples, calibration)
+    folds = np.random.default_rng(seed).permutation(len(examples)) % FOLDS
+    retrieval, final = plain.fit(), full.fit()
+    return Fitted(
+        weights=CombineWeights(
+            **dict(zip((*SOURCES, "model"), final.tolist(), strict=True)),
+            calibration=calibration,
+            retrieval=RetrievalWeights(**dict(zip(SOURCES, retrieval.tolist(), strict=True))),
+            collaborative=collaborative or CollaborativeSettings(),
+        ),
+        users=len(examples),
+        ndcg_retrieval=plain.cross_validated(folds),
+        ndcg_full=full.cross_validated(folds),
+        ece_before=calibration_error(_sigmoid(pair_logits), pair_labels),
+        ece_after=calibration_error(_sigmoid(calibrated(pair_logits, calibration)), pair_labels),
+    )
+
+
+def fit_calibration(logits: Floats, labels: NDArray[np.bool_]) -> Calibration:
+    """Fit Platt scaling on labelled pairs (P,) by maximum likelihood.
+
+    Raises:
+        CombineError: There are not both kinds of pairs.
+    """
+    positives = int(labels.sum())
+    if positives in (0, len(labels)):
+        raise CombineError(f"{positives} positives of {len(labels)} pairs: give both kinds")
+    # Platt's own targets keep the fit finite where the classes are apart.
+    high, low = (positives + 1) / (positives + 2), 1 / (len(labels) - positives + 2)
+    wanted = np.where(labels, high, low)
+
+    def loss(line: Floats) -> tuple[float, Floats]:
+        scores = line[0] * logits + line[1]
+        slope = _sigmoid(scores) - wanted
+        value = np.logaddexp(0.0, scores) - wanted * scores
+        return float(value.mean()), np.array([(slope * logits).mean(), slope.mean()])
+
+    found = optimize.minimize(loss, np.array([1.0, 0.0]), jac=True, method="L-BFGS-B")
+    return Calibration(a=float(found.x[0]), b=float(found.x[1]))
+
+
+@dataclass(frozen=True, slots=True)
+class _Stack:
+    """All examples as one array, padded."""
+
+    features: Floats
+    """(U, C, F), 0 beyond a user's candidates."""
+    present: NDArray[np.bool_]
+    """(U, C)."""
+    targets: NDArray[np.int64]
+    """(U,)."""
+    scale: Floats
+    """Mean deviation of each feature within a user (F,)."""
+
+    @classmethod
+    def of(cls, examples: Sequence[Example], calibration: Calibration | None) -> "_Stack":
+        """Stack the retrieval features, and the calibrated logit where a calibration is given."""
+        widest = max(len(example.features) for example in examples)
+        count = len(SOURCES) + (calibration is not None)
+        features = np.zeros((len(examples), widest, count))
+        present = np.zeros((len(examples), widest), np.bool_)
+        for user, example in enumerate(examples):
+            here = len(example.features)
+            present[user, :here] = True
+            features[user, :here, : len(SOURCES)] = example.features
+            if calibration is not None:
+                features[user, :here, -1] = calibrated(example.logits, calibration)
+        spread = [
+            example_features[mask].std(axis=0)
+            for example_features, mask in zip(features, present, strict=True)
+        ]
+        mean = np.mean(spread, axis=0)
+        # A feature that never differs inside a user, as without any vectors, must not explode.
+        scale = np.where(mean > 1e-6, mean, 1.0)
+        targets = np.array([example.target for example in examples])
+        return cls(features, present, targets, scale)
+
+    def fit(self, members: NDArray[np.bool_] | None = None) -> Floats:
+        """Weights (F,) that make the targets of some users most likely.
+
+        Only popularity may weigh against an item: the others are evidence for it, and a negative
+        weight would be the noise of a small validation part.
+        """
+        rows = np.ones(len(self.targets), np.bool_) if members is None else members
+        scaled = self.features[rows] / self.scale
+        present, targets = self.present[rows], self.targets[rows]
+        users = np.arange(len(targets))
+
+        def loss(weights: Floats) -> tuple[float, Floats]:
+            scores = np.where(present, scaled @ weights, -np.inf)
+            scores -= scores.max(axis=1, keepdims=True)
+            chances = np.exp(scores)
+            chances /= chances.sum(axis=1, keepdims=True)
+            value = -np.log(np.maximum(chances[users, targets], 1e-300)).sum()
+            slope = np.einsum("uc,ucf->f", chances, scaled) - scaled[users, targets].sum(axis=0)
+            prior = SHRINKAGE * weights
+            return float(value + (prior * weights).sum() / 2), slope + prior
+
+        free = SOURCES.index("popular")
+        bounds = [(None if row == free else 0.0, None) for row in range(len(self.scale))]
+        start = np.zeros(len(self.scale))
+        found = optimize.minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds)
+        return np.asarray(found.x / self.scale, np.float64)
+
+    def cross_validated(self, folds: NDArray[np.int64]) -> float:
+        """NDCG@10 of each fold (U,) by the weights of the others."""
+        gains = np.zeros(len(self.targets))
+        for fold in range(FOLDS):
+            here = folds == fold
+            scores = np.where(self.present[here], self.features[here] @ self.fit(~here), -np.inf)
+            target = np.take_along_axis(scores, self.targets[here][:, None], axis=1)
+            ranks = (scores > target).sum(axis=1) + ((scores == target).sum(axis=1) - 1) / 2
+            gains[here] = ndcg_at(ranks, 10)
+        return float(gains.mean())
+
+
+def _sigmoid(values: Floats) -> Floats:
+    return np.asarray(0.5 * (1.0 + np.tanh(values / 2.0)))

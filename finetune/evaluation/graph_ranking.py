@@ -1,0 +1,183 @@
+"""The recommendation graph as evaluation and combination see it: many cases, one split."""
+
+import time
+from collections.abc import Sequence
+from copy import copy
+from dataclasses import replace
+from typing import Any, Self
+
+import numpy as np
+
+from mllm_srec.agent.deployment import WEIGHTS, Deployment
+from mllm_srec.agent.recommender import Recommender, Request
+from mllm_srec.agent.results import Progress, Tokens
+from mllm_srec.agent.state import Part, State, unscored
+from mllm_srec.agent.tracing import Run
+from mllm_srec.finetune.data.splits import Case, Split, sample_cases
+from mllm_srec.finetune.evaluation.baselines import Tuning
+from mllm_srec.finetune.evaluation.combine import Example, Fitted, fit_combination
+from mllm_srec.finetune.evaluation.evaluate import Ranking
+from mllm_srec.finetune.evaluation.kept_rankings import KeptRankings, Pool
+from mllm_srec.finetune.evaluation.pairs import draw_pairs, model_logits, request
+from mllm_srec.tools.collaborative import CollaborativeModel, CollaborativeSettings
+from mllm_srec.tools.ranking import CombineWeights, calibrated
+
+ROUNDS = 2
+BLOCK = 256
+"""Cases that are ranked, and then kept, together."""
+
+
+class GraphRanker:
+    """Ranks cases through the real nodes, with a collaborative model of the training part."""
+
+    def __init__(
+        self,
+        deployment: Deployment,
+        split: Split,
+        *,
+        seed: int = 1,
+        progress: Progress = lambda stage, done, total: None,
+        stage: str = "rank",
+    ) -> None:
+        self.split = split
+        self.home = deployment.home
+        self.deployment = deployment
+        self.collaborative = CollaborativeModel.fit(
+            split.train, split.item_ids, min_rating=deployment.settings.liked_rating
+        )
+        self.recommender = Recommender(
+            deployment, deployment.context(collaborative=self.collaborative)
+        )
+        self._seed = seed
+        self._progress = progress
+        self._stage = stage
+
+    def reweigh(self, weights: CombineWeights) -> None:
+        """Rank with other weights from now on."""
+        context = self.deployment.context(collaborative=self.collaborative, weights=weights)
+        self.recommender = Recommender(self.deployment, context)
+
+    def without(self, part: Part) -> Self:
+        """The same ranker, a part of the chain left out; nothing is trained or fitted again."""
+        other = copy(self)
+        other._stage = f"{self._stage} without {part}"
+        other.recommender = self.recommender.without(part)
+        return other
+
+    def __call__(
+        self, cases: Sequence[Case], pools: Sequence[frozenset[str]] | None
+    ) -> list[Ranking]:
+        """Rank for each case; with pools, only the items of the case's pool are candidates.
+
+        What an earlier, interrupted call has ranked is not ranked again.
+        """
+        allowed: Sequence[Pool] = [None] * len(cases) if pools is None else pools
+        kept = KeptRankings(self.recommender, self.split, seed=self._seed)
+        found = kept.read(cases, allowed)
+        todo = [row for row in range(len(cases)) if row not in found]
+        for start in range(0, len(todo), BLOCK):
+            rows = todo[start : start + BLOCK]
+            asked = [(cases[row], allowed[row]) for row in rows]
+            rankings = self._rank(asked, len(found), len(cases))
+            kept.write((*one, ranking) for one, ranking in zip(asked, rankings, strict=True))
+            found |= dict(zip(rows, rankings, strict=True))
+        return [found[row] for row in range(len(cases))]
+
+    def _rank(self, asked: Sequence[tuple[Case, Pool]], done: int, total: int) -> list[Ranking]:
+        """Rank a block of cases, and ask for the probabilities of their pairs."""
+        tokens: dict[int, Tokens] = {}
+
+        def ranked(asked: Request, run: Run) -> None:
+            tokens[id(asked)] = run.total
+            self._progress(self._stage, done + len(tokens), total)
+
+        started = time.perf_counter()
+        requests = [_request(case, pool) for case, pool in asked]
+        self._progress(self._stage, done, total)
+        states = self.recommender.rank_many(requests, ranked)
+        seconds = (time.perf_counter() - started) / len(asked)
+        chances = self._chances([case for case, _ in asked], states)
+        return [
+            Ranking(
+                full=[entry["item_id"] for entry in state.candidates],
+                retrieval=[
+                    entry["item_id"]
+                    for entry in sorted(state.candidates, key=lambda e: e["retrieval_rank"])
+                ],
+                seconds=seconds,
+                tokens=tokens[id(one)],
+                chances=claimed,
+            )
+            for one, state, claimed in zip(requests, states, chances, strict=True)
+        ]
+
+    def _chances(self, cases: Sequence[Case], states: Sequence[State]) -> list[list[float]]:
+        """Calibrated probabilities of each case's pairs, the target's first."""
+        context = self.recommender.context
+        pairs = draw_pairs(cases, self.split, seed=self._seed)
+        logits = model_logits(self.recommender, states, pairs, self.split.item_ids)
+        values = 1 / (1 + np.exp(-calibrated(logits, context.weights.calibration)))
+        return [part.tolist() for part in pairs.by_case(values, len(cases))]
+
+    def states(self, cases: Sequence[Case]) -> list[State]:
+        """Run the chain for each case, without reasons."""
+        return self.recommender.rank_many([request(case) for case in cases])
+
+
+def _request(case: Case, pool: Pool) -> Request:
+    asked = request(case)
+    return asked if pool is None else replace(asked, allowed=tuple(sorted(pool)))
+
+
+def combine_home(ranker: GraphRanker, *, users: int | None = None, seed: int = 1) -> Fitted:
+    """Fit calibration and combination on the validation part, and store them in the home.
+
+    Raises:
+        CombineError: There is too little to fit on.
+    """
+    cases = sample_cases(ranker.split.validation, users, seed=seed)
+    min_rating = ranker.deployment.settings.liked_rating
+    blend = Tuning(ranker.collaborative, ranker.split, min_rating).blend()
+    weights = ranker.recommender.context.weights.model_copy(update={"collaborative": blend})
+    # Retrieval weights are fitted on candidates that the old ones found: the second round sees
+    # its own candidates.
+    for _ in range(ROUNDS):
+        ranker.reweigh(weights)
+        fitted = _fit(ranker, cases, blend, seed)
+        weights = fitted.weights
+    ranker.reweigh(weights)
+    ranker.home.write_setting(WEIGHTS, stored(fitted, ranker))
+    return fitted
+
+
+def _fit(
+    ranker: GraphRanker, cases: Sequence[Case], blend: CollaborativeSettings, seed: int
+) -> Fitted:
+    states = ranker.states(cases)
+    pairs = draw_pairs(cases, ranker.split, seed=seed)
+    logits = model_logits(ranker.recommender, states, pairs, ranker.split.item_ids)
+    examples = [
+        Example.of(
+            [unscored(entry) for entry in state.candidates],
+            np.array([entry["logit"] for entry in state.candidates], np.float64),
+            case.target,
+        )
+        for state, case in zip(states, cases, strict=True)
+    ]
+    found = [example for example in examples if example is not None]
+    return fit_combination(found, logits, pairs.labels, collaborative=blend, seed=seed)
+
+
+def stored(fitted: Fitted, ranker: GraphRanker) -> dict[str, Any]:
+    """What the home keeps of a fit: the weights, and what they were fitted with."""
+    info = ranker.recommender.deployment.info
+    return {
+        "weights": fitted.weights.model_dump(),
+        "model_hash": info.model_hash,
+        "engine": info.engine,
+        "users": fitted.users,
+        "ndcg_retrieval": fitted.ndcg_retrieval,
+        "ndcg_full": fitted.ndcg_full,
+        "ece_before": fitted.ece_before,
+        "ece_after": fitted.ece_after,
+    }

@@ -1,0 +1,205 @@
+"""`srec evaluate`: one home, one split, all rows side by side."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mllm_srec.agent.deployment import Deployment
+from mllm_srec.agent.results import Progress
+from mllm_srec.agent.state import Part, Settings
+from mllm_srec.finetune.data.splits import DayOrder, Split, SplitBy, split_home
+from mllm_srec.finetune.errors import FinetuneError
+from mllm_srec.finetune.evaluation.baselines import TUNING_USERS, Scorer, fit_baselines
+from mllm_srec.finetune.evaluation.ceilings import fit_ceilings
+from mllm_srec.finetune.evaluation.evaluate import (
+    FULL,
+    KNOWS_POPULARITY,
+    RETRIEVAL,
+    Ranker,
+    RankingProtocol,
+    SplitPart,
+    Trial,
+    run_trial,
+)
+from mllm_srec.finetune.evaluation.graph_ranking import GraphRanker
+from mllm_srec.finetune.evaluation.report import Report, summarize
+from mllm_srec.llm.engine import Engine
+from mllm_srec.store.home import Home
+
+GRAPH_ROWS = (RETRIEVAL, FULL)
+TUNING_SEED = 0
+"""Of the validation users on whom settings, and the baseline to beat, are chosen."""
+SHUFFLES = 5
+"""Orders inside the days that `--day-order shuffled` is the mean of."""
+ABLATION = (
+    "Rows 'without ...' leave a part out when the one model is asked; nothing was trained again, "
+    "so they show what this model rests on, not what another could do. The candidates' stored "
+    "vectors stay as they are."
+)
+SAMPLED = (
+    "sampled protocol: 1 target among 20 drawn by popularity; not to be compared with full ranking"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankingOptions:
+    """What is asked, and of whom."""
+
+    part: SplitPart = "test"
+    protocol: RankingProtocol = "full"
+    split_by: SplitBy = "user"
+    day_order: DayOrder = "published"
+    shuffles: int = SHUFFLES
+    """Orders inside the days, where they are shuffled."""
+    targets: int = 1
+    """Successive test targets of a user at most."""
+    users: int | None = None
+    """Users drawn by the seed; all when None."""
+    rows: tuple[str, ...] | None = None
+    """Names of the rows; all when None. No model is loaded without `retrieval` or `full`."""
+    without: tuple[Part, ...] = ()
+    """Parts of the chain, each left out in a row of its own."""
+    truth: Path | None = None
+    """The folder `truth` of a drawn shop, for the rows `law` and `observer`."""
+    seed: int = 1
+
+    @property
+    def asks_model(self) -> bool:
+        """Whether a row needs the recommendation graph."""
+        return self.rows is None or bool(set(self.rows) & set(GRAPH_ROWS) or self.without)
+
+    @property
+    def trials(self) -> int:
+        """Orders inside the days that are tried."""
+        return self.shuffles if self.day_order == "shuffled" else 1
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of the figures has to know."""
+        sampled = [SAMPLED] if self.protocol == "sampled" else []
+        return sampled + ([ABLATION] if self.without else [])
+
+
+def evaluate_home(
+    path: Path,
+    options: RankingOptions,
+    *,
+    settings: Settings,
+    engine: str | Engine = "auto",
+    model: Path | None = None,
+    say: Callable[[str], None] = lambda line: None,
+    progress: Progress = lambda stage, done, total: None,
+    others: Callable[[Split], Mapping[str, Scorer]] = lambda split: {},
+) -> Report:
+    """Rank the held-out cases of a home by every recommender.
+
+    Args:
+        path: The home.
+        options: What is asked, and of whom.
+        settings: Of the graph; its ratings say what a like is.
+        engine: Kind of engine, or an engine.
+        model: Folder of the model.
+        say: Told what a person should know.
+        progress: Told how many users the graph has ranked for.
+        others: More rows that score the whole catalogue, fitted on a split.
+
+    Raises:
+        FinetuneError: A row is unknown.
+        LeakError: A target can be seen by what is evaluated.
+    """
+    with Home.open(path) as home:
+        fused = {
+            item_id: entry.fused for item_id, entry in home.catalogue.representations().items()
+        }
+        about: dict[str, Any] = {"notes": options.notes}
+        with _deployed(path, options, settings, engine=engine, model=model, say=say) as deployment:
+            if deployment is not None:
+                about |= {
+                    "score_weight": deployment.weights().model,
+                    "engine": deployment.info.engine,
+                    "model": deployment.info.model,
+                    "model_hash": deployment.info.model_hash,
+                }
+            pairs = [
+                _trials(home, options, settings, number, deployment, progress, others)
+                for number in range(options.trials)
+            ]
+    trials, validation = zip(*pairs, strict=True)
+    return summarize(trials, validation=validation, fused=fused, seed=options.seed, **about)
+
+
+@contextmanager
+def _deployed(
+    path: Path, options: RankingOptions, settings: Settings, **how: Any
+) -> Iterator[Deployment | None]:
+    """The home with its model on top, where a row needs one."""
+    if not options.asks_model:
+        yield None
+        return
+    with Deployment.open(path, settings=settings, **how) as deployment:
+        yield deployment
+
+
+def _trials(
+    home: Home,
+    options: RankingOptions,
+    settings: Settings,
+    number: int,
+    deployment: Deployment | None,
+    progress: Progress,
+    others: Callable[[Split], Mapping[str, Scorer]],
+) -> tuple[Trial, Trial]:
+    """One split: everybody's rankings of it, and the baselines' of its validation part."""
+    split = split_home(
+        home,
+        min_rating=settings.liked_rating,
+        split_by=options.split_by,
+        day_order=options.day_order,
+        targets=options.targets,
+        seed=options.seed + number,
+    )
+    scorers = {**_scorers(options, settings, split), **others(split)}
+    rankers: dict[str, Ranker] = {}
+    if deployment is not None:
+        stage = "rank" if options.trials == 1 else f"rank in order {number + 1}"
+        ranker = GraphRanker(deployment, split, seed=options.seed, progress=progress, stage=stage)
+        rankers[FULL] = ranker
+        rankers |= {f"without {part}": ranker.without(part) for part in options.without}
+    trial = run_trial(
+        scorers,
+        split,
+        part=options.part,
+        protocol=options.protocol,
+        rankers=rankers,
+        users=options.users,
+        seed=options.seed,
+    )
+    baselines = {name: one for name, one in scorers.items() if name not in KNOWS_POPULARITY}
+    # The very cases that the settings were chosen on, see `Tuning`.
+    return trial, run_trial(
+        baselines,
+        split,
+        part="validation",
+        protocol=options.protocol,
+        users=TUNING_USERS,
+        seed=TUNING_SEED,
+    )
+
+
+def _scorers(options: RankingOptions, settings: Settings, split: Split) -> dict[str, Scorer]:
+    """The rows that score the whole catalogue.
+
+    Raises:
+        FinetuneError: A row is unknown.
+    """
+    if options.rows is not None and set(options.rows) <= set(GRAPH_ROWS):
+        return {}
+    scorers = fit_baselines(split, min_rating=settings.liked_rating, tune=True, seed=TUNING_SEED)
+    if options.truth is not None:
+        scorers |= fit_ceilings(options.truth, split, split.cases(options.part))
+    wanted = options.rows or tuple(scorers)
+    if unknown := set(wanted) - set(scorers) - set(GRAPH_ROWS):
+        raise FinetuneError(f"no row {min(unknown)!r}: there are {[*GRAPH_ROWS, *scorers]}")
+    return {name: scorer for name, scorer in scorers.items() if name in wanted}

@@ -1,0 +1,164 @@
+"""A trained model as a folder to ship: bfloat16 weights, tokenizer, processor, card."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForImageTextToText
+
+from mllm_srec.agent.nodes.score_targets import NO, YES
+from mllm_srec.finetune.errors import FinetuneError
+from mllm_srec.finetune.training.collate import load_processor
+from mllm_srec.finetune.training.parity import Parity, check_parity
+from mllm_srec.finetune.training.run_settings import other_prompts, read_settings
+from mllm_srec.finetune.training.whole_folder import recover_folder, whole_folder
+from mllm_srec.llm.chat_template import ChatTemplate
+from mllm_srec.llm.labels import label_token_ids
+from mllm_srec.llm.model_files import model_hash, resolve_model
+from mllm_srec.llm.pictures import load_budget, save_budget
+from mllm_srec.tools.ranking import CALIBRATION, Calibration
+
+_ADAPTER = "adapter_config.json"
+_EXTRAS = ("token_frequencies.json", CALIBRATION)
+"""What training or `combine` left beside the weights for serving."""
+
+
+class ExportError(FinetuneError):
+    """A model cannot be exported; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExportReport:
+    """What was written."""
+
+    folder: Path
+    parameters: int
+    bytes: int
+    """Of all files together."""
+    parity: Parity | None
+    """How far vLLM and transformers are apart; None where that was not checked."""
+
+
+def export(
+    model_path: Path,
+    folder: Path,
+    *,
+    name: str,
+    figures: Mapping[str, float] | None = None,
+    notes: str = "",
+    calibration: Calibration | None = None,
+    max_bytes: int | None = None,
+    parity: Callable[[Path], Parity] | None = check_parity,
+) -> ExportReport:
+    """Write a trained model in 16 bits, with all that serving needs and a card.
+
+    It takes the place of what stood in the folder only when vLLM and transformers agree on it.
+
+    Args:
+        model_path: A folder that training wrote: a model, or adapters, which are merged.
+        folder: Made when missing; a model that stands there is replaced.
+        name: For the card.
+        figures: For the card's table, name to value.
+        notes: For the card: what it was trained on, what it cannot do.
+        calibration: What its logits mean, as `combine` fitted it; ships with the model.
+        max_bytes: Refuse to end with more.
+        parity: Compares the engines on the new folder; None to leave that out.
+
+    Raises:
+        ExportError: The model is not what can be shipped; the former export stands as it was.
+        ParityError: An engine cannot load it, or the two differ.
+        WriteError: The disk is full.
+        ModelError: The folder is no model, or a label is not one token.
+    """
+    recover_folder(folder)
+    _check_places(model_path, folder)
+    model = _load(model_path)
+    broken = [key for key, weight in model.named_parameters() if not weight.isfinite().all()]
+    if broken:
+        raise ExportError(f"weights of {broken[0]!r} are not finite: train with a lower rate")
+    parameters = sum(weight.numel() for weight in model.parameters())
+    label_token_ids(ChatTemplate(model_path), (YES, NO))
+    with whole_folder(folder) as partial:
+        model.save_pretrained(partial)
+        load_processor(model_path).save_pretrained(partial)
+        save_budget(partial, load_budget(model_path))
+        _keep_extras(model_path, partial, calibration)
+        found = None if parity is None else parity(partial)
+        card = _card(name, parameters, figures or {}, notes, found)
+        (partial / "README.md").write_text(card, "utf-8")
+        size = sum(path.stat().st_size for path in partial.iterdir() if path.is_file())
+        if max_bytes is not None and size > max_bytes:
+            raise ExportError(f"{name!r} takes {size} bytes, at most {max_bytes}: make it smaller")
+    return ExportReport(folder, parameters, size, found)
+
+
+def _check_places(model_path: Path, folder: Path) -> None:
+    if (model_path / "trainer_state.json").exists():
+        raise ExportError(
+            f"{model_path.name!r} is a state to go on from (`--resume`), not a model: export the "
+            "folder 'model' or 'best' beside it"
+        )
+    stale = [f"prompts/{task}.md" for task in other_prompts(read_settings(model_path))]
+    if stale:
+        raise ExportError(
+            f"{model_path.name!r} was trained with another version of {', '.join(stale)}: "
+            "train again with the present prompts, or give back those"
+        )
+    if folder.exists() and any(folder.iterdir()) and not (folder / "config.json").exists():
+        raise ExportError(f"{str(folder)!r} is not empty and no model: give another folder")
+
+
+def _load(model_path: Path) -> Any:
+    """The model in bfloat16; adapters are merged in float32, into the base they were made for."""
+    if not (model_path / _ADAPTER).exists():
+        return _weights(resolve_model(model_path), torch.bfloat16)
+    from peft import PeftModel  # noqa: PLC0415 — slow to import, and few models need it
+
+    config = json.loads((model_path / _ADAPTER).read_text("utf-8"))
+    base = resolve_model(config["base_model_name_or_path"])
+    wanted = read_settings(model_path).get("base_hash")
+    if wanted is not None and wanted != model_hash(base):
+        raise ExportError(
+            f"the model in {str(base)!r} is not the one that the adapters in {model_path.name!r} "
+            "were trained on: put that back"
+        )
+    model = PeftModel.from_pretrained(_weights(base, torch.float32), model_path)
+    return model.merge_and_unload().to(torch.bfloat16)
+
+
+def _weights(path: Path, dtype: torch.dtype) -> Any:
+    return AutoModelForImageTextToText.from_pretrained(path, dtype=dtype)
+
+
+def _keep_extras(source: Path, folder: Path, calibration: Calibration | None) -> None:
+    for name in _EXTRAS:
+        if (source / name).exists():
+            (folder / name).write_bytes((source / name).read_bytes())
+    if calibration is not None:
+        (folder / CALIBRATION).write_text(calibration.model_dump_json(indent=2) + "\n", "utf-8")
+
+
+def _card(
+    name: str,
+    parameters: int,
+    figures: Mapping[str, float],
+    notes: str,
+    parity: Parity | None,
+) -> str:
+    rows = "".join(f"| {key} | {value:.4g} |\n" for key, value in figures.items())
+    table = f"\n| figure | value |\n| --- | --- |\n{rows}" if figures else ""
+    head = json.dumps(["image-text-to-text", "recommendation"])
+    checked = (
+        "Not checked against the serving engine."
+        if parity is None
+        else f"vLLM and transformers agree within {parity.float32:.2g} nats (float32) and "
+        f"{parity.bfloat16:.2g} (bfloat16) on 50 prompts."
+    )
+    return (
+        f"---\nlicense: apache-2.0\npipeline_tag: image-text-to-text\ntags: {head}\n---\n\n"
+        f"# {name}\n\n{parameters / 1e6:.2f} million parameters, bfloat16. {checked}\n\n"
+        f"{notes}\n{table}"
+    )

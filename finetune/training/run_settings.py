@@ -1,0 +1,90 @@
+"""What a run was made of, kept beside its checkpoints and its model."""
+
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from mllm_srec.finetune.data.entries import FILES
+from mllm_srec.finetune.data.records import file_hash, prompt_hashes
+from mllm_srec.finetune.errors import FinetuneError
+from mllm_srec.finetune.training.recipe import Recipe
+from mllm_srec.llm.model_files import model_hash
+
+SETTINGS = "settings.json"
+
+_FREE = {"minutes", "steps", "checkpoint_minutes", "log_steps", "validation_records", "best"}
+"""Keys of a recipe that may change when a run goes on."""
+
+
+class OtherRun(FinetuneError):
+    """A checkpoint or a model was made of something else than what it shall be used with."""
+
+
+def describe_run(recipe: Recipe, data: Path, base: Path) -> dict[str, Any]:
+    """Recipe, data, prompts, start and versions of a run, as plain values."""
+    return {
+        "recipe": json.loads(json.dumps(asdict(recipe))),
+        "data": {name: file_hash(data / f"{name}.jsonl") for name in FILES},
+        "prompts": prompt_hashes(),
+        "base": base.name,
+        "base_hash": model_hash(base),
+        "versions": {name: version(name) for name in ("torch", "transformers", "trl", "peft")},
+        "python": platform.python_version(),
+    }
+
+
+def write_settings(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Leave the settings of a run in a folder."""
+    (folder / SETTINGS).write_text(json.dumps(settings, indent=2) + "\n", "utf-8")
+
+
+def read_settings(folder: Path) -> Mapping[str, Any]:
+    """The settings that lie in a folder; empty where none do."""
+    path = folder / SETTINGS
+    if not path.exists():
+        return {}
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise OtherRun(f"{str(path)!r} is broken ({error}): start in another folder") from error
+    assert isinstance(found, dict)
+    return found
+
+
+def require_same_run(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Refuse to go on with a run that was begun with other data, prompts or settings.
+
+    Raises:
+        OtherRun: Something differs.
+    """
+    kept = read_settings(folder)
+    if not kept:
+        raise OtherRun(
+            f"{SETTINGS!r} is missing in {folder.name!r}: nobody knows what its checkpoints were "
+            "made with; start anew in another folder"
+        )
+    differ = [f"prompts/{name}.md" for name in other_prompts(kept)]
+    fixed = {key: kept[key] for key in ("data", "base_hash") if key in kept}
+    differ += [key for key, value in fixed.items() if settings[key] != value]
+    recipe = settings["recipe"]
+    differ += [
+        f"recipe key {key!r}"
+        for key, value in kept.get("recipe", {}).items()
+        if key not in _FREE and recipe.get(key) != value
+    ]
+    if differ:
+        raise OtherRun(
+            f"the checkpoints in {folder.name!r} were made with other {', '.join(differ)}: "
+            "start anew in another folder, or give back what was there"
+        )
+
+
+def other_prompts(settings: Mapping[str, Any]) -> list[str]:
+    """The tasks whose prompt files are not those that a run was trained with."""
+    now = prompt_hashes()
+    kept = settings.get("prompts", {})
+    return [task for task, digest in kept.items() if now.get(task) != digest]

@@ -1,0 +1,266 @@
+"""`srec finetune train`: from SFT records to a trained model folder."""
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForImageTextToText
+from transformers.trainer_utils import get_last_checkpoint
+from trl import SFTConfig
+
+from mllm_srec.agent.nodes.score_targets import NO, YES
+from mllm_srec.finetune.data.entries import Entry, read_entries
+from mllm_srec.finetune.data.records import RecordGroup
+from mllm_srec.finetune.training.best_model import BestModel
+from mllm_srec.finetune.training.check import OverLong, check_entries
+from mllm_srec.finetune.training.clock import Clock
+from mllm_srec.finetune.training.collate import (
+    Collator,
+    Encoded,
+    Encoder,
+    Pictures,
+    PictureSource,
+    load_processor,
+    picture_words,
+)
+from mllm_srec.finetune.training.curves import read_curves, write_png
+from mllm_srec.finetune.training.meter import Meter, Show, unseen
+from mllm_srec.finetune.training.model_folder import merged, write_model
+from mllm_srec.finetune.training.recipe import Recipe, RecipeError
+from mllm_srec.finetune.training.run_settings import (
+    OtherRun,
+    describe_run,
+    require_same_run,
+    write_settings,
+)
+from mllm_srec.finetune.training.speed import compile_layers, keep_memory, narrow_stream
+from mllm_srec.finetune.training.tiny import write_scratch
+from mllm_srec.finetune.training.trainer import CHECKPOINTS, LOG, AnswerTrainer
+from mllm_srec.finetune.training.whole_folder import PARTIAL
+from mllm_srec.llm.chat_template import ChatTemplate
+from mllm_srec.llm.labels import label_token_ids
+
+DROPPED = "dropped.jsonl"
+CURVES = "loss.png"
+
+# With a time budget the number of steps is not known beforehand; nothing trains so long.
+_NO_LIMIT = 10_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class TrainReport:
+    """What a run did."""
+
+    folder: Path
+    """The trained model, in float32, as the last step left it."""
+    best: Path | None
+    """The model that was best by the recipe's figure; with LoRA its adapters alone."""
+    steps: int
+    tokens: int
+    """Real tokens learned from by this process, the shared part of a group once; padding not
+    counted."""
+    seconds: float
+    dropped: int
+    """Records longer than `max_length`; `dropped.jsonl` lists them."""
+    validation: Mapping[str, float]
+
+
+def train(
+    recipe: Recipe,
+    data: Path,
+    pictures: PictureSource,
+    out: Path,
+    *,
+    base: Path | None = None,
+    resume: bool = False,
+    show: Show = unseen,
+) -> TrainReport:
+    """Check the data, train on `train.jsonl`, validate on `validation.jsonl`.
+
+    Args:
+        recipe: The settings.
+        data: The folder of the two files.
+        pictures: Gives the picture of a name.
+        out: Folder for checkpoints, log and the trained model (`out/model`).
+        base: The model folder to start from; none for a model from scratch.
+        resume: Go on from the last checkpoint in `out`.
+        show: Shows where the run stands.
+
+    Raises:
+        RecordError: The data are faulty.
+        RecipeError: Neither or both of `base` and a recipe with `scratch` were given.
+        OtherRun: `out` holds checkpoints, and `resume` is not given or does not fit them.
+        WriteError: The disk is full; the last checkpoint is whole.
+    """
+    if (base is None) == (recipe.scratch is None):
+        raise RecipeError("give a model folder to start from, or a recipe with 'scratch' sizes")
+    keep_memory()
+    checkpoint = _checkpoint(out, resume=resume)
+    entries, unread = read_entries(data)
+    if base is None:
+        base = _scratch(recipe, entries["train"], out, fresh=checkpoint is None)
+    settings = describe_run(recipe, data, base)
+    if checkpoint is not None:
+        require_same_run(out, settings)
+    checked = check_entries(entries, unread, pictures, base, recipe.max_length)
+    checked.require()
+    write_settings(out, settings)
+    _list_dropped(out, checked.over_long)
+    shown = Pictures(pictures, base)
+    encoded = dict(checked.encoded)
+    words = Encoder(base, shown).colour_words
+    encoded["train"] = [*encoded["train"], *picture_words(encoded["train"], words)]
+    clock = Clock(recipe, Clock.elapsed_at(checkpoint))
+    meter = Meter(clock, show)
+    best = _best(recipe, base, out)
+    trainer = _trainer(recipe, base, out, shown, encoded, clock=clock, meter=meter, best=best)
+    trainer.train(resume_from_checkpoint=checkpoint)
+    metrics = trainer.evaluate()
+    write_model(merged(trainer.model), base, out / "model")
+    write_png(read_curves(out / LOG), out / CURVES)
+    return TrainReport(
+        folder=out / "model",
+        best=best.folder if best else None,
+        steps=trainer.state.global_step,
+        tokens=meter.tokens,
+        seconds=clock.elapsed,
+        dropped=len(checked.over_long),
+        validation=metrics,
+    )
+
+
+def _checkpoint(out: Path, *, resume: bool) -> str | None:
+    """The checkpoint to go on from; a folder of another run is no place for a new one."""
+    out.mkdir(parents=True, exist_ok=True)
+    # What a process left half written when it was killed.
+    shutil.rmtree(out / PARTIAL, ignore_errors=True)
+    found: str | None = get_last_checkpoint(str(out))  # type: ignore[no-untyped-call]
+    if found is not None and not resume:
+        raise OtherRun(
+            f"{str(out)!r} holds {Path(found).name!r} of an earlier run: go on with `--resume`, "
+            "or give another folder"
+        )
+    if found is None:
+        (out / LOG).unlink(missing_ok=True)
+    return found
+
+
+def _scratch(recipe: Recipe, entries: Sequence[Entry], out: Path, *, fresh: bool) -> Path:
+    """The random model that a run starts from; a run that goes on has it already."""
+    assert recipe.scratch is not None
+    folder = out / "scratch"
+    if fresh:
+        write_scratch(folder, list(_texts(entries)), recipe.scratch, seed=recipe.seed)
+    return folder
+
+
+def _list_dropped(out: Path, over_long: Sequence[OverLong]) -> None:
+    lines = (json.dumps(asdict(each)) + "\n" for each in over_long)
+    (out / DROPPED).write_text("".join(lines), "utf-8")
+
+
+def _best(recipe: Recipe, base: Path, out: Path) -> BestModel | None:
+    if recipe.best is None:
+        return None
+    return BestModel(
+        recipe.best, out / "best", lambda model, folder: write_model(model, base, folder)
+    )
+
+
+def _trainer(
+    recipe: Recipe,
+    base: Path,
+    out: Path,
+    pictures: Pictures,
+    records: Mapping[str, Sequence[Encoded]],
+    *,
+    clock: Clock,
+    meter: Meter,
+    best: BestModel | None,
+) -> AnswerTrainer:
+    processor = load_processor(base)
+    model = AutoModelForImageTextToText.from_pretrained(base, dtype=torch.float32)
+    model.config.use_cache = False
+    pad = processor.tokenizer.pad_token_id
+    labels = label_token_ids(ChatTemplate(base), (YES, NO))
+    trainer = AnswerTrainer(
+        records=records,
+        collators={
+            "train": Collator(pad, pictures, recipe.augmentation, recipe.listwise_weight > 0),
+            "validation": Collator(pad, pictures),
+        },
+        recipe=recipe,
+        clock=clock,
+        meter=meter,
+        labels=(labels[YES], labels[NO]),
+        best=best,
+        model=model,
+        args=_arguments(recipe, out),
+        processing_class=processor,
+        peft_config=_lora(recipe),
+    )
+    narrow_stream(trainer.model)
+    if recipe.compile:
+        compile_layers(trainer.model)
+    return trainer
+
+
+def _arguments(recipe: Recipe, out: Path) -> SFTConfig:
+    cpu = not torch.cuda.is_available()
+    return SFTConfig(
+        output_dir=str(out),
+        max_steps=recipe.steps or _NO_LIMIT,
+        per_device_train_batch_size=1,
+        gradient_accumulation_steps=recipe.accumulate,
+        learning_rate=recipe.learning_rate,
+        weight_decay=recipe.weight_decay,
+        adam_beta2=0.98,
+        max_grad_norm=recipe.max_gradient,
+        optim="adamw_torch_fused",
+        bf16=recipe.bf16,
+        use_cpu=cpu,
+        seed=recipe.seed,
+        data_seed=recipe.seed,
+        gradient_checkpointing=False,
+        max_length=None,
+        dataset_kwargs={"skip_prepare_dataset": True},
+        remove_unused_columns=False,
+        save_strategy="no",
+        save_total_limit=CHECKPOINTS,
+        eval_strategy="no",
+        logging_steps=recipe.log_steps,
+        logging_nan_inf_filter=False,
+        report_to="none",
+        disable_tqdm=True,
+        dataloader_pin_memory=not cpu,
+    )
+
+
+def _lora(recipe: Recipe) -> Any:
+    if recipe.lora is None:
+        return None
+    from peft import LoraConfig  # noqa: PLC0415 — slow to import, and most runs need none
+
+    # The language part is called text_model or language_model, the vision part otherwise.
+    part = "text_model|language_model" + ("|vision_model|visual" if recipe.lora.vision else "")
+    layers = "[qkvo]_proj|out_proj|gate_proj|up_proj|down_proj|fc1|fc2"
+    return LoraConfig(
+        r=recipe.lora.rank,
+        lora_alpha=recipe.lora.alpha,
+        lora_dropout=recipe.lora.dropout,
+        target_modules=rf".*({part})\..*({layers})",
+    )
+
+
+def _texts(entries: Sequence[Entry]) -> Iterator[str]:
+    """Every text of the records, the shared ones of a group once."""
+    for record in (entry.record for entry in entries):
+        if isinstance(record, RecordGroup):
+            yield from (turn.text for turn in record.prompt)
+            yield from (branch.suffix for branch in record.branches)
+        else:
+            yield from (turn.text for turn in record.messages)

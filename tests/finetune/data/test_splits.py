@@ -1,0 +1,186 @@
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mllm_srec.finetune.data.splits import (
+    DAY_S,
+    Split,
+    SplitError,
+    find_leaks,
+    sample_cases,
+    shuffle_days,
+    split_by_time,
+    split_by_user,
+)
+from mllm_srec.store.records import Interaction
+
+ITEMS = [f"i{n}" for n in range(10)]
+
+
+def log(users: dict[str, str], ratings: dict[str, list[float]] | None = None) -> pl.DataFrame:
+    """A log in which each digit of a user is an item, one a day from day 0."""
+    rows = [
+        {
+            "user_id": user,
+            "item_id": f"i{digit}",
+            "position": position,
+            "rating": ratings[user][position] if ratings else None,
+            "timestamp": position * DAY_S,
+        }
+        for user, digits in users.items()
+        for position, digit in enumerate(digits)
+    ]
+    kinds = {"user_id": pl.String, "item_id": pl.String, "position": pl.Int64}
+    return pl.DataFrame(rows, schema=kinds | {"rating": pl.Float64, "timestamp": pl.Int64})
+
+
+def held(history: tuple[Interaction, ...]) -> str:
+    return "".join(one.item_id[1:] for one in history)
+
+
+def trained(split: Split, user: str) -> str:
+    rows = split.train.filter(pl.col("user_id") == user).sort("position")
+    return "".join(item[1:] for item in rows["item_id"])
+
+
+def test_the_last_two_interactions_are_held_out() -> None:
+    split = split_by_user(log({"u": "01234"}), ITEMS)
+    [validation], [test] = split.validation, split.test
+    assert (validation.target, held(validation.history)) == ("i3", "012")
+    assert (test.target, held(test.history)) == ("i4", "0123")
+    assert trained(split, "u") == "012"
+    assert (test.training, test.position) == (3, 4)
+
+
+def test_targets_are_liked_and_histories_keep_what_was_not() -> None:
+    frame = log({"u": "012345"}, {"u": [5, 5, 4, 1, 5, 2]})
+    split = split_by_user(frame, ITEMS, min_rating=4.0)
+    [validation], [test] = split.validation, split.test
+    assert (validation.target, held(validation.history)) == ("i2", "01")
+    assert (test.target, held(test.history)) == ("i4", "0123")
+    assert trained(split, "u") == "01"
+
+
+def test_several_targets_of_a_user_follow_each_other_and_validation_stands_before_them() -> None:
+    split = split_by_user(log({"u": "01234567", "v": "012"}), ITEMS, targets=3)
+    assert [(case.target, held(case.history)) for case in split.test] == [
+        ("i5", "01234"),
+        ("i6", "012345"),
+        ("i7", "0123456"),
+        # Who has fewer likes gives fewer targets.
+        ("i2", "01"),
+    ]
+    assert [case.target for case in split.validation] == ["i4", "i1"]
+    assert (trained(split, "u"), trained(split, "v")) == ("0123", "0")
+    assert not find_leaks(split)
+    with pytest.raises(SplitError, match="at least one"):
+        split_by_user(log({"u": "012"}), ITEMS, targets=0)
+
+
+def test_users_are_drawn_with_all_their_cases() -> None:
+    frame = log(dict.fromkeys("abcdefgh", "0123456"))
+    cases = split_by_user(frame, ITEMS, targets=3).test
+    drawn = sample_cases(cases, 2, seed=1)
+    assert len(drawn) == 6
+    assert len({case.user_id for case in drawn}) == 2
+    assert drawn == sample_cases(cases, 2, seed=1)
+    assert sample_cases(cases, 8) == sample_cases(cases, None) == list(cases)
+
+
+def test_an_item_met_before_is_no_target() -> None:
+    [test] = split_by_user(log({"u": "01230"}), ITEMS).test
+    assert test.target == "i3"
+
+
+def test_a_user_with_nothing_before_the_targets_is_training_alone() -> None:
+    split = split_by_user(log({"u": "01", "v": "2"}), ITEMS)
+    assert not split.validation
+    assert not split.test
+    assert (trained(split, "u"), trained(split, "v")) == ("01", "2")
+
+
+def test_one_to_three_training_interactions_are_cold() -> None:
+    split = split_by_user(log({"u": "01234", "v": "012345"}), ITEMS)
+    assert [case.cold for case in split.test] == [True, False]
+
+
+def test_items_outside_the_catalogue_are_left_out() -> None:
+    [test] = split_by_user(log({"u": "01234"}), ITEMS[:4]).test
+    assert (test.target, held(test.history)) == ("i3", "012")
+
+
+def test_a_time_split_cuts_the_whole_log() -> None:
+    frame = log({"u": "0123456789", "v": "98765"})
+    split = split_by_time(frame, ITEMS, cuts=(0.6, 0.8))
+    assert split.train["timestamp"].max() == 3 * DAY_S
+    assert [(case.user_id, case.target) for case in split.validation] == [("u", "i6"), ("v", "i5")]
+    [test] = split.test
+    assert (test.target, held(test.history), test.training) == ("i9", "012345678", 4)
+    assert split.cold_items == {"i4", "i5"}
+
+
+def test_an_item_without_interactions_before_the_cut_is_cold() -> None:
+    split = split_by_time(log({"u": "0123456789"}), ITEMS, cuts=(0.5, 0.7))
+    assert split.cold_items == {"i5", "i6", "i7", "i8", "i9"}
+
+
+def test_a_time_split_without_times_is_refused() -> None:
+    with pytest.raises(SplitError, match="split by user"):
+        split_by_time(log({"u": "012"}).drop("timestamp"), ITEMS)
+    with pytest.raises(SplitError, match="published"):
+        shuffle_days(log({"u": "012"}).drop("timestamp"), seed=0)
+
+
+def test_days_are_shuffled_inside_alone_and_the_same_again() -> None:
+    frame = log({"u": "0123456789"}).with_columns(timestamp=pl.col("position") // 5 * DAY_S)
+    once = shuffle_days(frame, seed=1)
+    assert once.equals(shuffle_days(frame.sample(fraction=1, shuffle=True, seed=9), seed=1))
+    assert not once.equals(shuffle_days(frame, seed=2))
+    items = once["item_id"].to_list()
+    assert set(items[:5]) == set(ITEMS[:5])
+    assert items != ITEMS
+    assert once["position"].to_list() == list(range(10))
+
+
+def test_a_planted_leak_is_found() -> None:
+    frame = log({"u": "01234"})
+    split = split_by_user(frame, ITEMS)
+    leaked = Split(frame, split.validation, split.test, split.item_ids)
+    assert not find_leaks(split)
+    assert len(find_leaks(leaked)) == 2
+    assert "'i3'" in find_leaks(leaked)[0]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    users=st.dictionaries(st.sampled_from("uvwx"), st.text("0123456789", max_size=12)),
+    threshold=st.none() | st.just(3.0),
+    by_time=st.booleans(),
+    targets=st.integers(1, 4),
+    data=st.data(),
+)
+def test_no_split_leaks_and_none_loses_an_interaction_before_the_targets(
+    users: dict[str, str],
+    threshold: float | None,
+    by_time: bool,
+    targets: int,
+    data: st.DataObject,
+) -> None:
+    stars = st.floats(1, 5)
+    ratings = {
+        user: data.draw(st.lists(stars, min_size=len(items), max_size=len(items)))
+        for user, items in users.items()
+    }
+    frame = log(users, ratings)
+    split = (
+        split_by_time(frame, ITEMS, min_rating=threshold)
+        if by_time
+        else split_by_user(frame, ITEMS, min_rating=threshold, targets=targets)
+    )
+    assert not find_leaks(split)
+    for case in (*split.validation, *split.test):
+        assert held(case.history) == users[case.user_id][: case.position]
+        assert case.target[1:] == users[case.user_id][case.position]
+        assert trained(split, case.user_id) == users[case.user_id][: case.training]
+        assert threshold is None or ratings[case.user_id][case.position] >= threshold

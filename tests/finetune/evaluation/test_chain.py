@@ -1,0 +1,107 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mllm_srec.agent.deployment import Deployment
+from mllm_srec.agent.ingest import fuse_missing
+from mllm_srec.agent.recommender import Recommender
+from mllm_srec.finetune.evaluation.chain import ChainOptions, evaluate_chain
+from mllm_srec.finetune.evaluation.taste import agreement
+from mllm_srec.finetune.evaluation.truth import unseen_items
+from mllm_srec.finetune.shop.make import make_shop
+from mllm_srec.llm.scripted import ScriptedEngine
+from mllm_srec.store.home import Home
+from mllm_srec.store.intake import load_shop
+from tests.agent.shop import MODEL
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("shop")
+    make_shop(3, 72, 24, folder)
+    with Home.open(folder / "home", create=True) as home:
+        load_shop(
+            home,
+            items=folder / "items.parquet",
+            interactions=folder / "interactions.parquet",
+            images=folder,
+            now=1_900_000_000.0,
+        )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def figures(shop: Path) -> dict[str, Any]:
+    """Of a model that never answers as asked, so that plain forms stand in everywhere."""
+    engine = ScriptedEngine(answer=lambda prompt: "no")
+    with Deployment.open(shop / "home", engine=engine, model=MODEL) as deployment:
+        fuse_missing(deployment)
+        options = ChainOptions(truth=shop / "truth", pairs=200, png=shop / "reliability.png")
+        return evaluate_chain(Recommender(deployment), options)
+
+
+def test_a_model_without_answers_is_told_apart_from_one_that_is_wrong(
+    figures: dict[str, Any],
+) -> None:
+    assert figures["answers"] == figures["invalid_answers"] == figures["asked_again"] > 0
+    assert figures["fallbacks"] == figures["asked_again"]
+    assert figures["repaired"] == 0
+    free = figures["without_schema"]
+    assert 0 < free["answers"] == free["fallbacks"] <= figures["answers"]
+
+
+def test_even_scores_are_at_chance_and_below_who_knows_the_truth(figures: dict[str, Any]) -> None:
+    scoring = figures["scoring"]
+    assert scoring["auc"] == 0.5
+    assert scoring["share_of_observer"] == 0 or scoring["observer_auc"] <= 0.5
+    assert scoring["law_auc"] is not None
+    assert scoring["groups"]["warm_users"]["auc"] == 0.5
+    assert {"ece", "log_loss", "pairs"} <= set(scoring)
+
+
+def test_every_kind_of_item_and_both_halves_are_measured(
+    figures: dict[str, Any], shop: Path
+) -> None:
+    fusion = figures["fusion"]
+    assert set(fusion["groups"]) == {
+        "agreeing",
+        "contradicting",
+        "picture_less",
+        "noisy",
+        "bare_text",
+    }
+    # Plain forms of pictures that nobody read name nothing that they show.
+    assert fusion["picture_alone"]["colour"] in (0, None)
+    assert fusion["text_alone"]["pattern"] == 0 < fusion["chance"]["pattern"]
+    assert fusion["hallucination_rate"] == 0
+    assert len(unseen_items(shop / "truth")) > 5
+
+
+def test_counted_forms_name_what_a_careful_count_of_the_same_items_names(
+    figures: dict[str, Any],
+) -> None:
+    # The items themselves are described badly, so recall falls; what is said is still so.
+    assert figures["preference"]["precision"] > 0.5 > figures["preference"]["recall"]
+    assert figures["profile"]["evidence_supported"] == 1
+
+
+def test_the_reliability_is_drawn(figures: dict[str, Any], shop: Path) -> None:
+    assert figures["users"] > 0
+    assert (shop / "reliability.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+
+
+def test_without_the_truth_only_what_needs_none_is_measured(shop: Path) -> None:
+    engine = ScriptedEngine(answer=lambda prompt: "no")
+    with Deployment.open(shop / "home", engine=engine, model=MODEL) as deployment:
+        fuse_missing(deployment)
+        figures = evaluate_chain(Recommender(deployment), ChainOptions(users=3, pairs=20))
+    assert set(figures["fusion"].values()) == {None}
+    assert figures["scoring"]["observer_auc"] is None
+    assert figures["scoring"]["auc"] == 0.5
+
+
+def test_agreement_agrees_with_values_worked_out_by_hand() -> None:
+    found = agreement([({"red", "blue"}, {"red"}), (set(), {"kite"})])
+    assert found == {"precision": 0.5, "recall": 0.5, "attribute_f1": 0.5}
+    assert set(agreement([]).values()) == {None}

@@ -1,0 +1,179 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from mllm_srec.agent.ingest import fuse_missing
+from mllm_srec.agent.state import Part, Settings
+from mllm_srec.finetune.cli import evaluate_app
+from mllm_srec.finetune.data.splits import SplitError
+from mllm_srec.finetune.errors import FinetuneError
+from mllm_srec.finetune.evaluation.baselines import fit_baselines
+from mllm_srec.finetune.evaluation.charts import draw_comparison
+from mllm_srec.finetune.evaluation.ranking import RankingOptions, evaluate_home
+from mllm_srec.finetune.evaluation.report import Report
+from mllm_srec.llm.engine import EngineLost, LabelScores, Prompt
+from mllm_srec.llm.scripted import ScriptedEngine
+from tests.agent.shop import MODEL, deploy, scripted
+
+USERS = 2
+"""Of the three users, ada has too little behind her for a case."""
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """The shop of eight items, fused."""
+    with deploy(tmp_path / "home", scripted()) as deployment:
+        fuse_missing(deployment)
+    return tmp_path / "home"
+
+
+def evaluated(
+    home: Path,
+    engine: ScriptedEngine,
+    options: RankingOptions | None = None,
+    progress: Callable[[str, int, int | None], None] = lambda stage, done, total: None,
+) -> Report:
+    return evaluate_home(
+        home,
+        options or RankingOptions(rows=("retrieval", "full")),
+        settings=Settings(),
+        engine=engine,
+        model=MODEL,
+        progress=progress,
+    )
+
+
+def test_the_graph_stands_beside_the_simple_baselines(home: Path, tmp_path: Path) -> None:
+    report = evaluated(home, scripted(), RankingOptions())
+    names = [row.name for row in report.rows]
+    assert names[:2] == ["retrieval", "full"]
+    assert {"popularity", "popularity-recent", "item-knn", "ease", "transitions"} < set(names)
+    assert (report.users, report.engine, report.score_weight) == (USERS, "scripted", 0.5)
+    full = report.rows[1].figures
+    assert full["calls_per_user"] > 0
+    assert full["prompt_tokens_per_user"] > full["completion_tokens_per_user"] > 0
+    assert 0 <= full["ece"] <= 1
+    assert 0 < full["diversity@10"] < 1
+    draw_comparison(report, tmp_path / "rows.png")
+    assert (tmp_path / "rows.png").read_bytes().startswith(PNG)
+
+
+def test_an_interrupted_evaluation_goes_on_where_it_stopped(home: Path) -> None:
+    told: list[tuple[str, int, int | None]] = []
+    rows = ("retrieval", "full")
+    evaluated(home, scripted(), RankingOptions(rows=rows, users=1))
+    engine = scripted()
+    report = evaluated(home, engine, progress=lambda *step: told.append(step))
+    assert told == [("rank", 1, 2), ("rank", 2, 2)]
+    assert engine.scored
+    again = scripted()
+    assert evaluated(home, again) == report
+    assert not again.scored
+    assert not again.generated
+
+
+def test_answers_given_before_the_engine_was_lost_are_not_asked_for_again(home: Path) -> None:
+    class Losing(ScriptedEngine):
+        def score_labels(self, prompts: list[Prompt], labels: object) -> list[LabelScores]:  # type: ignore[override]
+            raise EngineLost("gone")
+
+    kept = scripted()
+    with pytest.raises(EngineLost):
+        evaluated(home, Losing(answer=kept.answer, score=kept.score))
+    engine = scripted()
+    evaluated(home, engine)
+    assert engine.scored
+    assert not engine.generated
+
+
+def test_other_weights_or_another_seed_rank_anew(home: Path) -> None:
+    evaluated(home, scripted())
+    engine = scripted()
+    settings = Settings(candidates=4)
+    evaluate_home(
+        home, RankingOptions(rows=("full",)), settings=settings, engine=engine, model=MODEL
+    )
+    other = evaluated(home, scripted(), RankingOptions(rows=("full",), seed=2))
+    # The prompts are the same and answered before, but the rankings are made again.
+    assert other.rows[1].figures["stored_per_user"] > 0
+
+
+ABLATIONS: dict[Part, tuple[str, str]] = {
+    "profile": ("Profile of the user: nothing stable yet", "Profile of the user: loves"),
+    "temporal": ("Preference lately: nothing yet", "Preference lately: strong"),
+    "chain": ("- liked, 4 days before: rattle: red; wood", "Preference lately: strong"),
+    "picture": ("Item: ball: rubber", "red"),
+}
+
+
+@pytest.mark.parametrize("part", ABLATIONS)
+def test_each_ablation_leaves_its_part_out_of_the_scoring_prompts(home: Path, part: Part) -> None:
+    engine = scripted()
+    options = RankingOptions(rows=("full",), without=(part,))
+    report = evaluated(home, engine, options)
+    assert [row.name for row in report.rows] == ["retrieval", "full", f"without {part}"]
+    assert "nothing was trained again" in report.notes[0]
+    there, gone = ABLATIONS[part]
+    texts = [prompt.messages[1].text.partition("Profile of")[2] for prompt in engine.scored]
+    texts = [f"Profile of{text}" for text in texts]
+    assert any(there in text for text in texts)
+    left_out = [text for text in texts if gone not in text]
+    assert 0 < len(left_out) < len(texts)
+
+
+def test_shuffled_days_are_the_mean_of_several_orders(home: Path) -> None:
+    options = RankingOptions(rows=("popularity",), day_order="shuffled", shuffles=3)
+    report = evaluated(home, scripted(), options)
+    assert report.shuffles == 3
+    assert report.rows[0].spread["ndcg@10"] == 0
+
+
+def test_without_a_graph_row_no_model_is_loaded(home: Path) -> None:
+    options = RankingOptions(rows=("popularity",))
+    report = evaluate_home(home, options, settings=Settings(), engine="nonsense")
+    assert [row.name for row in report.rows] == ["popularity"]
+    assert report.engine is None
+
+
+def test_rows_fitted_elsewhere_are_scored_by_the_same_code(home: Path) -> None:
+    options = RankingOptions(rows=("popularity",))
+    report = evaluate_home(
+        home,
+        options,
+        settings=Settings(),
+        others=lambda split: {"peer": fit_baselines(split, min_rating=4)["popularity"]},
+    )
+    ours, peer = report.rows
+    assert (ours.name, peer.name) == ("popularity", "peer")
+    assert ours.figures == peer.figures
+
+
+def test_the_baseline_to_beat_is_the_best_on_validation(home: Path) -> None:
+    report = evaluated(home, scripted(), RankingOptions())
+    assert set(report.validation) == {row.name for row in report.rows} - {"retrieval", "full"}
+    assert report.validation[str(report.baseline)] == max(report.validation.values())
+    beaten = next(row for row in report.rows if row.name == report.baseline)
+    assert beaten.full_minus
+    assert 0 < beaten.full_minus["p"] <= 1
+
+
+def test_several_targets_of_a_user_are_one_user(home: Path) -> None:
+    options = RankingOptions(rows=("popularity",), targets=2)
+    report = evaluated(home, scripted(), options)
+    assert (report.users, report.cases) == (2, 4)
+    with pytest.raises(SplitError, match="split by user"):
+        evaluated(home, scripted(), RankingOptions(targets=2, split_by="time"))
+
+
+def test_an_unknown_row_is_named_with_those_that_there_are(home: Path) -> None:
+    with pytest.raises(FinetuneError, match=r"no row 'sasrec': there are .*'ease'"):
+        evaluated(home, scripted(), RankingOptions(rows=("sasrec",)))
+
+
+def test_what_is_no_part_of_the_chain_is_wrong_use() -> None:
+    result = CliRunner().invoke(evaluate_app, ["--without", "text"])
+    assert result.exit_code == 2
+    assert "say picture or temporal or profile or chain" in " ".join(result.output.split())

@@ -1,0 +1,88 @@
+import io
+from pathlib import Path
+
+from rich.console import Console
+
+from mllm_srec.agent.output import PlainProgress
+from mllm_srec.finetune.evaluation.charts import draw_comparison, draw_reliability
+from mllm_srec.finetune.evaluation.metrics import Bin
+from mllm_srec.finetune.evaluation.report import Report, Row
+from mllm_srec.finetune.evaluation.report_view import report_view
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def row(name: str, value: float, **more: object) -> Row:
+    figures = {f"{measure}@10": value for measure in ("recall", "ndcg", "mrr")}
+    bounds = {
+        f"{measure}_{side}": value + step
+        for measure in ("recall@10", "ndcg@10")
+        for side, step in (("low", -0.01), ("high", 0.01))
+    }
+    return Row.model_validate({"name": name, "auc": 0.5, **figures, **bounds, **more})
+
+
+REPORT = Report(
+    protocol="full",
+    part="test",
+    users=1_200,
+    cases=1_200,
+    items=800,
+    shuffles=5,
+    rows=[
+        row("retrieval", 0.1, full_minus={"ndcg@10": 0.05, "low": 0.01, "high": 0.09, "p": 0.02}),
+        row("full", 0.15, seconds_per_user=1.25, ece=0.02, spread={"ndcg@10": 0.003}),
+        row("popularity", 0.02, **{"coverage@10": 0.01, "groups": {"cold": {"ndcg@10": 0.04}}}),
+    ],
+    validation={"retrieval": 0.11, "popularity": 0.03},
+    baseline="retrieval",
+    notes=["nothing was trained again"],
+)
+
+
+def shown(report: Report) -> str:
+    console = Console(width=160, file=io.StringIO(), no_color=True)
+    console.print(report_view(report))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_a_person_sees_figures_with_their_intervals_and_what_to_know() -> None:
+    text = shown(REPORT)
+    assert "test part, full protocol: 1,200 users, 800 items, mean of 5 shuffles" in text
+    assert "0.1500 (0.140-0.160) ±0.0030" in text
+    assert "+0.0500 (+0.010 +0.090)" in text
+    assert "nothing was trained again" in text
+    assert "best baseline on validation: retrieval; full minus it +0.0500" in text
+    assert "p = 0.0200" in text
+    costs = [line for line in text.splitlines() if "1.250" in line]
+    assert len(costs) == 1
+    assert costs[0].split()[0] == "full"
+
+
+def test_what_was_not_measured_is_a_dash_or_left_out() -> None:
+    rows = [row("ease", 0.1)]
+    bare = Report(protocol="sampled", part="test", users=1, cases=1, items=1, rows=rows)
+    text = shown(bare)
+    assert "coverage" not in text
+    assert "s/user" not in text
+    assert text.count("-") >= 2
+
+
+def test_pictures_are_drawn_without_a_screen(tmp_path: Path) -> None:
+    draw_comparison(REPORT, tmp_path / "rows.png")
+    draw_reliability([Bin(0.1, 0.2, 30.0), Bin(0.8, 0.7, 10.0)], 0.1, tmp_path / "bins.png")
+    for path in tmp_path.iterdir():
+        assert path.read_bytes().startswith(PNG)
+
+
+def test_progress_counts_users_and_names_the_ablation() -> None:
+    lines: list[str] = []
+    now = iter([0.0, 10.0])
+    progress = PlainProgress(lines.append, clock=lambda: next(now))
+    progress("rank without picture", 20, 100)
+    progress("rank without picture", 60, 100)
+    assert lines == [
+        "ranking for users without picture: 20 of 100",
+        "ranking for users without picture: 60 of 100, 4.0 users/s, 10 s left",
+    ]

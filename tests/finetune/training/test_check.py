@@ -1,0 +1,204 @@
+"""Faulty data are found before a model loads, and refused by training."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from mllm_srec.finetune.data.entries import Fault, write_origins
+from mllm_srec.finetune.data.records import AnyRecord, RecordError
+from mllm_srec.finetune.errors import FinetuneError
+from mllm_srec.finetune.training.check import Checked, check_data
+from mllm_srec.finetune.training.check_view import checked_facts, checked_view
+from mllm_srec.finetune.training.collate import picture_files
+from mllm_srec.finetune.training.recipe import Recipe
+from mllm_srec.finetune.training.train import train
+from tests.finetune.small import (
+    SHARES,
+    fuse,
+    group,
+    look,
+    train_records,
+    write_pictures,
+    write_small_data,
+    write_small_model,
+)
+from tests.llm.tiny_model import make_tiny_model
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_small_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_pictures(tmp_path_factory.mktemp("images"))
+
+
+class Checker:
+    """Checks a data folder made of given lines."""
+
+    def __init__(self, folder: Path, model: Path, images: Path) -> None:
+        self.folder, self.model, self.images = folder, model, images
+
+    def __call__(self, *lines: AnyRecord | dict[str, Any] | str, longest: int = 4096) -> Checked:
+        write_small_data(self.folder)
+        text = "".join(f"{_line(line)}\n" for line in lines or train_records())
+        (self.folder / "train.jsonl").write_text(text, "utf-8")
+        return self.again(longest=longest)
+
+    def again(self, *, longest: int = 4096) -> Checked:
+        return check_data(self.folder, picture_files(self.images), self.model, longest)
+
+    def only(self, *lines: AnyRecord | dict[str, Any] | str) -> Fault:
+        [fault] = self(*lines).faults
+        return fault
+
+
+def _line(line: AnyRecord | dict[str, Any] | str) -> str:
+    if isinstance(line, str):
+        return line
+    return json.dumps(line) if isinstance(line, dict) else line.model_dump_json()
+
+
+@pytest.fixture
+def check(tmp_path: Path, model: Path, images: Path) -> Checker:
+    return Checker(tmp_path / "data", model, images)
+
+
+def plain(record: AnyRecord) -> dict[str, Any]:
+    return record.model_dump(mode="json")
+
+
+def test_good_data_have_no_fault(check: Checker) -> None:
+    checked = check()
+    assert checked.faults == []
+    assert checked_facts(checked) == {
+        "ok": True,
+        "records": {"train": 4, "validation": 3},
+        "faults": [],
+        "over_long": [],
+    }
+
+
+def test_a_line_that_is_no_json_is_named(check: Checker) -> None:
+    fault = check.only(look("red"), "{broken")
+    assert (fault.file, fault.line, fault.place) == ("train.jsonl", 2, "record")
+    assert "Invalid JSON" in fault.problem
+    assert "srec finetune data" in fault.way_out
+
+
+@pytest.mark.parametrize("answer", ["", "  \n"])
+def test_an_empty_answer_is_named(check: Checker, answer: str) -> None:
+    record = plain(fuse())
+    record["messages"][-1]["content"] = [{"type": "text", "text": answer}]
+    assert "not be empty" in check.only(record).problem
+
+
+def test_two_pictures_and_one_placeholder_are_named(check: Checker) -> None:
+    record = plain(look("red")) | {"images": ["red.png", "blue.png"]}
+    assert "1 image parts but 2 images" in check.only(record).problem
+
+
+def test_a_missing_picture_is_named_with_its_place(check: Checker) -> None:
+    record = plain(look("red")) | {"images": ["pink.png"]}
+    fault = check.only(look("blue"), record)
+    assert (fault.line, fault.place, fault.value) == (2, "images.0", "'pink.png'")
+    assert "no such file" in fault.problem
+
+
+def test_a_picture_that_cannot_be_decoded_is_named(check: Checker, images: Path) -> None:
+    (images / "torn.png").write_bytes((images / "red.png").read_bytes()[:60])
+    record = plain(look("red")) | {"images": ["torn.png"]}
+    assert check.only(record).place == "images.0"
+
+
+def test_a_label_that_serving_does_not_read_is_named(check: Checker) -> None:
+    fault = check.only(group(["Yes", "no"]))
+    assert (fault.place, fault.value) == ("branches.1.label", "'no'")
+    assert "'Yes' and 'No' alone" in fault.problem
+
+
+def test_a_label_of_two_tokens_is_named(check: Checker, tmp_path: Path) -> None:
+    check.model = make_tiny_model(tmp_path / "other")
+    tokenizer = json.loads((check.model / "tokenizer.json").read_text())
+    merges = tokenizer["model"]["merges"]
+    tokenizer["model"]["merges"] = [m for m in merges if list(m) not in (["Ye", "s"], ["Y", "es"])]
+    (check.model / "tokenizer.json").write_text(json.dumps(tokenizer))
+    problems = {fault.value: fault.problem for fault in check(group(["Yes", "No"])).faults}
+    assert "not exactly one token" in problems["'Yes'"]
+
+
+def test_a_prompt_of_another_version_is_named_once_with_its_file(check: Checker) -> None:
+    record = plain(fuse())
+    text = record["messages"][1]["content"][0]["text"]
+    record["messages"][1]["content"][0]["text"] = text.replace("Merge", "Join")
+    fault = check.only(record, look("red"), record)
+    assert (fault.line, fault.value) == (1, "'fuse'")
+    assert fault.problem == "2 records were made from another version of prompts/fuse.md"
+
+
+def test_another_system_prompt_is_named(check: Checker) -> None:
+    record = plain(look("red"))
+    record["messages"][0]["content"][0]["text"] = "You are a pirate."
+    assert "prompts/system.md" in check.only(record).problem
+
+
+def test_an_over_long_record_is_listed_and_no_fault(check: Checker) -> None:
+    checked = check(look("red"), fuse("ball " * 1000), longest=1000)
+    assert checked.faults == []
+    assert [(each.line, each.task) for each in checked.over_long] == [(2, "fuse")]
+
+
+def test_a_picture_on_both_sides_is_refused(check: Checker) -> None:
+    fault = check.only(look("red"), look("green"))
+    assert (fault.file, fault.line, fault.value) == ("validation.jsonl", 1, "'green.png'")
+    assert "trained on, too (train.jsonl, line 2)" in fault.problem
+
+
+def test_a_user_on_both_sides_is_refused(check: Checker) -> None:
+    check()
+    write_origins(
+        check.folder,
+        {
+            "train": ["item:red", "item:blue", "item:ball", "user:mia"],
+            "validation": ["item:green", "item:kite", "user:mia"],
+        },
+    )
+    [fault] = check.again().faults
+    assert (fault.line, fault.place, fault.value) == (3, "origin", "'user:mia'")
+
+
+def test_origins_of_other_records_are_refused(check: Checker) -> None:
+    check()
+    write_origins(check.folder, {"train": ["item:red"], "validation": []})
+    with pytest.raises(FinetuneError, match="knows 1 lines"):
+        check.again()
+
+
+def test_a_folder_without_data_is_refused(check: Checker) -> None:
+    check.folder.mkdir()
+    with pytest.raises(FinetuneError, match=r"no 'train\.jsonl'.*srec finetune data"):
+        check.again()
+
+
+def test_training_refuses_what_the_check_finds(check: Checker, tmp_path: Path) -> None:
+    record = plain(look("red")) | {"images": ["pink.png"]}
+    check(record, look("blue"), fuse(), group())
+    recipe = Recipe(steps=1, shares=SHARES)
+    with pytest.raises(RecordError, match=r"train\.jsonl, line 1, images\.0: 'pink\.png'"):
+        train(recipe, check.folder, picture_files(check.images), tmp_path / "out", base=check.model)
+    assert not (tmp_path / "out" / "model").exists()
+
+
+def test_what_is_wrong_is_shown_without_markup(check: Checker) -> None:
+    record = plain(look("red")) | {"images": ["[bold]pink\x1b.png"]}
+    console = Console(width=140, force_terminal=False)
+    with console.capture() as shown:
+        console.print(checked_view(check(record)))
+    assert "1 things are wrong" in shown.get()
+    assert "[bold]pink" in shown.get()
+    assert "\x1b" not in shown.get()

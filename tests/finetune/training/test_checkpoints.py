@@ -1,0 +1,214 @@
+"""A run that is killed, runs out of disk or finds other data: what is kept stays usable."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mllm_srec.finetune.training.collate import picture_files
+from mllm_srec.finetune.training.recipe import LoraSettings, Recipe
+from mllm_srec.finetune.training.run_settings import OtherRun
+from mllm_srec.finetune.training.train import TrainReport, train
+from tests.finetune.small import (
+    SHARES,
+    TASK_SHARES,
+    fuse,
+    group,
+    look,
+    weights,
+    write_pictures,
+    write_small_data,
+    write_small_model,
+)
+
+STEPS = 20
+KILLED_AT = 11
+
+TRAIN = """
+import json, os, signal, sys
+from pathlib import Path
+from mllm_srec.finetune.training.collate import picture_files
+from mllm_srec.finetune.errors import FinetuneError
+from mllm_srec.finetune.training.recipe import Recipe
+from mllm_srec.finetune.training.train import train
+
+recipe, data, images, out, base, killed_at, resume = sys.argv[1:]
+
+def kill(event, arguments):
+    # The state of the trainer is the last thing of a checkpoint but one: the rest is written.
+    if event == "open" and f"checkpoint-{killed_at}/trainer_state.json" in str(arguments[0]):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(kill)
+try:
+    train(
+        Recipe.of(json.loads(recipe)),
+        Path(data),
+        picture_files(Path(images)),
+        Path(out),
+        base=Path(base),
+        resume=resume == "True",
+    )
+except FinetuneError as error:
+    sys.exit(f"{type(error).__name__}: {error}")
+"""
+
+
+class Runs:
+    """One recipe on one data folder; each run in its own folder, in this process or a child."""
+
+    def __init__(self, folder: Path, **settings: Any) -> None:
+        self.folder = folder
+        self.base = write_small_model(folder / "base")
+        self.images = write_pictures(folder / "images")
+        self.data = write_small_data(folder / "data")
+        # A checkpoint after every step, and pictures that chance changes.
+        self.settings: dict[str, Any] = {
+            "steps": STEPS,
+            "tokens_per_batch": 512,
+            "shares": SHARES,
+            "bf16": False,
+            "checkpoint_minutes": 1e-9,
+            "log_steps": 1,
+            "augmentation": {"noise": 0.1},
+            **settings,
+        }
+
+    def here(self, name: str, *, resume: bool = False, **changes: Any) -> TrainReport:
+        recipe = Recipe.of(self.settings | changes)
+        pictures = picture_files(self.images)
+        out = self.folder / name
+        return train(recipe, self.data, pictures, out, base=self.base, resume=resume)
+
+    def child(
+        self, name: str, *, killed_at: int = 0, resume: bool = False, before: str = ""
+    ) -> tuple[int, str]:
+        paths = (self.data, self.images, self.folder / name, self.base)
+        arguments = [json.dumps(self.settings), *map(str, paths), str(killed_at), str(resume)]
+        process = subprocess.run(
+            [sys.executable, "-c", before + TRAIN, *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return process.returncode, process.stderr
+
+    def checkpoints(self, name: str) -> list[str]:
+        return sorted(path.name for path in (self.folder / name).glob("checkpoint-*"))
+
+    def losses(self, name: str) -> dict[int, dict[str, float]]:
+        lines = (self.folder / name / "log.jsonl").read_text().splitlines()
+        entries = [json.loads(line) for line in lines]
+        return {
+            entry["step"]: {key: entry[key] for key in entry if key.startswith("loss_")}
+            for entry in entries
+            if "grad_norm" in entry
+        }
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"muon_rate": 0.02},
+        {"lora": {"rank": 4, "dropout": 0.2}, "accumulate": 2, "shares": TASK_SHARES},
+    ],
+    ids=["all weights with Muon", "adapters with dropout"],
+)
+def test_a_run_killed_while_saving_goes_on_as_if_nothing_had_happened(
+    tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    runs = Runs(tmp_path, **settings)
+    whole = runs.here("whole")
+    code, errors = runs.child("killed", killed_at=KILLED_AT)
+    assert code == -signal.SIGKILL, errors
+    assert runs.checkpoints("killed") == ["checkpoint-10", "checkpoint-9"]
+    resumed = runs.here("killed", resume=True)
+    assert resumed.steps == STEPS
+    assert runs.checkpoints("killed") == ["checkpoint-19", "checkpoint-20"]
+    assert not (tmp_path / "killed" / "partial").exists()
+    assert runs.losses("killed") == runs.losses("whole")
+    one, other = weights(whole.folder), weights(resumed.folder)
+    assert [key for key in one if not torch.equal(one[key], other[key])] == []
+
+
+def test_a_full_disk_is_said_and_the_checkpoint_before_it_is_usable(tmp_path: Path) -> None:
+    runs = Runs(tmp_path)
+    runs.here("out", steps=2)
+    runs.settings["steps"] = 4
+    # A file may have so many bytes: the weights fit, the state of the optimiser does not.
+    most = (tmp_path / "out" / "checkpoint-2" / "model.safetensors").stat().st_size + 9999
+    limited = f"import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, ({most}, {most}))\n"
+    code, errors = runs.child("out", resume=True, before=limited)
+    assert code == 1
+    said = errors.splitlines()[-1]
+    assert said.startswith("WriteError:"), errors
+    assert "checkpoint-3' could not be written" in said
+    assert "free space on the disk" in said
+    assert runs.checkpoints("out") == ["checkpoint-1", "checkpoint-2"]
+    assert runs.here("out", resume=True).steps == 4
+    assert runs.checkpoints("out") == ["checkpoint-3", "checkpoint-4"]
+
+
+def test_a_folder_with_checkpoints_is_not_begun_anew(tmp_path: Path) -> None:
+    runs = Runs(tmp_path)
+    runs.here("out", steps=1)
+    with pytest.raises(OtherRun, match="'checkpoint-1' of an earlier run: go on with `--resume`"):
+        runs.here("out", steps=1)
+
+
+def test_a_checkpoint_of_other_prompts_data_or_settings_is_refused(tmp_path: Path) -> None:
+    runs = Runs(tmp_path)
+    runs.here("out", steps=1)
+    with pytest.raises(OtherRun, match="other recipe key 'learning_rate'"):
+        runs.here("out", resume=True, learning_rate=0.5)
+    settings = tmp_path / "out" / "settings.json"
+    kept = json.loads(settings.read_text())
+    kept["prompts"]["fuse"] = "0" * 64
+    settings.write_text(json.dumps(kept))
+    with pytest.raises(OtherRun, match=r"other prompts/fuse\.md: start anew"):
+        runs.here("out", resume=True)
+    del kept["prompts"]["fuse"]
+    settings.write_text(json.dumps(kept))
+    write_small_data(runs.data, train=[look("red"), fuse(), group(["No", "Yes"])])
+    with pytest.raises(OtherRun, match="other data"):
+        runs.here("out", resume=True)
+    settings.unlink()
+    with pytest.raises(OtherRun, match=r"'settings\.json' is missing"):
+        runs.here("out", resume=True)
+
+
+def test_the_best_model_by_a_figure_is_kept_beside_the_last(tmp_path: Path) -> None:
+    runs = Runs(tmp_path, best="score_target_loss", learning_rate=0.05)
+    report = runs.here("out", steps=8)
+    lines = [json.loads(line) for line in (tmp_path / "out/log.jsonl").read_text().splitlines()]
+    losses = {x["step"]: x["eval_score_target_loss"] for x in lines if "eval_look_loss" in x}
+    about = json.loads((tmp_path / "out/best.json").read_text())
+    assert about["value"] == pytest.approx(min(losses.values()), abs=1e-5)
+    assert about["step"] == min(losses, key=lambda step: losses[step])
+    assert report.best == tmp_path / "out" / "best"
+    assert set(weights(report.best)) == set(weights(report.folder))
+
+
+def test_a_run_leaves_what_it_was_made_of(tmp_path: Path) -> None:
+    runs = Runs(tmp_path)
+    report = runs.here("out", steps=1)
+    settings = json.loads((tmp_path / "out/settings.json").read_text())
+    assert set(settings["prompts"]) >= {"look", "fuse", "score_target"}
+    assert settings["recipe"]["steps"] == 1
+    assert json.loads((report.folder / "settings.json").read_text()) == settings
+    assert (tmp_path / "out/loss.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_adapters_alone_move_and_end_up_in_the_weights(tmp_path: Path) -> None:
+    runs = Runs(tmp_path, lora={"rank": 4}, learning_rate=0.01, shares=TASK_SHARES)
+    report = runs.here("out", steps=3)
+    before, after = weights(runs.base), weights(report.folder)
+    moved = {key for key in before if not torch.equal(before[key], after[key])}
+    assert moved
+    assert all("text_model.layers" in key and "_proj" in key for key in moved)
+    assert Recipe.of(runs.settings).lora == LoraSettings(rank=4)
