@@ -1,6 +1,6 @@
-"""A picture of what a command prints: `python docs/picture.py docs/NAME.svg LINES srec ARGUMENTS...`.
+"""A picture of the last lines that a command prints.
 
-Of long outputs the last LINES lines are shown.
+`python docs/picture.py docs/NAME.svg LINES srec ARGUMENTS...`
 """
 
 import io

@@ -178,7 +178,9 @@ def check_fused(text: str, item: Item, look: VisualAnswer | None) -> FusedItem:
 def plain_fused(item: Item, look: VisualAnswer | None) -> FusedItem:
     """A description without the model's merging: the picture's answer and the plain fields."""
     told = {"brand": one_line(item.brand, 80), "price": price_band(item.price)}
-    category = one_line(item.categories[0], 81) if item.categories else ""
+    # Of a path, `Beauty > Skin Care > Face`, the narrowest part.
+    path = item.categories[0] if item.categories else ""
+    category = one_line(path.rpartition(">")[2], 81)
     return FusedItem(
         what=look.what if look else category if 0 < len(category) <= 80 else UNKNOWN,
         seen=look.seen if look else {},

@@ -653,3 +653,9 @@ def test_every_step_asks_within_the_limits_of_its_form() -> None:
         # What rises or fades is or was strong or clear.
         assert CAPS.get(name, CAPS["strong"] + CAPS["clear"]) <= longest
     assert profile_user.LEAST_COUNT > 1
+
+
+def test_of_a_path_of_categories_the_plain_form_takes_the_narrowest() -> None:
+    listed = Item(item_id="i", categories=("Beauty > Skin Care > Face", "Gifts"))
+    assert plain_fused(listed, None).what == "Face"
+    assert plain_fused(Item(item_id="i"), None).what == UNKNOWN
