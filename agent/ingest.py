@@ -11,8 +11,8 @@ from mllm_srec.agent.deployment import Deployment
 from mllm_srec.agent.nodes.fuse_items import fuse, fuse_key, item_key
 from mllm_srec.agent.results import IngestReport, Progress
 from mllm_srec.agent.state import Context
-from mllm_srec.agent.together import together
 from mllm_srec.llm.engine import Engine
+from mllm_srec.llm.together import together
 from mllm_srec.store.home import Home
 from mllm_srec.store.intake import IntakeReport, load_shop
 from mllm_srec.store.records import Item

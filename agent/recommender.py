@@ -16,9 +16,9 @@ from mllm_srec.agent.events import Begin, Event, Listener, Recommended, afollow,
 from mllm_srec.agent.nodes.fuse_items import fuse
 from mllm_srec.agent.results import Recommendation
 from mllm_srec.agent.state import Context, Part, State
-from mllm_srec.agent.together import together
 from mllm_srec.agent.tracing import Run
 from mllm_srec.llm.engine import Engine, ModelError
+from mllm_srec.llm.together import together
 from mllm_srec.store.closing import Closing
 from mllm_srec.store.feedback import Feedback, Stance
 from mllm_srec.store.records import Item
@@ -202,17 +202,23 @@ class Recommender(Closing):
 
     def without(self, part: Part) -> Self:
         """The same, with a part of the chain left out; for ablations."""
-        settings = replace(self.context.settings, without=part)
-        facets = self.deployment.facets(part)
-        return type(self)(self.deployment, replace(self.context, settings=settings, facets=facets))
+        now = self.context
+        context = self.deployment.context_of(
+            now.calls,
+            now.tracer,
+            settings=replace(now.settings, without=part),
+            weights=now.weights,
+            collaborative=now.collaborative,
+        )
+        return type(self)(self.deployment, context)
 
     def _renew(self) -> None:
         """Know the catalogue and the log as they are now."""
-        context = self.context
-        collaborative = self.deployment.collaborative().tuned(context.weights.collaborative)
-        facets = self.deployment.facets(context.settings.without)
-        renewed = replace(context, collaborative=collaborative, facets=facets)
-        self._chain = Chain(self.deployment, renewed)
+        now = self.context
+        context = self.deployment.context_of(
+            now.calls, now.tracer, settings=now.settings, weights=now.weights
+        )
+        self._chain = Chain(self.deployment, context)
 
     def rank_many(
         self,

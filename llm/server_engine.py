@@ -24,6 +24,7 @@ from mllm_srec.llm.engine import (
 from mllm_srec.llm.labels import label_token_ids
 from mllm_srec.llm.server import picture_part
 from mllm_srec.llm.server_connection import AT_ONCE, ServerConnection
+from mllm_srec.llm.together import together
 from mllm_srec.llm.vllm_settings import vllm_distribution
 
 # Prompts go in batches: on two busy cores 300 a second were scored so, 23 to 37 one by one.
@@ -132,19 +133,10 @@ class VLLMServerEngine:
                 async with limit:
                     return await self._ask(batch, options)
 
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(ask(batch)) for batch in _batches(prompts)]
-            return [task.result() for task in tasks]
+            return await together(ask(batch) for batch in _batches(prompts))
 
         self._connection.follow()
-        try:
-            return [choice for batch in self._connection.run(ask_all()) for choice in batch]
-        except* ModelError as group:
-            # One reason is enough: the other batches were cancelled because of it.
-            error = group.exceptions[0]
-            while isinstance(error, BaseExceptionGroup):
-                error = error.exceptions[0]
-        raise error
+        return [choice for batch in self._connection.run(ask_all()) for choice in batch]
 
     async def _ask(
         self, prompts: Sequence[Prompt], options: Mapping[str, Any]

@@ -86,7 +86,7 @@ def test_a_home_that_has_a_shop_does_not_change_its_database(
     [
         ("database_url = ", "is no TOML"),
         ('database = "postgresql://u:hunter2@h/d"', "database: Extra inputs"),
-        ('database_url = "sqlite:////tmp/hunter2"', "database_url: .*postgresql://USER"),
+        ('database_url = "sqlite:////hunter2"', "database_url: .*postgresql://USER"),
         ('database_url = "hunter2"', "database_url: .*postgresql://USER"),
         ('database_url = "mystery://u:hunter2@h/d"', "database_url: .*postgresql://USER"),
         ("database_url = 7", "database_url: "),
