@@ -16,7 +16,7 @@ from mllm_srec.agent.results import (
     Window,
 )
 from mllm_srec.agent.state import State
-from mllm_srec.agent.tracing import Run
+from mllm_srec.agent.tracing.tracer import Run
 
 NOTES = {
     "unknown": "This user is not in the log: the list is what others choose.",

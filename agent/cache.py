@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mllm_srec.agent.calls import Calls
-from mllm_srec.agent.tracing import current_step
+from mllm_srec.agent.tracing.tracer import current_step
 from mllm_srec.llm.engine import Answer, EngineInfo, LabelScores, Prompt, Usage
 from mllm_srec.store.steps import StepCache
 

@@ -17,7 +17,7 @@ from mllm_srec.agent.events import Listener, tell_of_node
 from mllm_srec.agent.graph import build_graph
 from mllm_srec.agent.nodes.load_user import events
 from mllm_srec.agent.state import Context, State
-from mllm_srec.agent.tracing import Run, current_step
+from mllm_srec.agent.tracing.tracer import Run, current_step
 from mllm_srec.store.records import Interaction
 from mllm_srec.tools.feedback import Wish, ruled_out, wishes
 from mllm_srec.tools.filters import ItemFilter, allowed_items

@@ -25,7 +25,7 @@ from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_json_schema, convert_to_openai_tool
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SkipValidation
 
-from mllm_srec.agent.chat_messages import prompt_of
+from mllm_srec.agent.chat.messages import prompt_of
 from mllm_srec.agent.recommender import DeadlineExceeded
 from mllm_srec.agent.tool_calls import ToolChoice
 from mllm_srec.llm.engine import Answer, Engine, EngineLost, Prompt, Usage

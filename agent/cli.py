@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from mllm_srec.agent.output import Output
+from mllm_srec.agent.terminal.output import Output
 
 if TYPE_CHECKING:
     from mllm_srec.agent.recommender import Recommender
@@ -146,7 +146,7 @@ def ingest(
     """Take a shop in: items, pictures, interactions; and fuse each item into one description."""
     with Output(as_json=as_json) as out:
         from mllm_srec.agent.ingest import ingest as run
-        from mllm_srec.agent.terminal import ingest_view
+        from mllm_srec.agent.terminal.views import ingest_view
 
         with out.progress() as progress:
             report = run(
@@ -197,7 +197,7 @@ def recommend(
 
 def _show(out: Output, srec: "Recommender", result: "Recommendation", pictures: bool) -> None:
     """Write a recommendation."""
-    from mllm_srec.agent.terminal import Pictures, home_pictures, recommendation_screen
+    from mllm_srec.agent.terminal.views import Pictures, home_pictures, recommendation_screen
 
     source = home_pictures(srec.deployment.home)
     out.result(
@@ -222,7 +222,7 @@ def chat(
 ) -> None:
     """Talk: ask for items, criticise the list, ask why; lines of text from a pipe, too."""
     with Output(as_json=as_json) as out:
-        from mllm_srec.agent.chat import run_chat
+        from mllm_srec.agent.chat.session import run_chat
         from mllm_srec.agent.conversation.conversation import Conversations
         from mllm_srec.agent.recommender import Recommender
 
@@ -257,7 +257,7 @@ def serve_start(home: Home = DEFAULT_HOME, model: Model = None, as_json: Json = 
     """Start a vLLM server for this home, on this machine alone, and wait until it answers."""
     with Output(as_json=as_json) as out:
         from mllm_srec.agent.serving import start
-        from mllm_srec.agent.terminal import facts_table
+        from mllm_srec.agent.terminal.views import facts_table
 
         out.note("starting vLLM, half a minute or so ...")
         facts = start(home, model=model)
@@ -279,7 +279,7 @@ def serve_status(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
     """Say whether a server runs, and what it serves."""
     with Output(as_json=as_json) as out:
         from mllm_srec.agent.serving import status
-        from mllm_srec.agent.terminal import facts_table
+        from mllm_srec.agent.terminal.views import facts_table
 
         facts = status(home)
         out.result(facts, lambda _: facts_table(facts))
@@ -291,7 +291,7 @@ def index_status(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
     with Output(as_json=as_json) as out:
         from dataclasses import asdict
 
-        from mllm_srec.agent.terminal import facts_table
+        from mllm_srec.agent.terminal.views import facts_table
         from mllm_srec.store.home import Home as StoredHome
 
         with StoredHome.open(home) as opened:
@@ -331,7 +331,7 @@ def index_compact(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
 @app.command(context_settings=PASS_ON)
 def trace(context: typer.Context) -> None:
     """Look into what a run did."""
-    from mllm_srec.agent.trace_cli import trace_app
+    from mllm_srec.agent.inspection.cli import trace_app
 
     trace_app(context.args, prog_name="srec trace")
 

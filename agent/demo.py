@@ -13,10 +13,10 @@ import polars as pl
 from mllm_srec.agent import serving
 from mllm_srec.agent.deployment import Deployment
 from mllm_srec.agent.ingest import fuse_missing, ingest
-from mllm_srec.agent.output import Output
 from mllm_srec.agent.recommender import Recommender
 from mllm_srec.agent.results import IngestReport
-from mllm_srec.agent.terminal import (
+from mllm_srec.agent.terminal.output import Output
+from mllm_srec.agent.terminal.views import (
     Pictures,
     home_pictures,
     ingest_view,

@@ -14,10 +14,10 @@ from mllm_srec.agent.calls import Calls
 from mllm_srec.agent.dispatch import AsyncEngine
 from mllm_srec.agent.nodes.fuse_items import described
 from mllm_srec.agent.nodes.score_targets import NO, YES
-from mllm_srec.agent.span_attributes import NOISE_FLOOR, provenance
 from mllm_srec.agent.state import Context, Part, Settings
-from mllm_srec.agent.traced_calls import TracedCalls
-from mllm_srec.agent.tracing import Tracer
+from mllm_srec.agent.tracing.attributes import NOISE_FLOOR, provenance
+from mllm_srec.agent.tracing.calls import TracedCalls
+from mllm_srec.agent.tracing.tracer import Tracer
 from mllm_srec.llm.engine import Engine, EngineInfo, ModelError
 from mllm_srec.llm.load import bundled_model, load_engine, resolve_model
 from mllm_srec.llm.noise import noise_floor

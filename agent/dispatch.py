@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mllm_srec.agent.tracing import engine_time
+from mllm_srec.agent.tracing.tracer import engine_time
 from mllm_srec.llm.engine import Answer, Engine, EngineInfo, LabelScores, Prompt
 from mllm_srec.llm.stopping import Stop
 

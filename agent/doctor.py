@@ -12,8 +12,8 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from mllm_srec.agent.span_attributes import code_version
-from mllm_srec.agent.terminal_pictures import picture_way
+from mllm_srec.agent.terminal.pictures import picture_way
+from mllm_srec.agent.tracing.attributes import code_version
 from mllm_srec.agent.untrusted import words
 from mllm_srec.llm import server
 from mllm_srec.llm.engine import ModelError

@@ -16,7 +16,7 @@ from mllm_srec.agent.events import Begin, Event, Listener, Recommended, afollow,
 from mllm_srec.agent.nodes.fuse_items import fuse
 from mllm_srec.agent.results import Recommendation
 from mllm_srec.agent.state import Context, Part, State
-from mllm_srec.agent.tracing import Run
+from mllm_srec.agent.tracing.tracer import Run
 from mllm_srec.llm.engine import Engine, ModelError
 from mllm_srec.llm.together import together
 from mllm_srec.store.closing import Closing

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, TypedDict
 
 from mllm_srec.agent.calls import Calls
-from mllm_srec.agent.tracing import Tracer
+from mllm_srec.agent.tracing.tracer import Tracer
 from mllm_srec.llm.pictures import PictureBudget
 from mllm_srec.store.home import Home
 from mllm_srec.tools.collaborative import CollaborativeModel

@@ -15,8 +15,8 @@ from bench.shop import Shop
 from mllm_srec.agent.calls import Calls
 from mllm_srec.agent.deployment import Deployment
 from mllm_srec.agent.recommender import Recommender
-from mllm_srec.agent.traced_calls import TracedCalls
-from mllm_srec.agent.tracing import Run, Step, Tracer
+from mllm_srec.agent.tracing.calls import TracedCalls
+from mllm_srec.agent.tracing.tracer import Run, Step, Tracer
 from mllm_srec.llm.engine import Answer, EngineInfo, LabelScores, Prompt
 from mllm_srec.store.traces import TraceStore
 

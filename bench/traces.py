@@ -11,9 +11,9 @@ from statistics import median
 from rich.console import Console
 
 from bench.figures import Figure
-from mllm_srec.agent.trace_list import run_table
-from mllm_srec.agent.trace_reading import load_trace, read_run
-from mllm_srec.agent.trace_view import trace_tree
+from mllm_srec.agent.inspection.listing import run_table
+from mllm_srec.agent.inspection.reading import load_trace, read_run
+from mllm_srec.agent.inspection.view import trace_tree
 from mllm_srec.store.spans import Span
 from mllm_srec.store.trace_search import TraceFilter, find
 from mllm_srec.store.traces import TraceStore

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 import typer
 
 from mllm_srec.agent.cli import DEFAULT_HOME, HELP, Engine, Home, Json, Model, group
-from mllm_srec.agent.output import Output
+from mllm_srec.agent.terminal.output import Output
 from mllm_srec.finetune.data_cli import data_app, recipe_at
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def evaluate_chain(
     """Measure each step of the chain."""
     with Output(as_json=as_json) as output:
         from mllm_srec.agent.recommender import Recommender
-        from mllm_srec.agent.terminal import facts_table
+        from mllm_srec.agent.terminal.views import facts_table
         from mllm_srec.finetune.evaluation import chain as chain_evaluation
 
         options = chain_evaluation.ChainOptions(
@@ -115,7 +115,7 @@ def train(
 
         from rich.console import Console, Group
 
-        from mllm_srec.agent.terminal import facts_table
+        from mllm_srec.agent.terminal.views import facts_table
         from mllm_srec.finetune.training.curves import curve_table, read_curves
         from mllm_srec.finetune.training.progress import watched
         from mllm_srec.finetune.training.train import CURVES
@@ -155,7 +155,7 @@ def combine(
     """Fit calibration and the weights of retrieval and score on the validation part."""
     with Output(as_json=as_json) as output:
         from mllm_srec.agent.deployment import Deployment
-        from mllm_srec.agent.terminal import facts_table
+        from mllm_srec.agent.terminal.views import facts_table
         from mllm_srec.finetune.data.splits import split_home
         from mllm_srec.finetune.evaluation.graph_ranking import GraphRanker, combine_home, stored
 
@@ -259,7 +259,7 @@ def export(
     with Output(as_json=as_json) as output:
         from dataclasses import asdict
 
-        from mllm_srec.agent.terminal import facts_table
+        from mllm_srec.agent.terminal.views import facts_table
         from mllm_srec.finetune.training.export import export as run
         from mllm_srec.finetune.training.parity import check_parity
 

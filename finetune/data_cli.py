@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mllm_srec.agent.cli import DEFAULT_HOME, Home, Json
-from mllm_srec.agent.output import Output
+from mllm_srec.agent.terminal.output import Output
 
 if TYPE_CHECKING:
     from mllm_srec.finetune.training.recipe import Recipe
@@ -46,7 +46,7 @@ def data(
         from contextlib import ExitStack, closing
         from dataclasses import asdict
 
-        from mllm_srec.agent.terminal import facts_table
+        from mllm_srec.agent.terminal.views import facts_table
         from mllm_srec.finetune.data.model_teacher import ModelTeacher
         from mllm_srec.finetune.data.write import DataSettings, write_data
         from mllm_srec.llm.load import load_engine
@@ -72,7 +72,7 @@ def _data_from_traces(home: Path, out: Path, seed: int, as_json: bool) -> None:
     with Output(as_json=as_json) as output:
         from dataclasses import asdict
 
-        from mllm_srec.agent.terminal import facts_table
+        from mllm_srec.agent.terminal.views import facts_table
         from mllm_srec.finetune.data.from_traces import write_traces
         from mllm_srec.store.home import Home as StoredHome
 

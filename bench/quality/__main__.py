@@ -18,8 +18,8 @@ from bench.quality.fits import MODELS, WITH_VECTORS, Fits
 from bench.quality.real_sets import SETS, Protocol, RealSet, take_in
 from mllm_srec.agent.demo import sample_shop
 from mllm_srec.agent.ingest import ingest
-from mllm_srec.agent.output import PlainProgress
 from mllm_srec.agent.state import Settings
+from mllm_srec.agent.terminal.output import PlainProgress
 from mllm_srec.finetune.evaluation.charts import draw_comparison
 from mllm_srec.finetune.evaluation.evaluate import FULL, RETRIEVAL
 from mllm_srec.finetune.evaluation.ranking import RankingOptions, evaluate_home

@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from mllm_srec.agent.inspection.reading import load_trace
+from mllm_srec.agent.inspection.records import CallRecord, NodeRecord, TraceRecord
+from mllm_srec.agent.inspection.replay import edited
+from mllm_srec.agent.inspection.state import Values, states
 from mllm_srec.agent.nodes.score_targets import YES
-from mllm_srec.agent.span_attributes import REDACTED
-from mllm_srec.agent.trace_reading import load_trace
-from mllm_srec.agent.trace_records import CallRecord, NodeRecord, TraceRecord
-from mllm_srec.agent.trace_replay import edited
-from mllm_srec.agent.trace_state import Values, states
+from mllm_srec.agent.tracing.attributes import REDACTED
 from mllm_srec.finetune.data.records import AnyRecord, Record, RecordGroup, Task, turns
 from mllm_srec.finetune.data.teacher import share
 from mllm_srec.finetune.data.wording import other_prompts

@@ -12,7 +12,7 @@ from mllm_srec.agent.deployment import WEIGHTS, Deployment
 from mllm_srec.agent.recommender import Recommender, Request
 from mllm_srec.agent.results import Progress, Tokens
 from mllm_srec.agent.state import Part, State, unscored
-from mllm_srec.agent.tracing import Run
+from mllm_srec.agent.tracing.tracer import Run
 from mllm_srec.finetune.data.splits import Case, Split, sample_cases
 from mllm_srec.finetune.evaluation.baselines import Tuning
 from mllm_srec.finetune.evaluation.combine import Example, Fitted, fit_combination

@@ -39,7 +39,7 @@ HEAVY = (
 EXTRA = """
 import os, signal, subprocess, sys
 from mllm_srec.agent.cli import Json, app, main
-from mllm_srec.agent.output import Output
+from mllm_srec.agent.terminal.output import Output
 from mllm_srec.store.errors import HomeError
 
 @app.command()

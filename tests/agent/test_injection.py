@@ -10,12 +10,12 @@ import pytest
 from rich.console import Console, Group, RenderableType
 
 from mllm_srec.agent.ingest import fuse_missing
+from mllm_srec.agent.inspection.reading import read_trace
+from mllm_srec.agent.inspection.view import trace_tree
 from mllm_srec.agent.nodes.fuse_items import one_line
 from mllm_srec.agent.recommender import Recommender
 from mllm_srec.agent.results import Recommendation
-from mllm_srec.agent.terminal import Pictures, recommendation_screen
-from mllm_srec.agent.trace_reading import read_trace
-from mllm_srec.agent.trace_view import trace_tree
+from mllm_srec.agent.terminal.views import Pictures, recommendation_screen
 from mllm_srec.llm.engine import Prompt
 from mllm_srec.llm.scripted import ScriptedEngine
 from mllm_srec.store.home import Home

@@ -12,8 +12,7 @@ import pytest
 from mllm_srec.agent.conversation.results import TurnItem, TurnResult
 from mllm_srec.agent.json_results import JsonResult
 from mllm_srec.agent.results import IngestReport, Recommendation
-
-from .test_terminal import RESULT
+from tests.agent.terminal.test_views import RESULT
 
 DOCS = Path(__file__).parents[2] / "docs"
 RESULTS: tuple[JsonResult, ...] = (

@@ -9,7 +9,7 @@ import pytest
 from bench.recording import Stopwatch, record_turns
 from bench.traces import fill, turn
 from mllm_srec.agent.ingest import fuse_missing
-from mllm_srec.agent.trace_reading import load_trace
+from mllm_srec.agent.inspection.reading import load_trace
 from mllm_srec.llm.engine import Prompt
 from mllm_srec.llm.scripted import ScriptedEngine
 from mllm_srec.store.spans import Span

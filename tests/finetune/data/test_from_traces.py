@@ -12,8 +12,8 @@ from transformers import AutoTokenizer
 from trl.data_utils import apply_chat_template, is_conversational
 
 from mllm_srec.agent.ingest import fuse_missing
+from mllm_srec.agent.inspection.replay import fork
 from mllm_srec.agent.recommender import Recommender
-from mllm_srec.agent.trace_replay import fork
 from mllm_srec.finetune.data.entries import read_entries
 from mllm_srec.finetune.data.from_traces import PAIRS, TracesReport, write_traces
 from mllm_srec.finetune.data.records import Record, RecordGroup

@@ -3,7 +3,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from mllm_srec.agent.output import PlainProgress
+from mllm_srec.agent.terminal.output import PlainProgress
 from mllm_srec.finetune.evaluation.charts import draw_comparison, draw_reliability
 from mllm_srec.finetune.evaluation.metrics import Bin
 from mllm_srec.finetune.evaluation.report import Report, Row

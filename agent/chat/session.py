@@ -1,0 +1,258 @@
+"""`srec chat`: a conversation on a terminal, through a pipe, or as JSON lines."""
+
+import io
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from pathlib import Path
+
+from prompt_toolkit import PromptSession
+from prompt_toolkit.completion import Completer, Completion, PathCompleter
+from prompt_toolkit.document import Document
+from prompt_toolkit.formatted_text import HTML
+from prompt_toolkit.history import FileHistory
+from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from rich.console import Console, RenderableType
+from rich.live import Live
+
+from mllm_srec.agent.chat.commands import COMMANDS, run_command
+from mllm_srec.agent.chat.view import Ticker, turn_view
+from mllm_srec.agent.conversation.conversation import Conversations
+from mllm_srec.agent.conversation.intents import Understood
+from mllm_srec.agent.conversation.results import TurnResult
+from mllm_srec.agent.events import Begin, follow
+from mllm_srec.agent.terminal.output import Output
+from mllm_srec.agent.terminal.views import Pictures, home_pictures
+from mllm_srec.agent.untrusted import sound, visible, words
+from mllm_srec.llm.engine import ModelError
+from mllm_srec.store.errors import StoreError
+from mllm_srec.store.files import owner_only
+from mllm_srec.tools.errors import ToolError
+
+FRAMES_A_SECOND = 10
+"""Drawings of the line of nodes."""
+COMPLETED = 50
+"""Completions offered at once."""
+HINT = "Ctrl-C once more, Ctrl-D or /quit leaves."
+
+
+class Chat:
+    """One sitting at the terminal."""
+
+    def __init__(
+        self, out: Output, talks: Conversations, user: str, thread: str | None, *, pictures: bool
+    ) -> None:
+        self.out = out
+        self.talks = talks
+        self.conversation = talks.begin(user, thread)
+        self._console: Console = out.console()
+        self._pictures = Pictures.on(
+            self._console, home_pictures(talks.home), wanted=pictures and not out.as_json
+        )
+        self._watched = sys.stdin.isatty() and sys.stdout.isatty() and not out.as_json
+        self._over = False
+
+    def run(self) -> None:
+        """Talk until the person leaves, or the input ends."""
+        if self._watched:
+            self._console.print(
+                words(f"{self.conversation.user}, thread {self.conversation.thread}", "dim"),
+                words("Say what you look for. /help lists commands, Ctrl-D leaves.", "dim"),
+                sep="\n",
+            )
+        if self.conversation.resumed:
+            self.out.note("the last turn was cut off; finished now:")
+            self._show(self.conversation.resumed)
+        with ExitStack() as closing:
+            closing.callback(lambda: self.conversation.close())
+            for line in self._typed() if self._watched else _lines():
+                self._take(line)
+                if self._over:
+                    return
+
+    def turn(
+        self, text: str, *, picture: bytes | None = None, understood: Understood | None = None
+    ) -> None:
+        """Do a turn and show its answer; Ctrl-C stops the turn and keeps the chat."""
+        try:
+            result = self._watched_turn(
+                lambda tell: self.conversation.start(text, tell, picture=picture, turn=understood)
+            )
+        except KeyboardInterrupt:
+            self.out.note("stopped")
+            if not self._watched:
+                raise
+            return
+        self._show(result)
+
+    def _watched_turn(self, begin: Begin[TurnResult]) -> TurnResult:
+        """Do a turn, and show the nodes as they tick by where a person watches."""
+        ticker = Ticker()
+        ticking: AbstractContextManager[object] = nullcontext()
+        if self._watched:
+            ticking = Live(
+                ticker, console=self._console, transient=True, refresh_per_second=FRAMES_A_SECOND
+            )
+        with ticking:
+            for event in follow(begin):
+                if isinstance(event, TurnResult):
+                    result = event
+                else:
+                    ticker(event)
+        return result
+
+    def _show(self, result: TurnResult) -> None:
+        if self.out.as_json:
+            self.out.result(result.to_dict(), lambda _: "")
+        elif self._watched:
+            self._console.print(turn_view(result, self._pictures))
+        else:
+            self._console.print(words(result.answer, lines=True), soft_wrap=True)
+
+    def show(self, name: str, view: RenderableType, text: str) -> None:
+        """Show what a command found."""
+        shown = words(view, lines=True) if isinstance(view, str) else view
+        self.out.result({"command": name, "text": text}, lambda _: shown)
+
+    def go_to(self, user: str, thread: str | None = None) -> None:
+        """Leave the thread for another one."""
+        conversation = self.talks.begin(user, thread)
+        self.conversation.close()
+        self.conversation = conversation
+
+    def leave(self) -> None:
+        """End the chat after this line."""
+        self._over = True
+
+    def confirmed(self, question: str) -> bool:
+        """Whether the person says yes; without a person, no."""
+        if not self._watched:
+            return False
+        answer: str = PromptSession[str]().prompt(f"{question} [y/N] ")
+        return answer.strip().casefold() in ("y", "yes")
+
+    def _take(self, line: str) -> None:
+        """Do one line; what goes wrong is one line, and the chat goes on."""
+        try:
+            if line.startswith("/"):
+                run_command(self, sound(line))
+            else:
+                self.turn(line)
+        except (ToolError, StoreError, ModelError) as error:
+            text = visible(str(error))
+            if self.out.as_json:
+                self.out.result({"error": text}, lambda _: "")
+            else:
+                self._console.print(words(text, "yellow"))
+
+    def _typed(self) -> Iterator[str]:
+        """Lines of a person, with history, completion and several lines at once."""
+        session: PromptSession[str] = PromptSession(
+            history=_history(self.talks.home.conversations_path / "typed"),
+            completer=_Completer(self),
+            key_bindings=_keys(),
+            complete_while_typing=False,
+            enable_history_search=True,
+            multiline=False,
+        )
+        warned = False
+        while True:
+            try:
+                line = session.prompt(HTML("<b>&gt; </b>"))
+            except EOFError:
+                return
+            except KeyboardInterrupt:
+                if warned:
+                    return
+                warned = True
+                self.out.note(HINT)
+                continue
+            warned = False
+            if line.strip():
+                yield line.strip()
+
+
+class _Completer(Completer):
+    """Commands; after a command, the items, users, threads or files that it takes."""
+
+    def __init__(self, chat: Chat) -> None:
+        self._chat = chat
+        self._files = PathCompleter(expanduser=True)
+
+    def get_completions(self, document: Document, complete_event: object) -> Iterable[Completion]:
+        """Yield what may stand at the cursor."""
+        before = document.text_before_cursor
+        if not before.startswith("/"):
+            return
+        name, gap, typed = before[1:].partition(" ")
+        if not gap:
+            yield from (
+                Completion(f"/{each}", start_position=-len(before), display_meta=command.about)
+                for each, command in COMMANDS.items()
+                if each.startswith(name)
+            )
+            return
+        command = COMMANDS.get(name)
+        if command is None:
+            return
+        if command.completes == "files":
+            rest = Document(typed, len(typed))
+            yield from self._files.get_completions(rest, complete_event)  # type: ignore[arg-type]
+            return
+        found = (each for each in self._words(command.completes) if _begins(each, typed))
+        for _, (text, meta) in zip(range(COMPLETED), found, strict=False):
+            yield Completion(text, start_position=-len(typed), display_meta=meta)
+
+    def _words(self, kind: str) -> Iterator[tuple[str, str]]:
+        home = self._chat.talks.home
+        if kind == "items":
+            for item in home.catalogue.items().values():
+                yield visible(item.title) or item.item_id, item.item_id
+        elif kind == "users":
+            yield from ((visible(user), "") for user in home.catalogue.user_ids())
+        elif kind == "threads":
+            threads = self._chat.talks.threads(self._chat.conversation.user)
+            yield from ((each.thread_id, f"{each.turns} turns") for each in threads)
+
+
+def run_chat(
+    out: Output, talks: Conversations, *, user: str, thread: str | None, pictures: bool
+) -> None:
+    """Talk with a user.
+
+    Raises:
+        StoreError: The thread is another user's.
+        HomeBusy: Another chat has the thread open.
+    """
+    Chat(out, talks, user, thread, pictures=pictures).run()
+
+
+def _lines() -> Iterator[str]:
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        # What is piped may be anything; bytes that are no text shall not end the chat.
+        sys.stdin.reconfigure(errors="replace")
+    for line in sys.stdin:
+        if line.strip():
+            yield line.strip()
+
+
+def _begins(found: tuple[str, str], typed: str) -> bool:
+    return any(text.casefold().startswith(typed.casefold()) for text in found if text)
+
+
+def _history(path: Path) -> FileHistory:
+    """What was typed before, in a file that only its owner reads."""
+    with open(path, "ab", opener=owner_only):
+        pass
+    return FileHistory(str(path))
+
+
+def _keys() -> KeyBindings:
+    """Alt-Enter begins another line; Enter sends."""
+    keys = KeyBindings()
+
+    @keys.add("escape", "enter")
+    def _(event: KeyPressEvent) -> None:
+        event.current_buffer.insert_text("\n")
+
+    return keys

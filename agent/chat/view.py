@@ -1,0 +1,113 @@
+"""The chat on a terminal: pure, turns in, rich renderables out."""
+
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from mllm_srec.agent.conversation.results import TurnResult
+from mllm_srec.agent.events import Event, NodeEnded, NodeStarted
+from mllm_srec.agent.inspection.reading import read_trace
+from mllm_srec.agent.inspection.view import trace_tree
+from mllm_srec.agent.terminal.views import Pictures
+from mllm_srec.agent.untrusted import visible, words
+from mllm_srec.store.home import Home
+from mllm_srec.store.threads import KeptTurn, Thread
+from mllm_srec.store.traces import TraceStore
+
+PICTURES = 5
+"""Pictures of one answer at most, in one row."""
+
+
+class Ticker:
+    """The nodes of a turn as they come and go, in one line."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._done: dict[str, float] = {}
+        self._running: list[str] = []
+
+    def __call__(self, event: Event) -> None:
+        """Take an event in."""
+        if isinstance(event, NodeStarted):
+            self._running.append(event.node)
+        elif isinstance(event, NodeEnded):
+            self._running.remove(event.node)
+            self._done[event.node] = self._done.get(event.node, 0.0) + event.seconds
+
+    def __rich__(self) -> Text:
+        """What runs, and what is done; drawn from another thread than the events come on."""
+        text = Text(f"{time.monotonic() - self._began:4.1f} s  ", "dim")
+        for name, took in list(self._done.items()):
+            text.append(f"{name} {took:.1f}  ", "dim")
+        for name in self._running[-1:]:
+            text.append(name, "bold cyan")
+            text.append(" …", "cyan")
+        return text
+
+
+def turn_view(result: TurnResult, pictures: Pictures) -> RenderableType:
+    """An answer: its pictures in a row, its first line, its items, and what is said besides."""
+    head, *rest = result.answer.split("\n")
+    parts: list[RenderableType] = [words(head, "bold" if rest else "")]
+    if row := _pictures(result, pictures):
+        parts.append(row)
+    parts += [_line(line, result) for line in rest]
+    return Group(*parts)
+
+
+def _line(line: str, result: TurnResult) -> Text:
+    """A line of an answer: items stand out, what is said of them steps back."""
+    if line.startswith("   "):
+        return Text("   ") + words(line, "dim")
+    is_item = any(f"[{item.item_id}]" in line for item in result.items)
+    return words(line, "bold cyan" if is_item else "")
+
+
+def _pictures(result: TurnResult, pictures: Pictures) -> RenderableType | None:
+    if pictures.way == "none" or not result.items:
+        return None
+    shown = result.items[:PICTURES]
+    table = Table.grid(padding=(0, 2))
+    table.add_row(*(pictures.of(item.item_id) for item in shown))
+    table.add_row(*(Text(str(place), "dim") for place in range(1, len(shown) + 1)))
+    return table
+
+
+def threads_table(threads: Sequence[Thread], here: str) -> RenderableType:
+    """The conversations of a user, newest first."""
+    table = Table.grid(padding=(0, 2))
+    for thread in threads:
+        table.add_row(
+            Text("●" if thread.thread_id == here else " ", "green"),
+            Text(thread.thread_id, "bold"),
+            Text(f"{datetime.fromtimestamp(thread.started, UTC):%Y-%m-%d %H:%M}", "dim"),
+            Text(f"{thread.turns} turns"),
+        )
+    return table
+
+
+def trace_view(home: Home, trace_id: str) -> RenderableType:
+    """What a turn did."""
+    with TraceStore.open(home.traces_path / "traces.sqlite", create=False) as traces:
+        return trace_tree(read_trace(traces.spans(trace_id)), full=False)
+
+
+def export_text(turns: Sequence[KeptTurn], user: str) -> str:
+    """A conversation as Markdown; what was said is quoted, so that it cannot be markup."""
+    parts = [f"# Conversation of {visible(user)}"]
+    for turn in turns:
+        answer = turn.result["answer"] if turn.result else "(no answer)"
+        parts.append(f"## {turn.turn}\n\n{_quoted(turn.said['text'])}\n\n{_indented(answer)}")
+    return "\n\n".join(parts) + "\n"
+
+
+def _quoted(text: str) -> str:
+    return f"> {visible(text)}"
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"    {line}" for line in visible(text, lines=True).split("\n"))

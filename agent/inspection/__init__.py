@@ -1,0 +1,1 @@
+"""Reading recorded traces: list, show, compare, replay, export."""

@@ -1,0 +1,212 @@
+"""`srec trace`: find runs, look into them, say what one thinks of them.
+
+Options in, one function called, a result out. Nothing heavy is loaded here.
+"""
+
+# Bodies import what they need when they run (PLC0415): the command line must answer at once.
+# ruff: noqa: PLC0415
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mllm_srec.agent.cli import DEFAULT_HOME, Engine, Home, Json, Model, group
+from mllm_srec.agent.inspection.keeping_cli import keeping_app
+from mllm_srec.agent.inspection.options import TraceId, open_traces
+from mllm_srec.agent.inspection.rerun_cli import rerun_app
+from mllm_srec.agent.terminal.output import Output
+
+if TYPE_CHECKING:
+    from mllm_srec.agent.inspection.records import RunRecord
+
+trace_app = group("trace", "Look into what a run did.")
+
+
+@trace_app.command("list")
+def list_(
+    search: Annotated[
+        list[str] | None,
+        typer.Argument(help="Words that the run must hold; the last may be cut."),
+    ] = None,
+    home: Home = DEFAULT_HOME,
+    limit: Annotated[int, typer.Option("-n", "--limit", min=1, help="Newest so many.")] = 20,
+    user: Annotated[str | None, typer.Option(help="Runs for this user.")] = None,
+    node: Annotated[str | None, typer.Option(help="Runs that came by this node.")] = None,
+    engine: Annotated[str | None, typer.Option(help="Kind of engine that answered.")] = None,
+    model: Annotated[str | None, typer.Option(help="Name of the model.")] = None,
+    failed: Annotated[bool, typer.Option("--failed", help="Something in it failed.")] = False,
+    slower: Annotated[float | None, typer.Option(help="Took so many seconds or more.")] = None,
+    faster: Annotated[float | None, typer.Option(help="Took so many seconds or less.")] = None,
+    min_score: Annotated[
+        float | None, typer.Option(help="Best label margin of the run, nats, or more.")
+    ] = None,
+    max_score: Annotated[float | None, typer.Option(help="The same, or less.")] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Started since: 30m, 2h, 7d, or 2026-11-20T18:00 (UTC).")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Started before; as --since.")] = None,
+    verdict: Annotated[str | None, typer.Option(help="Annotated good, bad or note.")] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on, until interrupted, as runs come.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """List traces, newest first."""
+    with Output(as_json=as_json) as out:
+        from mllm_srec.agent.inspection.listing import follow as live
+        from mllm_srec.agent.inspection.listing import run_table
+        from mllm_srec.agent.inspection.reading import read_run
+        from mllm_srec.store.trace_search import TraceFilter, find
+
+        wanted = TraceFilter(
+            user=user,
+            node=node,
+            engine=engine,
+            model=model,
+            failed=failed,
+            least_seconds=slower,
+            most_seconds=faster,
+            least_score=min_score,
+            most_score=max_score,
+            since_ns=_moment("--since", since),
+            until_ns=_moment("--until", until),
+            verdict=verdict,
+            words=" ".join(search or ()),
+        )
+        with open_traces(home) as traces:
+            if follow:
+                for run in live(traces, wanted, limit):
+                    _say(out, run)
+            runs = [read_run(root) for root in find(traces, wanted, limit)]
+        out.lines((run.to_dict() for run in runs), lambda _: run_table(runs))
+
+
+@trace_app.command()
+def show(
+    trace_id: TraceId,
+    home: Home = DEFAULT_HOME,
+    node: Annotated[
+        str | None, typer.Option(help="This step alone: NODE, or NODE:2 for its second pass.")
+    ] = None,
+    neutral: Annotated[
+        bool,
+        typer.Option("--neutral", help="Ask the model about the items without the user, too."),
+    ] = False,
+    engine: Engine = "auto",
+    model: Model = None,
+    full: Annotated[bool, typer.Option("--full", help="Every call, every character.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show a run: nodes, prompts as sent, raw answers, scores, what changed, where time went."""
+    with Output(as_json=as_json) as out:
+        from mllm_srec.agent.inspection.pictures import drawing
+        from mllm_srec.agent.inspection.reading import load_trace
+        from mllm_srec.agent.inspection.sections import NOTHING, shown
+        from mllm_srec.agent.inspection.view import trace_tree
+
+        with open_traces(home) as traces:
+            trace, added = load_trace(traces, trace_id), NOTHING
+            if neutral:
+                from mllm_srec.agent.deployment import Deployment
+                from mllm_srec.agent.inspection.neutral import SCORING, neutral_section
+
+                spans = traces.spans(trace_id)
+                with Deployment.open(home, engine=engine, model=model, say=out.note) as deployment:
+                    added = {SCORING: [neutral_section(deployment, spans)]}
+            out.result(
+                shown(trace, step=node, added=added),
+                lambda console: trace_tree(
+                    trace, full=full, step=node, added=added, draw=drawing(traces.blob, console)
+                ),
+            )
+
+
+@trace_app.command("diff")
+def diff_(
+    before: TraceId,
+    after: TraceId,
+    home: Home = DEFAULT_HOME,
+    full: Annotated[bool, typer.Option("--full", help="Every change, every character.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Compare two runs: requests, prompts, answers, values, order, and scores within the noise.
+
+    Exits 0 when they are the same, 1 when they differ, 2 when they cannot be compared.
+    """
+    with Output(as_json=as_json) as out:
+        from mllm_srec.agent.inspection.diff import diff, diff_view
+        from mllm_srec.agent.inspection.reading import load_trace
+        from mllm_srec.agent.untrusted import visible
+        from mllm_srec.store.errors import StoreError
+
+        try:
+            with open_traces(home) as traces:
+                found = diff(load_trace(traces, before), load_trace(traces, after))
+        except StoreError as error:
+            out.note(f"srec: {visible(str(error))}")
+            raise typer.Exit(2) from error
+        out.result(found.to_dict(), lambda _: diff_view(found, full=full))
+        if not found.same:
+            raise typer.Exit(1)
+
+
+@trace_app.command()
+def export(
+    trace_id: TraceId,
+    html: Annotated[Path, typer.Option(help="File to write.")],
+    home: Home = DEFAULT_HOME,
+    as_json: Json = False,
+) -> None:
+    """Write a run as one HTML page that needs nothing else."""
+    with Output(as_json=as_json) as out:
+        from mllm_srec.agent.inspection.html import html_page
+        from mllm_srec.agent.inspection.reading import load_trace
+        from mllm_srec.store.files import write_private
+
+        with open_traces(home) as traces:
+            page = html_page(load_trace(traces, trace_id), traces.blob)
+        # Like the traces themselves: for their owner alone.
+        write_private(html, page.encode())
+        out.result({"html": str(html), "bytes": html.stat().st_size}, lambda _: f"wrote {html}")
+
+
+@trace_app.command("annotate")
+def annotate_(
+    trace_id: TraceId,
+    verdict: Annotated[str, typer.Argument(help="good, bad or note.")],
+    words: Annotated[str, typer.Argument(help="What you saw; a note needs it.")] = "",
+    home: Home = DEFAULT_HOME,
+    as_json: Json = False,
+) -> None:
+    """Say what you think of a run: good, bad, or a note."""
+    with Output(as_json=as_json) as out:
+        from typing import cast
+
+        from mllm_srec.store.trace_notes import Verdict, annotate
+
+        with open_traces(home) as traces:
+            made = annotate(traces, trace_id, cast("Verdict", verdict), words)
+        out.result({"verdict": made.verdict, "note": made.note}, lambda _: f"kept: {made.verdict}")
+
+
+def _say(out: Output, run: "RunRecord") -> None:
+    from mllm_srec.agent.inspection.listing import run_line
+
+    out.result(run.to_dict(), lambda _: run_line(run))
+
+
+def _moment(option: str, text: str | None) -> int | None:
+    """A time that was typed, as nanoseconds."""
+    from datetime import UTC, datetime
+
+    from mllm_srec.agent.inspection.listing import parse_time
+
+    try:
+        return None if text is None else parse_time(text, now=datetime.now(UTC))
+    except ValueError as error:
+        raise typer.BadParameter(f"{option}: {error}") from error
+
+
+trace_app.add_typer(rerun_app)
+trace_app.add_typer(keeping_app)

@@ -1,0 +1,110 @@
+"""Listing traces: the filter that a person typed, the table, and following a live file."""
+
+import re
+import time
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from mllm_srec.agent.inspection.reading import read_run
+from mllm_srec.agent.inspection.records import RunRecord
+from mllm_srec.agent.untrusted import words
+from mllm_srec.store.trace_search import TraceFilter, find
+from mllm_srec.store.traces import TraceStore
+
+POLL_S = 0.5
+"""Seconds between two looks at a file that is followed."""
+STATUS = {"OK": ("done", "green"), "ERROR": ("failed", "red"), "UNSET": ("unfinished", "yellow")}
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def parse_time(text: str, *, now: datetime) -> int:
+    """A moment as nanoseconds since 1970-01-01 UTC.
+
+    Args:
+        text: `30m`, `2h`, `7d` (ago), or a date such as `2026-11-20` or `2026-11-20T18:00`, in UTC
+            where it names no other zone.
+        now: What "ago" counts from.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    if ago := re.fullmatch(r"(\d{1,6}(?:\.\d+)?)([smhd])", text):
+        moment = now - timedelta(**{_UNITS[ago[2]]: float(ago[1])})
+    else:
+        try:
+            moment = datetime.fromisoformat(text)
+        except ValueError as error:
+            raise ValueError(
+                f"{text!r} is no time: write 30m, 2h, 7d, or 2026-11-20T18:00"
+            ) from error
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return round(moment.timestamp() * 1e9)
+
+
+def follow(store: TraceStore, wanted: TraceFilter, limit: int) -> Iterator[RunRecord]:
+    """Yield the newest runs, oldest first, then each run that starts or ends, without an end."""
+    shown: dict[str, str] = {}
+    version = None
+    while True:
+        if (current := store.rows("PRAGMA data_version")) != version:
+            version = current
+            for root in reversed(find(store, wanted, limit)):
+                if shown.get(root.trace_id) != root.status:
+                    shown[root.trace_id] = root.status
+                    yield read_run(root)
+        time.sleep(POLL_S)
+
+
+def run_table(runs: Sequence[RunRecord]) -> RenderableType:
+    """Traces, newest first, one line each."""
+    if not runs:
+        return Text("No traces found: run `srec recommend` or `srec demo` first, or ask for less.")
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
+    for name in ("trace", "started (UTC)", "run", "user"):
+        table.add_column(name, no_wrap=True)
+    # The one column that gives way on a narrow terminal; `--json` and `show` have it whole.
+    table.add_column("engine", overflow="ellipsis")
+    for name in ("seconds", "calls", "score"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    for run in runs:
+        label, style = STATUS.get(run.status, (run.status, ""))
+        table.add_row(
+            Text(run.trace_id[:12], "cyan"),
+            Text(f"{run.started:%m-%d %H:%M:%S}"),
+            words(run.name),
+            words(run.user or "-", limit=14),
+            words(run.engine or "-"),
+            seconds_text(run.seconds),
+            _number(run.calls),
+            "-" if run.score is None else f"{run.score:.2f}",
+            Text(label, style),
+        )
+    return table
+
+
+def run_line(run: RunRecord) -> Text:
+    """One run in one line, for a list that grows."""
+    label, style = STATUS.get(run.status, (run.status, ""))
+    return Text.assemble(
+        (run.trace_id[:12], "cyan"),
+        f"  {run.started:%H:%M:%S}  ",
+        words(run.name),
+        "  ",
+        words(run.user or "-", limit=24),
+        f"  {seconds_text(run.seconds)}  ",
+        (label, style),
+    )
+
+
+def seconds_text(seconds: float | None) -> str:
+    """Seconds as they are shown, `-` where there is no end."""
+    return "-" if seconds is None else f"{seconds:.2f} s"
+
+
+def _number(number: int | None) -> str:
+    return "-" if number is None else str(number)

@@ -1,0 +1,246 @@
+"""What a node decided and on what grounds, as small tables: one source for terminal and page."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from mllm_srec.agent.inspection.differences import changes
+from mllm_srec.agent.inspection.records import CallRecord, NodeRecord, RunRecord, TraceRecord
+from mllm_srec.agent.inspection.state import Values, states, steps
+
+SIMILARITIES = ("taste", "recent")
+"""Sources whose score is a cosine similarity, so that one less it is the distance."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """A table about a node."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The table as plain JSON values."""
+        rows = [dict(zip(self.columns, row, strict=True)) for row in self.rows]
+        return {"title": self.title, "rows": rows, **({"note": self.note} if self.note else {})}
+
+
+NOTHING: Mapping[str, Sequence[Section]] = MappingProxyType({})
+"""No tables beside those of the trace."""
+
+
+def sections(node: NodeRecord, before: Values, after: Values, run: RunRecord) -> list[Section]:
+    """The tables that fit what the node returned; none for a node that returned nothing known.
+
+    Args:
+        node: The pass.
+        before: The state that it read.
+        after: The state that it left.
+        run: Its run, for the noise floor.
+    """
+    output = node.output if isinstance(node.output, Mapping) else {}
+    found: list[Section] = []
+    candidates = _entries(output.get("candidates"))
+    if candidates and all(entry.get("logit") is None for entry in candidates):
+        found.append(_retrieval(candidates, before))
+    elif candidates:
+        found.append(_scoring(candidates, node, before, run))
+    if _entries(output.get("windows")):
+        found.append(_windows(_entries(after.get("windows"))))
+    if _entries(output.get("profile")):
+        found.append(_profile(_entries(output["profile"])))
+    if _entries(output.get("reasons")):
+        found.append(_reasons(_entries(output["reasons"])))
+    if fused := list(_fused(node.calls)):
+        columns = ("what", "from the picture", "from the text", "conflicts")
+        found.append(Section(title="Fusion", columns=columns, rows=tuple(fused)))
+    return found
+
+
+def _retrieval(candidates: Sequence[Mapping[str, Any]], before: Values) -> Section:
+    def source(name: str, score: float) -> str:
+        shown = f"{name} {score:.3f}"
+        return f"{shown} (distance {1 - score:.3f})" if name in SIMILARITIES else shown
+
+    seen = {event.get("item_id") for event in _entries(before.get("history"))}
+    allowed = before.get("allowed")
+    filters = [f"{len(seen)} seen items left out"] if seen else ["no item was seen before"]
+    if isinstance(allowed, list):
+        filters.append(f"{len(allowed)} items allowed")
+    return Section(
+        title="Candidates",
+        columns=("rank", "item", "score", "found by"),
+        rows=tuple(
+            (
+                str(entry.get("retrieval_rank")),
+                str(entry.get("item_id")),
+                _decimal(entry.get("retrieval_score")),
+                ", ".join(source(n, v) for n, v in entry.get("sources", {}).items()) or "-",
+            )
+            for entry in candidates
+        ),
+        note="; ".join(filters),
+    )
+
+
+def _scoring(
+    candidates: Sequence[Mapping[str, Any]], node: NodeRecord, before: Values, run: RunRecord
+) -> Section:
+    asked = [entry.get("item_id") for entry in _entries(before.get("candidates"))]
+    scores = [call for call in node.calls if call.logprobs]
+    call_of = dict(zip(asked, scores, strict=False))
+
+    def row(rank: int, entry: Mapping[str, Any]) -> tuple[str, ...]:
+        call = call_of.get(entry.get("item_id"))
+        logprobs = call.logprobs if call else {}
+        return (
+            f"{entry.get('retrieval_rank')} → {rank}",
+            str(entry.get("item_id")),
+            ", ".join(f"{label} {value:.3f}" for label, value in logprobs.items()) or "-",
+            _decimal(entry.get("logit"), sign=True),
+            _decimal(entry.get("probability")),
+            _decimal(entry.get("score")),
+        )
+
+    floor = run.noise_floor
+    note = "noise floor not recorded" if floor is None else f"noise floor ±{floor:.3g} nats"
+    return Section(
+        title="Scores",
+        columns=("rank", "item", "log-probabilities", "margin", "calibrated", "score"),
+        rows=tuple(row(rank, entry) for rank, entry in enumerate(candidates, 1)),
+        note=f"{note}; rank: retrieval → final",
+    )
+
+
+def _windows(windows: Sequence[Mapping[str, Any]]) -> Section:
+    """Every window so far, and what each changed."""
+
+    def row(number: int, window: Mapping[str, Any], last: Mapping[str, Any]) -> tuple[str, ...]:
+        named = {n: v for n, v in window.get("preference", {}).items() if v}
+        carried = {n: v for n, v in last.get("preference", {}).items() if v}
+        return (
+            f"{number}: {window.get('start')}-{window.get('stop')}",
+            "; ".join(f"{name} {', '.join(values)}" for name, values in named.items()) or "nothing",
+            _moved(carried, named) if number > 1 else "the first",
+            "plain form" if window.get("fallback") else "model",
+        )
+
+    before = [{}, *windows]
+    return Section(
+        title="Preference, window by window",
+        columns=("window", "preference", "changed", "said by"),
+        rows=tuple(row(number + 1, each, before[number]) for number, each in enumerate(windows)),
+    )
+
+
+def _moved(before: Mapping[str, list[str]], after: Mapping[str, list[str]]) -> str:
+    """Values that came to a level and values that left one."""
+    came = [
+        f"+{value} ({name})"
+        for name, values in after.items()
+        for value in values
+        if value not in before.get(name, [])
+    ]
+    left = [
+        f"-{value} ({name})"
+        for name, values in before.items()
+        for value in values
+        if value not in after.get(name, [])
+    ]
+    return ", ".join([*came, *left]) or "nothing"
+
+
+def _profile(statements: Sequence[Mapping[str, Any]]) -> Section:
+    return Section(
+        title="Profile",
+        columns=("statement", "interactions"),
+        rows=tuple(
+            (
+                f"{entry.get('strength')} {entry.get('value')}",
+                ", ".join(map(str, entry.get("item_ids", []))) or "none",
+            )
+            for entry in statements
+        ),
+    )
+
+
+def _reasons(reasons: Sequence[Mapping[str, Any]]) -> Section:
+    return Section(
+        title="Reasons",
+        columns=("item", "reason", "cites", "said by"),
+        rows=tuple(
+            (
+                str(entry.get("item_id")),
+                str(entry.get("reason")),
+                ", ".join(map(str, entry.get("evidence", []))) or "nothing",
+                "plain form" if entry.get("fallback") else "model",
+            )
+            for entry in reasons
+        ),
+    )
+
+
+def _fused(calls: Sequence[CallRecord]) -> Iterator[tuple[str, ...]]:
+    """Yield what each answer that merges picture and text took from where."""
+    for call in calls:
+        try:
+            answer = json.loads(call.answer or "")
+        except ValueError:
+            continue
+        if isinstance(answer, dict) and {"what", "seen", "told"} <= answer.keys():
+            parts = (answer.get(name) for name in ("seen", "told", "conflicts"))
+            yield (str(answer["what"]), *map(_pairs, parts))
+
+
+def _pairs(value: object) -> str:
+    if not isinstance(value, Mapping):
+        return "none"
+    return ", ".join(f"{name} {each}" for name, each in value.items()) or "none"
+
+
+def _entries(value: object) -> list[Mapping[str, Any]]:
+    """A list of objects; nothing for anything else (redacted, cut, of another version)."""
+    entries = value if isinstance(value, list) else []
+    return [entry for entry in entries if isinstance(entry, Mapping)]
+
+
+def _decimal(value: object, *, sign: bool = False) -> str:
+    if not isinstance(value, int | float):
+        return "-"
+    return f"{value:+.3f}" if sign else f"{value:.3f}"
+
+
+def shown(
+    trace: TraceRecord, *, step: str | None = None, added: Mapping[str, Sequence[Section]] = NOTHING
+) -> dict[str, Any]:
+    """A trace as plain JSON values, with the tables and the changes of the state of each node.
+
+    Args:
+        trace: What to show.
+        step: The only step to show.
+        added: More tables, by step.
+
+    Raises:
+        TraceError: The trace has no such step.
+    """
+    return {
+        **trace.to_dict(),
+        "nodes": [
+            {
+                **node.to_dict(),
+                "sections": [
+                    each.to_dict()
+                    for each in (
+                        *sections(node, before, after, trace.run),
+                        *added.get(node.step, ()),
+                    )
+                ],
+                "changes": [each.to_dict() for each in changes(before, after)],
+            }
+            for node, before, after in (states(trace) if step is None else steps(trace, step))
+        ],
+    }

@@ -1,0 +1,230 @@
+"""Traces as rich renderables: pure, records in, renderables out."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
+
+from mllm_srec.agent.inspection.differences import changes
+from mllm_srec.agent.inspection.listing import STATUS, seconds_text
+from mllm_srec.agent.inspection.pictures import Draw, nothing_drawn
+from mllm_srec.agent.inspection.records import CallRecord, NodeRecord, TraceRecord
+from mllm_srec.agent.inspection.sections import NOTHING, Section, sections
+from mllm_srec.agent.inspection.state import Values, states, steps
+from mllm_srec.agent.inspection.waterfall import waterfall
+from mllm_srec.agent.results import Tokens
+from mllm_srec.agent.tracing.attributes import as_json
+from mllm_srec.agent.untrusted import words
+
+CALLS_SHOWN = 3
+"""Calls of a node that are shown without `--full`."""
+ROWS_SHOWN = 10
+"""Rows of a table, and changes of the state, that are shown without `--full`."""
+VALUE_CHARS = 600
+"""Characters of a value, prompt or answer that are shown without `--full`."""
+
+
+def trace_tree(
+    trace: TraceRecord,
+    *,
+    full: bool = False,
+    step: str | None = None,
+    added: Mapping[str, Sequence[Section]] = NOTHING,
+    draw: Draw = nothing_drawn,
+) -> RenderableType:
+    """A run: what it was, how its time went, and its nodes with calls, prompts and answers.
+
+    Args:
+        trace: What to show.
+        full: Show every call and row, and texts without a cut.
+        step: The only step to show.
+        added: More tables, by step.
+        draw: Shows the pictures of the calls that are shown.
+
+    Raises:
+        TraceError: The trace has no such step.
+    """
+    tree = Tree(_head(trace), guide_style="dim")
+    branches = {0: tree}
+    for node, before, after in states(trace) if step is None else steps(trace, step):
+        tables = [*sections(node, before, after, trace.run), *added.get(node.step, ())]
+        above = branches[max(depth for depth in branches if depth < max(node.depth, 1))]
+        branches[node.depth] = above.add(_node(node, before, after, tables, draw, full))
+        branches = {depth: each for depth, each in branches.items() if depth <= node.depth}
+    return Group(tree, Text(""), waterfall(trace), *_remarks(trace))
+
+
+def _head(trace: TraceRecord) -> Text:
+    run = trace.run
+    label, style = STATUS.get(run.status, (run.status, ""))
+    head = Text.assemble(
+        (run.trace_id, "cyan"),
+        f"  {run.started:%Y-%m-%d %H:%M:%S} UTC  ",
+        words(run.name, "bold"),
+        *((" for ", words(run.user, "bold")) if run.user else ()),
+        f"  {seconds_text(run.seconds)}  ",
+        (label, style),
+    )
+    if run.engine:
+        head.append_text(Text.assemble("\n", words(run.engine), " ", words(run.model or "")))
+    for name, value in run.provenance.items():
+        if name.endswith(("version", "hash")):
+            short = str(value)[:12] if name.endswith("hash") else str(value)
+            made = words(f"{name.removeprefix('srec.')} {short}", "dim")
+            head.append_text(Text.assemble((" · ", "dim"), made))
+    if run.parent:
+        head.append_text(Text.assemble("\nforked from ", words(run.parent, "cyan")))
+        head.append_text(words(f", changed {as_json(run.edits)}", "dim"))
+    if run.path:
+        head.append_text(Text.assemble("\npath ", words(" → ".join(run.path), "green")))
+    if run.error:
+        head.append_text(Text.assemble("\n", words(run.error, "red")))
+    for line in trace.missing:
+        head.append_text(Text.assemble("\nmissing: ", words(line, "yellow")))
+    return head
+
+
+def _remarks(trace: TraceRecord) -> Iterator[RenderableType]:
+    for remark in trace.annotations:
+        said = f" {remark.note}" if remark.note else ""
+        yield words(f"{remark.verdict} ({remark.kind}){said}", "magenta")
+
+
+def _node(
+    node: NodeRecord,
+    before: Values,
+    after: Values,
+    tables: list[Section],
+    draw: Draw,
+    full: bool,
+) -> RenderableType:
+    parts: list[RenderableType] = [_title(node)]
+    if node.error:
+        parts.append(words(node.error, "red"))
+    parts += [_event(event.name, dict(event.attributes)) for event in node.events]
+    rows = [each.row for each in changes(before, after)]
+    if rows:
+        columns = ("state", "before", "after")
+        tables.append(Section(title="What changed", columns=columns, rows=tuple(rows)))
+    elif not tables:
+        parts += [
+            _field(name, value, full)
+            for name, value in (("in", node.input), ("out", node.output))
+            if value is not None
+        ]
+    parts += [_table(section, full) for section in tables]
+    shown = node.calls if full else node.calls[:CALLS_SHOWN]
+    parts += [_call(call, draw, full) for call in shown]
+    if left := len(node.calls) - len(shown):
+        parts.append(Text(f"… and {left} more calls (--full shows them)", "dim"))
+    return Group(*parts)
+
+
+def _title(node: NodeRecord) -> Text:
+    mark, style = {"OK": ("●", "green"), "ERROR": ("✗", "red")}.get(node.status, ("○", "yellow"))
+    return Text.assemble(
+        (f"{mark} ", style),
+        words(node.step, "bold"),
+        (f"  +{node.offset:.2f} s, ", "dim"),
+        seconds_text(node.seconds),
+        (f"  {token_line(node.tokens)}", "dim"),
+        *((f"  {mark}", "yellow") for mark in marks(node)),
+    )
+
+
+def marks(node: NodeRecord) -> Iterator[str]:
+    """Yield what was out of the ordinary in a pass: retries, timeouts, repairs, fallbacks."""
+    if node.tries > 1:
+        yield f"try {node.tries}"
+    if "Timeout" in node.error:
+        yield "timed out"
+    if repaired := sum(call.repairs for call in node.calls):
+        yield f"{repaired} repaired" if repaired > 1 else "repaired"
+    if node.fallbacks:
+        yield f"{node.fallbacks} plain forms" if node.fallbacks > 1 else "plain form"
+    if node.calls and all(call.stored for call in node.calls):
+        yield "all from the cache"
+
+
+def _table(section: Section, full: bool) -> RenderableType:
+    table = Table(
+        title=Text(section.title, "bold"),
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+        header_style="dim",
+        caption=words(section.note, "dim") if section.note else None,
+        caption_justify="left",
+    )
+    for name in section.columns:
+        table.add_column(name, overflow="fold")
+    shown = section.rows if full else section.rows[:ROWS_SHOWN]
+    for row in shown:
+        table.add_row(*(words(cell, limit=None if full else 160) for cell in row))
+    left = len(section.rows) - len(shown)
+    more = (Text(f"… and {left} more (--full shows them)", "dim"),) if left else ()
+    return Padding(Group(table, *more), (0, 0, 0, 2))
+
+
+def _event(name: str, facts: dict[str, Any]) -> Text:
+    detail = ", ".join(f"{key} {value}" for key, value in facts.items())
+    return Text.assemble(("◆ ", "yellow"), words(name, "yellow"), " ", words(detail, "dim"))
+
+
+def _call(call: CallRecord, draw: Draw, full: bool) -> RenderableType:
+    sizes = call.sizes or ("",) * len(call.images)
+    head = Text.assemble(
+        ("→ ", "blue"),
+        words(call.kind, "blue"),
+        ("  stored" if call.stored else f"  {call.seconds:.3f} s", "dim"),
+        (f", 1 of {call.batch} sent together" if call.batch > 1 else "", "dim"),
+        *(
+            words(f", picture {image[:19]} {size}".rstrip(), "magenta")
+            for image, size in zip(call.images, sizes, strict=True)
+        ),
+    )
+    pictures = [picture for image in call.images if (picture := draw(image)) is not None]
+    parts: list[RenderableType] = [head, *pictures, _long(call.prompt, "", full)]
+    if call.answer is not None:
+        parts.append(Text.assemble(("← ", "green"), _long(call.answer, "green", full)))
+    if call.problem is not None:
+        parts.append(words(f"refused: {call.problem}", "yellow"))
+    if call.logprobs:
+        labels = ", ".join(f"{label} {value:.4f}" for label, value in call.logprobs.items())
+        margin = "" if call.margin is None else f"; margin {call.margin:+.4f}"
+        parts.append(words(f"log-probabilities: {labels}{margin}", "dim"))
+    if call.error:
+        parts.append(words(call.error, "red"))
+    return Group(parts[0], Padding(Group(*parts[1:]), (0, 0, 0, 2)))
+
+
+def _field(name: str, value: object, full: bool) -> Text:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return Text.assemble((f"{name} ", "dim"), _long(text, "dim", full))
+
+
+def _long(text: str, style: str, full: bool) -> Text:
+    """A text in full, or its beginning and its end: prompts differ from each other at the end."""
+    shown = words(text, style, lines=True)
+    if full or len(shown) <= VALUE_CHARS:
+        return shown
+    cut = Text(f"\n… {len(shown) - VALUE_CHARS} characters (--full shows them) …\n", "dim")
+    return Text.assemble(shown[: VALUE_CHARS // 2], cut, shown[-VALUE_CHARS // 2 :])
+
+
+def token_line(tokens: Tokens) -> str:
+    """Calls and tokens in a few words, nothing for a node that asked nothing."""
+    parts = []
+    if tokens.calls:
+        calls = "1 call" if tokens.calls == 1 else f"{tokens.calls} calls"
+        parts.append(f"{calls}, {tokens.prompt} + {tokens.completion} tokens")
+    if tokens.cached:
+        parts.append(f"{tokens.cached} in the prefix cache")
+    if tokens.stored:
+        parts.append(f"{tokens.stored} stored")
+    return ", ".join(parts)

@@ -1,0 +1,378 @@
+"""Recommendations on a terminal: pure, results in, rich renderables out.
+
+Titles, reasons and preferences are words of a catalogue or a model: they go through `words`.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import groupby, zip_longest
+
+from PIL.Image import Image
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+from mllm_srec.agent.results import (
+    HistoryEntry,
+    IngestReport,
+    Profile,
+    Recommendation,
+    RecommendedItem,
+    Tokens,
+    Window,
+)
+from mllm_srec.agent.terminal.pictures import Picture, Way, picture_way
+from mllm_srec.agent.untrusted import words
+from mllm_srec.store.errors import StoreError
+from mllm_srec.store.home import Home
+
+HISTORY_SHOWN = 8
+"""Newest interactions that are shown; the rest is counted."""
+PICTURE_COLUMNS = 12
+"""Cells of a picture: the smallest size at which type, colour and pattern can be seen."""
+THUMBNAIL_PX = 240
+"""Longest side of a picture before it is drawn: enough for Kitty's real pixels."""
+CARD_TEXT = 26
+"""Characters of a line beside the picture of a history card on 80 columns."""
+STRENGTHS = {"loves": "green", "likes": "cyan", "leans": "blue", "dislikes": "red"}
+
+PictureSource = Callable[[str], Image | None]
+"""Item id to its picture, None without one; raises `StoreError` for a damaged one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """The pictures of items, and how the terminal shows them."""
+
+    source: PictureSource
+    way: Way
+
+    @classmethod
+    def on(cls, console: Console, source: PictureSource, *, wanted: bool = True) -> "Pictures":
+        """Pictures as this console can show them; none where they are not wanted."""
+        return cls(source, picture_way(console) if wanted else "none")
+
+    def of(self, item_id: str) -> RenderableType | None:
+        """The picture of an item, None where the terminal shows none."""
+        if self.way == "none":
+            return None
+        try:
+            image = self.source(item_id)
+        except StoreError:
+            return Text("damaged".center(PICTURE_COLUMNS), "yellow italic")
+        if image is None:
+            return Text("no picture".center(PICTURE_COLUMNS), "dim italic")
+        return Picture(image, columns=PICTURE_COLUMNS, way=self.way)
+
+
+def recommendation_screen(result: Recommendation, pictures: Pictures) -> RenderableType:
+    """Everything about one recommendation, in the order in which it came about."""
+    titles = {entry.item_id: entry.title for entry in result.history}
+    parts: list[RenderableType] = [Text.assemble("For ", words(result.user, "bold"))]
+    parts += [Text.assemble(("! ", "yellow"), words(note, "yellow")) for note in result.notes]
+    if result.history:
+        parts += [_heading("History"), history_view(result.history, pictures)]
+    if result.windows:
+        parts += [_heading("How the preference moved"), windows_table(result.windows)]
+    else:
+        parts += [_heading("Preference"), words(result.preference)]
+    parts += [
+        _heading("Profile"),
+        profile_table(result.profile, titles),
+        _heading(f"Top {len(result.items)}"),
+        items_view(result.items, titles, pictures, digits=score_digits(result.noise_floor)),
+        _heading("What it took"),
+        cost_table(result),
+        Padding(run_facts(result), (1, 0, 0, 0)),
+    ]
+    return Group(*parts)
+
+
+def history_view(history: Iterable[HistoryEntry], pictures: Pictures) -> RenderableType:
+    """The newest interactions, oldest first: cards with pictures, or a plain table."""
+    entries = list(history)
+    shown = entries[-HISTORY_SHOWN:]
+    first = len(entries) - len(shown) + 1
+    parts: list[RenderableType] = []
+    if first > 1:
+        parts.append(Text(f"… {first - 1} earlier", "dim"))
+    if pictures.way == "none":
+        parts.append(_history_table(shown, first))
+    else:
+        parts.append(_history_cards(shown, first, pictures))
+    return Group(*parts)
+
+
+def _history_table(entries: Iterable[HistoryEntry], first: int) -> Table:
+    table = _table("#", "when", "rating", "item", "what it is")
+    for number, entry in enumerate(entries, first):
+        table.add_row(
+            Text(str(number), "dim"),
+            Text(_date(entry.timestamp) or "-"),
+            stars(entry.rating),
+            Text.assemble(words(entry.title or "untitled", limit=60), " ", _id(entry.item_id)),
+            words(entry.line, "dim", limit=90),
+        )
+    return table
+
+
+def _history_cards(
+    entries: Sequence[HistoryEntry], first: int, pictures: Pictures
+) -> RenderableType:
+    """Two cards a line, to be read line by line."""
+    cards = [_card(entry, number, pictures) for number, entry in enumerate(entries, first)]
+    table = Table.grid(padding=(0, 2), expand=True)
+    table.add_column(ratio=1)
+    table.add_column(ratio=1)
+    for left, right in zip_longest(cards[::2], cards[1::2]):
+        table.add_row(left, right)
+    return table
+
+
+def _card(entry: HistoryEntry, number: int, pictures: Pictures) -> RenderableType:
+    """Picture left, words right; the card is as high as its picture."""
+    head = Text.assemble((f"{number}. ", "dim"), stars(entry.rating), " ", _date(entry.timestamp))
+    text = Group(
+        head,
+        words(entry.title or "untitled", "bold", limit=2 * CARD_TEXT),
+        words(entry.line, "dim", limit=3 * CARD_TEXT),
+    )
+    card = Table.grid(padding=(0, 1), expand=True)
+    card.add_column(width=PICTURE_COLUMNS)
+    card.add_column(ratio=1)
+    card.add_row(pictures.of(entry.item_id), text)
+    return Padding(card, (0, 0, 1, 0))
+
+
+def windows_table(windows: Iterable[Window]) -> Table:
+    """How the preference moved: one line a window, oldest first."""
+    table = _table("window", "preference after it", "rising", "fading")
+    for number, window in enumerate(windows, 1):
+        mark = Text(" (counted, not the model's words)", "yellow") if window.fallback else Text()
+        table.add_row(
+            Text(f"{number} ({len(window.item_ids)} items)", "dim"),
+            Text.assemble(words(window.preference), mark),
+            words(" ".join(f"↑{value}" for value in window.rising), "green"),
+            words(" ".join(f"↓{value}" for value in window.fading), "red"),
+        )
+    return table
+
+
+def profile_table(profile: Profile, titles: Mapping[str, str]) -> RenderableType:
+    """Stable tastes, strongest first, with what they rest on."""
+    if not profile.statements:
+        return words(profile.text or "nothing known yet")
+    table = Table.grid(padding=(0, 2))
+    for strength, group in groupby(profile.statements, key=lambda each: each.strength):
+        style = STRENGTHS.get(strength, "")
+        for index, statement in enumerate(group):
+            table.add_row(
+                words(strength if index == 0 else "", style),
+                words(statement.facet, "bold"),
+                _evidence(statement.evidence, titles),
+            )
+    return table
+
+
+def items_view(
+    items: Iterable[RecommendedItem],
+    titles: Mapping[str, str],
+    pictures: Pictures,
+    *,
+    digits: int = 3,
+) -> RenderableType:
+    """The recommended items, best first, each with its score, reason and evidence."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(justify="right")
+    if pictures.way != "none":
+        table.add_column(width=PICTURE_COLUMNS)
+    table.add_column(ratio=1)
+    for rank, item in enumerate(items, 1):
+        picture = pictures.of(item.item_id)
+        about = Padding(_about(item, rank, titles, digits), (0, 0, 1, 0))
+        cells = [picture] if picture is not None else []
+        table.add_row(Text(str(rank), "bold"), *cells, about)
+    return table
+
+
+def _about(
+    item: RecommendedItem, rank: int, titles: Mapping[str, str], digits: int
+) -> RenderableType:
+    moved = f"{item.retrieval_rank} → {rank}" if item.retrieval_rank != rank else str(rank)
+    lines = [
+        Text.assemble(words(item.title or "untitled", "bold", limit=120), " ", _id(item.item_id)),
+        Text.assemble(
+            ("score ", "dim"),
+            (f"{item.score:.{digits}f}", "bold green"),
+            (f"   retrieval {moved}", "dim"),
+            (f"   by {', '.join(item.sources)}" if item.sources else "", "dim"),
+        ),
+        Text.assemble(("because ", "dim"), words(item.reason)),
+    ]
+    if item.line:
+        lines.insert(1, words(item.line, "dim"))
+    if item.evidence:
+        lines.append(Text.assemble(("seen in ", "dim"), _evidence(item.evidence, titles)))
+    return Group(*lines)
+
+
+def cost_table(result: Recommendation) -> Table:
+    """Seconds and tokens, node by node."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("node", no_wrap=True)
+    for name in ("seconds", "calls", "stored", "tokens in", "cached", "tokens out"):
+        table.add_column(name, justify="right")
+    nodes = [name for name in result.seconds if name != "total"]
+    for name in nodes:
+        table.add_row(Text(name), *_costs(result.seconds[name], result.tokens.get(name, Tokens())))
+    total = sum(result.tokens.values(), Tokens())
+    table.add_section()
+    seconds = result.seconds.get("total", sum(result.seconds[name] for name in nodes))
+    table.add_row(Text("total"), *_costs(seconds, total), style="bold")
+    return table
+
+
+def _costs(seconds: float, tokens: Tokens) -> list[Text]:
+    counts = (tokens.calls, tokens.stored, tokens.prompt, tokens.cached, tokens.completion)
+    return [Text(f"{seconds:.2f}"), *(Text(f"{count:,}" if count else "·") for count in counts)]
+
+
+def run_facts(result: Recommendation) -> Table:
+    """The path taken through the graph, what answered, and where to look closer."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column()
+    table.add_row(Text("path"), Text(path_text(result.path)))
+    engine = words(f"{result.engine} with {result.model}")
+    if result.engine_seconds and (total := result.seconds.get("total")):
+        engine.append(f", {result.engine_seconds / total:.0%} of the time", "dim")
+    table.add_row(Text("engine"), engine)
+    table.add_row(Text("trace"), Text(result.trace_id))
+    if result.fallbacks:
+        table.add_row(Text("note"), Text(_counted_forms(result.fallbacks, "text"), "yellow"))
+    return table
+
+
+def path_text(path: Iterable[str]) -> str:
+    """The nodes in the order in which they ran, repeated ones counted."""
+    steps = [(name, len(list(passes))) for name, passes in groupby(path)]
+    return " → ".join(
+        name if passes == 1 else f"{name} ({passes} passes)" for name, passes in steps
+    )
+
+
+def _counted_forms(number: int, noun: str) -> str:
+    """How often code had to put a plain form in the place of the model's words."""
+    if number == 1:
+        return f"1 {noun} is a counted form, not the model's"
+    return f"{number} {noun}s are counted forms, not the model's"
+
+
+def ingest_view(report: IngestReport) -> RenderableType:
+    """What ingest took, made and refused."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(justify="right", style="bold")
+    table.add_column()
+    facts = (
+        (report.items, "items", ""),
+        (report.interactions, "interactions", ""),
+        (report.users, "users", ""),
+        (report.fused, "fused descriptions", ""),
+        (report.left_out, "items left out by --limit-items", "dim"),
+        (report.rejected, "rows rejected", "yellow"),
+        (report.pictures_rejected, "pictures rejected", "yellow"),
+    )
+    for number, name, style in facts:
+        if number or not style:
+            table.add_row(Text(f"{number:,}"), Text(name, style))
+    parts: list[RenderableType] = [table]
+    if report.fallbacks:
+        parts.append(Text(_counted_forms(report.fallbacks, "description"), "yellow"))
+    if report.reject_file:
+        parts.append(words(f"reasons: {report.reject_file}", "yellow"))
+    parts.append(Text(f"{report.seconds:.1f} s with {report.engine}", "dim"))
+    return Group(*parts)
+
+
+def next_steps(commands: Iterable[tuple[str, str]]) -> RenderableType:
+    """What to type next: commands, and what each does."""
+    table = Table.grid(padding=(0, 3))
+    for command, purpose in commands:
+        table.add_row(words(command, "bold cyan"), Text(purpose))
+    return Group(_heading("What next"), table)
+
+
+def facts_table(facts: Mapping[str, object]) -> Table:
+    """Names and values, nested ones in lines of their own; what is not known is a dash."""
+    table = Table.grid(padding=(0, 2))
+    for name, value in facts.items():
+        if isinstance(value, Mapping):
+            shown: RenderableType = facts_table(value)
+        else:
+            shown = words("-" if value is None else str(value))
+        table.add_row(Text(name.replace("_", " "), "dim"), shown)
+    return table
+
+
+def home_pictures(home: Home) -> PictureSource:
+    """The pictures of a home's items, small."""
+
+    def source(item_id: str) -> Image | None:
+        item = home.catalogue.item(item_id)
+        if item is None or item.picture is None:
+            return None
+        return home.pictures.thumbnail(item.picture, THUMBNAIL_PX)
+
+    return source
+
+
+def stars(rating: float | None) -> Text:
+    """A rating of 1 to 5 as stars, any other scale as a number."""
+    if rating is None:
+        return Text()
+    if rating == int(rating) and 0 <= rating <= 5:
+        full = int(rating)
+        return Text("★" * full + "☆" * (5 - full), "yellow" if full >= 4 else "dim")
+    return Text(f"{rating:g}", "yellow")
+
+
+def score_digits(noise_floor: float | None) -> int:
+    """Digits of a score that mean something: none below the engine's own noise."""
+    if noise_floor is None or noise_floor < 0.0005:
+        return 3
+    return 2 if noise_floor < 0.005 else 1
+
+
+def _evidence(item_ids: Iterable[str], titles: Mapping[str, str]) -> Text:
+    ids = list(item_ids)
+    names = [words(titles.get(item_id) or item_id, "dim", limit=34) for item_id in ids[:3]]
+    more = Text(f" and {len(ids) - 3} more", "dim") if len(ids) > 3 else Text()
+    return Text.assemble(Text(", ", "dim").join(names), more)
+
+
+def _heading(text: str) -> RenderableType:
+    return Padding(Rule(Text(text, "bold"), align="left", style="dim"), (1, 0, 0, 0))
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(column)
+    return table
+
+
+def _id(item_id: str) -> Text:
+    return Text.assemble(("[", "dim"), words(item_id, "dim", limit=40), ("]", "dim"))
+
+
+def _date(timestamp: int | None) -> str:
+    """The day; a log may hold any number."""
+    if timestamp is None:
+        return ""
+    try:
+        return f"{datetime.fromtimestamp(timestamp, UTC):%Y-%m-%d}"
+    except (OverflowError, OSError, ValueError):
+        return str(timestamp)

@@ -1,0 +1,1 @@
+"""Recording of what the graph did, as OpenTelemetry spans."""

@@ -1,0 +1,116 @@
+"""OpenTelemetry spans on their way into the trace store."""
+
+from collections import deque
+from collections.abc import Mapping
+from typing import cast
+
+from openinference.semconv.trace import OpenInferenceSpanKindValues as Kind
+from openinference.semconv.trace import SpanAttributes as Names
+from opentelemetry import trace as otel
+from opentelemetry.context import Context
+from opentelemetry.metrics import NoOpMeterProvider
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+
+from mllm_srec.agent.tracing.attributes import code_version
+from mllm_srec.agent.tracing.otlp import forwarder
+from mllm_srec.store.spans import Attribute, Event, Span
+from mllm_srec.store.traces import TraceError, TraceStore
+
+
+class SpanKeeper(SpanProcessor):
+    """Hands spans to the store: nodes and runs also when they start, so that a crash shows them.
+
+    Nothing waits here beyond the end of the step that it belongs to, so memory stays bounded.
+    """
+
+    def __init__(self, store: TraceStore) -> None:
+        self.problem: str | None = None
+        """Why something was not kept."""
+        self._store = store
+        self._ended: deque[Span] = deque()
+
+    def on_start(self, span: ReadableSpan, parent_context: Context | None = None) -> None:
+        """Write that a node or a run has started."""
+        # Calls are recorded when they have ended: one write for each, not two.
+        if _kind(span) not in (Kind.LLM.value, Kind.EMBEDDING.value):
+            self._put([_record(span)])
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Keep a span that has ended for the next batch."""
+        self._ended.append(_record(span))
+
+    def force_flush(self, timeout_millis: int = 0) -> bool:
+        """Write what has ended since the last time, as one batch."""
+        batch = []
+        while self._ended:
+            batch.append(self._ended.popleft())
+        return self._put(batch)
+
+    def put_blob(self, content: bytes) -> str:
+        """Keep bytes once; returns their address, `lost` where they could not be written."""
+        try:
+            return f"sha256:{self._store.put_blob(content)}"
+        except TraceError as error:
+            self.problem = str(error)
+            return "lost"
+
+    def _put(self, batch: list[Span]) -> bool:
+        try:
+            self._store.put_spans(batch)
+        except TraceError as error:
+            self.problem = str(error)
+            return False
+        return True
+
+
+def span_provider(keeper: SpanKeeper, address: str | None) -> TracerProvider:
+    """Where spans are made that go to the keeper, and on to an OTLP address if there is one.
+
+    Raises:
+        TraceError: The exporter is not installed, or the address is no plain one.
+    """
+    provider = TracerProvider(
+        sampler=ALWAYS_ON,
+        resource=Resource({"service.name": "mllm-srec", "service.version": code_version()}),
+        # What still waits to be sent on goes out when the program ends.
+        shutdown_on_exit=address is not None,
+        # All eight given here, so that no OTEL_* variable cuts a prompt.
+        span_limits=SpanLimits(*[SpanLimits.UNSET] * 8),
+        meter_provider=NoOpMeterProvider(),
+    )
+    provider.add_span_processor(keeper)
+    if address is not None:
+        provider.add_span_processor(forwarder(address))
+    return provider
+
+
+def _record(span: ReadableSpan) -> Span:
+    """An OpenTelemetry span as the store keeps it."""
+    # The SDK's value type is wider (bytes, maps): we never set such values.
+    attributes = cast("Mapping[str, Attribute]", span.attributes or {})
+    context = span.get_span_context()
+    assert context is not None
+    assert span.start_time is not None
+    return Span(
+        trace_id=otel.format_trace_id(context.trace_id),
+        span_id=otel.format_span_id(context.span_id),
+        parent_id=None if span.parent is None else otel.format_span_id(span.parent.span_id),
+        name=span.name,
+        kind=_kind(span),
+        start_ns=span.start_time,
+        end_ns=span.end_time,
+        status=span.status.status_code.name,
+        message=span.status.description or "",
+        attributes=attributes,
+        events=tuple(
+            Event(e.name, e.timestamp, cast("Mapping[str, Attribute]", e.attributes or {}))
+            for e in span.events
+        ),
+    )
+
+
+def _kind(span: ReadableSpan) -> str:
+    attributes = span.attributes or {}
+    return str(attributes.get(Names.OPENINFERENCE_SPAN_KIND, Kind.UNKNOWN.value))

@@ -1,0 +1,285 @@
+"""What a run did, as OpenTelemetry spans with OpenInference names, kept in the trace store.
+
+A run is the root span, its nodes are the spans below, and each prompt sent to the model is a span
+below its node (see `traced_calls`). The provider is our own: nothing global changes, and nothing
+leaves the machine.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
+
+from openinference.semconv.trace import OpenInferenceSpanKindValues as Kind
+from openinference.semconv.trace import SpanAttributes as Names
+from opentelemetry import trace as otel
+from opentelemetry.context import Context
+from opentelemetry.trace import StatusCode
+
+from mllm_srec.agent.run_totals import RunTotals
+from mllm_srec.agent.tracing.attributes import (
+    REDACTED,
+    SCORE,
+    STORE_SECONDS,
+    Attributes,
+    code_version,
+    engine_attributes,
+    token_attributes,
+    value_attributes,
+)
+from mllm_srec.agent.tracing.keeper import SpanKeeper, span_provider
+from mllm_srec.agent.tracing.otlp import endpoint
+from mllm_srec.agent.tracing.redaction import Redaction
+from mllm_srec.llm.engine import EngineInfo
+from mllm_srec.store.clock import watching
+from mllm_srec.store.spans import Attribute
+from mllm_srec.store.trace_retention import Retention, delete, expired
+from mllm_srec.store.trace_settings import pseudonym, read_settings
+from mllm_srec.store.traces import TraceError, TraceStore
+
+EXPIRE_EVERY = 100
+"""Runs after which old traces are looked for again."""
+
+_current: ContextVar["Step | None"] = ContextVar("srec_step", default=None)
+
+
+@contextmanager
+def engine_time() -> Iterator[None]:
+    """Count the time inside as the engine's in the run of this task, if there is one."""
+    step = _current.get()
+    with step.run.engine_time() if step else nullcontext():
+        yield
+
+
+def current_step() -> "Step | None":
+    """The innermost step of this task or thread, None outside a run."""
+    return _current.get()
+
+
+class Step:
+    """A span that is running: a node, or a whole run."""
+
+    def __init__(self, name: str, span: otel.Span, run: "Run | None" = None) -> None:
+        self.name = name
+        self.span = span
+        self.store_seconds = 0.0
+        """Seconds in which the stores worked for it, without those inside its calls."""
+        self._run = run
+
+    @property
+    def run(self) -> "Run":
+        """The run that the step belongs to."""
+        assert self._run is not None
+        return self._run
+
+    def add_store_seconds(self, seconds: float) -> None:
+        """Count time of a store."""
+        self.store_seconds += seconds
+
+    def output(self, value: object) -> None:
+        """Record what the step made; anything that JSON can hold."""
+        attributes = value_attributes(Names.OUTPUT_VALUE, Names.OUTPUT_MIME_TYPE, value)
+        clean = self.run.tracer.redaction.attributes(attributes, self.run.user)
+        self.span.set_attributes(clean)
+
+    def set(self, **facts: Attribute) -> None:
+        """Record facts about the step, as `srec.NAME`."""
+        clean = self.run.tracer.redaction.facts(facts, self.run.user)
+        self.span.set_attributes({f"srec.{name}": each for name, each in clean.items()})
+
+    def event(self, name: str, **facts: Attribute) -> None:
+        """Record what happened on the way: `cache_hit`, `fallback`, `retry`, `dropped`, ..."""
+        self.span.add_event(name, self.run.tracer.redaction.facts(facts, self.run.user))
+
+
+class Run(Step, RunTotals):
+    """One run of a graph, and what it took."""
+
+    def __init__(
+        self, name: str, span: otel.Span, tracer: "Tracer", user: str | None = None
+    ) -> None:
+        Step.__init__(self, name, span)
+        RunTotals.__init__(self)
+        self.tracer = tracer
+        self.user = user
+        """Whose history the run reads."""
+        self.trace_id = otel.format_trace_id(span.get_span_context().trace_id)
+        self.path: list[str] = []
+        """Nodes in the order in which they started."""
+
+    @property
+    def run(self) -> "Run":
+        """Itself."""
+        return self
+
+
+class Tracer:
+    """Writes runs, nodes and calls into a trace store, each when it ends.
+
+    How, the settings of the trace file say: what is left out, what goes after a time, and where
+    spans are sent on to.
+    """
+
+    def __init__(self, store: TraceStore) -> None:
+        self.facts: Attributes = {}
+        """What every run from now on was made with; stands in its root."""
+        self._store = store
+        self._keeper = SpanKeeper(store)
+        self._runs = 0
+        settings = read_settings(store)
+        self._retention = Retention(days=settings.days, count=settings.count, mib=settings.mib)
+        self.redaction = Redaction(settings.redact, lambda user: pseudonym(store, user))
+        provider = span_provider(self._keeper, endpoint(settings))
+        self._tracer = provider.get_tracer("mllm_srec", code_version())
+
+    @property
+    def problem(self) -> str | None:
+        """Why something was not recorded, None while all is well; a run does not fail for it."""
+        if isinstance(self._tracer, otel.NoOpTracer):
+            return "nothing is traced, because OTEL_SDK_DISABLED is set: unset it to keep traces"
+        return self._keeper.problem
+
+    def keep(self, picture: bytes) -> str:
+        """Keep a picture once; returns its address for an attribute, `sha256:...`."""
+        return REDACTED if self.redaction.leaves_out("pictures") else self._keeper.put_blob(picture)
+
+    @contextmanager
+    def run(
+        self,
+        name: str,
+        *,
+        user: str | None = None,
+        session: str | None = None,
+        inputs: object = None,
+        engine: EngineInfo | None = None,
+    ) -> Iterator[Run]:
+        """Trace what happens inside as one run."""
+        attributes: Attributes = {
+            Names.OPENINFERENCE_SPAN_KIND: Kind.AGENT.value,
+            Names.AGENT_NAME: "mllm-srec",
+            "srec.code.version": code_version(),
+            **({} if user is None else {Names.USER_ID: user}),
+            **({} if session is None else {Names.SESSION_ID: session}),
+            **({} if engine is None else engine_attributes(engine)),
+            **self.facts,
+            **value_attributes(Names.INPUT_VALUE, Names.INPUT_MIME_TYPE, inputs),
+        }
+        self._expire()
+        # An empty context: the root of its own trace, also inside a program that traces itself.
+        clean = self.redaction.attributes(attributes, user)
+        run = Run(name, self._tracer.start_span(name, Context(), attributes=clean), self, user)
+        with self._active(run):
+            try:
+                yield run
+            finally:
+                run.end()
+                run.span.set_attributes(token_attributes(run.total))
+                run.set(calls=run.total.calls, engine_seconds=run.engine_seconds, path=run.path)
+                if run.score is not None:
+                    run.span.set_attribute(SCORE, run.score)
+
+    @contextmanager
+    def node(
+        self,
+        name: str,
+        *,
+        inputs: object = None,
+        kind: Kind = Kind.CHAIN,
+        prompt_hash: str | None = None,
+    ) -> Iterator[Step]:
+        """Trace what happens inside as one node of the current run.
+
+        Args:
+            name: Of the node in the graph.
+            inputs: What it reads of the state; anything that JSON can hold.
+            kind: What a viewer should take it for.
+            prompt_hash: Hash over the prompt files that the node fills.
+
+        Raises:
+            LookupError: No run is being traced here.
+        """
+        parent = _current.get()
+        if parent is None:
+            raise LookupError(f"node {name!r} runs outside a run: enter `tracer.run` first")
+        run = parent.run
+        attributes: Attributes = {
+            Names.OPENINFERENCE_SPAN_KIND: kind.value,
+            Names.GRAPH_NODE_ID: name,
+            **({Names.GRAPH_NODE_PARENT_ID: run.path[-1]} if run.path else {}),
+            **({} if prompt_hash is None else {"srec.prompt_hash": prompt_hash}),
+            **value_attributes(Names.INPUT_VALUE, Names.INPUT_MIME_TYPE, inputs),
+        }
+        run.path.append(name)
+        clean = self.redaction.attributes(attributes, run.user)
+        span = self._tracer.start_span(name, _below(parent), attributes=clean)
+        step, started = Step(name, span, run), time.perf_counter()
+        try:
+            with self._active(step), watching(step.add_store_seconds):
+                try:
+                    yield step
+                finally:
+                    span.set_attribute(STORE_SECONDS, step.store_seconds)
+        finally:
+            run.add_seconds(name, time.perf_counter() - started)
+
+    def put_calls(
+        self,
+        step: Step,
+        name: str,
+        calls: Sequence[Mapping[str, Attribute]],
+        *,
+        start_ns: int,
+        error: BaseException | None,
+    ) -> None:
+        """Record a batch of calls that has just ended, one span for each.
+
+        Args:
+            step: The step that made them.
+            name: Of the spans.
+            calls: Attributes of each call.
+            start_ns: When the batch was handed over, nanoseconds since 1970-01-01 UTC.
+            error: What ended the batch, None when it was answered.
+        """
+        context, end_ns = _below(step), time.time_ns()
+        for attributes in calls:
+            clean = self.redaction.attributes(attributes, step.run.user)
+            span = self._tracer.start_span(name, context, attributes=clean, start_time=start_ns)
+            self._set_status(span, error, step.run.user)
+            span.end(end_ns)
+        self._keeper.force_flush()
+
+    @contextmanager
+    def _active(self, step: Step) -> Iterator[None]:
+        """Make the step the parent of what follows in this task, and end it."""
+        token = _current.set(step)
+        try:
+            yield
+            self._set_status(step.span, None, step.run.user)
+        except BaseException as error:
+            self._set_status(step.span, error, step.run.user)
+            raise
+        finally:
+            _current.reset(token)
+            step.span.end()
+            self._keeper.force_flush()
+
+    def _set_status(self, span: otel.Span, error: BaseException | None, user: str | None) -> None:
+        if error is None:
+            span.set_status(StatusCode.OK)
+        else:
+            message = self.redaction.message(f"{type(error).__name__}: {error}", user)
+            span.set_status(StatusCode.ERROR, message)
+
+    def _expire(self) -> None:
+        """Delete what is beyond the limits, now and then."""
+        self._runs += 1
+        if self._retention != Retention() and self._runs % EXPIRE_EVERY == 1:
+            try:
+                old = expired(self._store, self._retention, now_ns=time.time_ns())
+                delete(self._store, old)
+            except TraceError as error:
+                self._keeper.problem = str(error)
+
+
+def _below(step: Step) -> Context:
+    return otel.set_span_in_context(step.span, Context())

@@ -1,0 +1,103 @@
+"""The trace commands, from options to exit codes."""
+
+import stat
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from mllm_srec.agent.ingest import fuse_missing
+from mllm_srec.agent.inspection.cli import trace_app
+from mllm_srec.agent.recommender import Recommender
+from mllm_srec.store.trace_schema import TraceError
+from tests.agent.shop import deploy, scripted
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """A home with the traces of three runs, two of them for the same request."""
+    path = tmp_path_factory.mktemp("trace") / "home"
+    with deploy(path, scripted()) as deployment:
+        fuse_missing(deployment)
+        users = ("mia", "mia", "ben")
+        ids = [Recommender(deployment).recommend(user, k=2).trace_id for user in users]
+    return path, ids
+
+
+def srec(home: Path, *arguments: str) -> tuple[int, str]:
+    done = CliRunner().invoke(trace_app, [*arguments, "--home", str(home)])
+    return done.exit_code, done.output
+
+
+def test_diff_exits_0_for_the_same_1_for_different_2_for_trouble(
+    home: tuple[Path, list[str]],
+) -> None:
+    path, (first, again, other) = home
+    assert srec(path, "diff", first, again)[0] == 0
+    code, text = srec(path, "diff", first, other)
+    assert code == 1
+    assert "request.user" in text
+    assert srec(path, "diff", first, "ffff")[0] == 2
+
+
+def test_a_run_is_shown_exported_and_replayed(home: tuple[Path, list[str]], tmp_path: Path) -> None:
+    path, (first, *_) = home
+    code, text = srec(path, "show", first)
+    assert code == 0
+    assert "Scores" in text
+    page = tmp_path / "page.html"
+    assert srec(path, "export", first, "--html", str(page))[0] == 0
+    assert page.read_text("utf-8").startswith("<!doctype html>")
+    assert stat.S_IMODE(page.stat().st_mode) == 0o600
+    code, text = srec(path, "replay", first)
+    assert (code, text.strip()) == (0, "equal, bit for bit")
+
+
+def test_one_step_is_shown_alone_or_refused(home: tuple[Path, list[str]]) -> None:
+    path, (first, *_) = home
+    code, text = srec(path, "show", first, "--node", "summarize_preferences:2")
+    assert (code, "Scores" in text, "window by window" in text) == (0, False, True)
+    with pytest.raises(TraceError, match="no step 'rank': it has load_user"):
+        CliRunner().invoke(
+            trace_app,
+            ["show", first, "--node", "rank", "--home", str(path)],
+            catch_exceptions=False,
+        )
+
+
+def test_an_annotation_can_be_listed_by(home: tuple[Path, list[str]]) -> None:
+    path, (first, *_) = home
+    assert srec(path, "annotate", first, "bad", "the robot again") == (0, "kept: bad\n")
+    assert first[:12] in srec(path, "list", "--verdict", "bad")[1]
+    assert "the robot again" in srec(path, "show", first)[1]
+
+
+def test_settings_are_shown_and_refused_when_they_make_no_sense(
+    home: tuple[Path, list[str]],
+) -> None:
+    path, _ = home
+    assert "users" in srec(path, "settings", "--redact", "users,text", "--days", "30")[1]
+    assert "30" in srec(path, "settings")[1]
+    assert srec(path, "settings", "--redact", "none", "--days", "none")[0] == 0
+    for wrong in (("--redact", "names"), ("--days", "long"), ("--otlp-endpoint", "ftp://h")):
+        assert srec(path, "settings", *wrong)[0] == 2
+
+
+@pytest.mark.parametrize("replacement", ["Yes", "=>No"])
+def test_a_replacement_without_both_sides_is_wrong_use(
+    home: tuple[Path, list[str]], replacement: str
+) -> None:
+    path, (first, *_) = home
+    assert srec(path, "fork", first, "explain", "--replace", replacement)[0] == 2
+
+
+def test_nothing_is_deleted_without_yes(home: tuple[Path, list[str]]) -> None:
+    path, (first, *_, last) = home
+    assert srec(path, "prune")[0] == 2
+    assert "would go" in srec(path, "prune", "--count", "1")[1]
+    assert srec(path, "scrub", "mia")[1].startswith("2 would go")
+    assert srec(path, "show", first)[0] == 0
+    assert srec(path, "scrub", "mia", "--yes")[1].startswith("2 deleted")
+    assert srec(path, "show", last)[0] == 0
+    assert "MB now" in srec(path, "compact")[1]
+    assert "mia" not in srec(path, "list")[1]
