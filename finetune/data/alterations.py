@@ -11,6 +11,7 @@ from typing import TypeVar
 import numpy as np
 
 from mllm_srec.agent.nodes.fuse_items import VisualAnswer, item_text
+from mllm_srec.finetune.data.invented_words import InventedWords
 from mllm_srec.finetune.data.teacher import Annotation
 from mllm_srec.store.records import UNKNOWN, FusedItem, Item
 
@@ -18,7 +19,7 @@ T = TypeVar("T")
 
 OTHER_LOOK = 0.45
 """Share of the items that get the look of another."""
-NO_LOOK = 0.12
+NO_LOOK = 0.14
 OTHER_WORDS = 0.6
 """Share of the items in which words of the text are changed."""
 INVENTED = 0.5
@@ -41,9 +42,11 @@ class Alterations:
         self,
         items: Mapping[str, Item],
         annotations: Mapping[str, Annotation],
+        invented: InventedWords,
         rng: np.random.Generator,
     ) -> None:
         self._rng = rng
+        self._invented = invented
         self._looks = [entry.look for entry in annotations.values() if entry.look is not None]
         self._words = _words(annotations.values())
         self._sentences = [
@@ -85,8 +88,8 @@ class Alterations:
             if old is None or self._chance(0.3):
                 continue
             invented = name in _INVENTIBLE and self._chance(INVENTED)
-            new = _invent(self._rng) if invented else self._pick(self._words[name])
-            new = new.capitalize() if old[:1].isupper() else new
+            new = self._invented.draw() if invented else self._pick(self._words[name])
+            new = new.title() if old[:1].isupper() else new
             swapped = _swap(item, old, new)
             text = item_text(swapped).casefold()
             # A word that stands in a column too, or within another one, is left as it is.
@@ -155,14 +158,4 @@ def _swap(item: Item, old: str, new: str) -> Item:
             name: text.replace(old, new).replace(old.capitalize(), new.capitalize())
             for name, text in item.model_dump(include=fields).items()
         }
-    )
-
-
-def _invent(rng: np.random.Generator) -> str:
-    consonants, vowels = "bcdfghklmnprstvwz", "aeiou"
-    return "".join(
-        consonants[rng.integers(len(consonants))]
-        + vowels[rng.integers(len(vowels))]
-        + ("" if rng.random() < 0.6 else consonants[rng.integers(len(consonants))])
-        for _ in range(rng.integers(2, 4))
     )

@@ -1,5 +1,6 @@
 """Which items stand against the liked ones in score groups, and which are explained."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -8,6 +9,9 @@ from mllm_srec.agent.state import Event
 from mllm_srec.finetune.data.records import RecordGroup
 from mllm_srec.finetune.data.teacher import Historian
 from mllm_srec.store.records import FusedItem
+
+ALIKE_OF = 16
+"""An item that resembles a user's likes is the nearest of so many popular ones."""
 
 
 class Others:
@@ -21,6 +25,7 @@ class Others:
         *,
         liked: int,
         others: int,
+        alike: int = 0,
     ) -> None:
         """Count the popularity.
 
@@ -30,11 +35,13 @@ class Others:
             rng: For the draws.
             liked: Next liked items of a group, at most.
             others: Unseen items that stand against them; fewer where a user has seen nearly all.
+            alike: How many more of them resemble what the user liked.
         """
         self._fused = fused
         self._ids = list(fused)
         self._liked = liked
         self._others = others
+        self._near = alike
         self._rng = rng
         counts = dict.fromkeys(self._ids, 1.0)
         for history in histories.values():
@@ -51,16 +58,18 @@ class Others:
     def group(self, historian: Historian, stop: int) -> RecordGroup | None:
         """A score group: the next liked items against others drawn by popularity.
 
-        Only such others teach p / (p + q) with a known q, which `combine` takes out again.
+        Such others teach p / (p + q) with a known q, which `combine` takes out again. The ones
+        alike teach what the few candidates are told apart by that retrieval leaves.
         """
         liked = liked_items(historian.events[stop:])[: self._liked]
         others = self.unseen(historian, self._others) if liked else []
         if not others:
             return None
+        near = self._unseen_alike(historian, stop, {*liked, *others})
         return historian.score_group(
             stop,
-            [self._fused[item_id] for item_id in liked],
-            [self._fused[item_id] for item_id in others],
+            [historian.fused[item_id] for item_id in liked],
+            [historian.fused[item_id] for item_id in (*others, *near)],
         )
 
     def unseen(self, historian: Historian, count: int) -> list[str]:
@@ -79,13 +88,31 @@ class Others:
         liked = liked_items(historian.events[stop:])[:3]
         if not liked:
             return None
-        item_id = self._alike(liked) if self._rng.random() < 0.5 else liked[0]
-        return self._fused[item_id]
+        item_id = self._sharing(liked) if self._rng.random() < 0.5 else liked[0]
+        return historian.fused[item_id]
 
     def _popular(self) -> str:
         return self._ids[int(np.searchsorted(self._popularity, self._rng.random()))]
 
-    def _alike(self, liked: Sequence[str]) -> str:
+    def _unseen_alike(self, historian: Historian, stop: int, drawn: set[str]) -> list[str]:
+        """Of popular items the ones that have most of what the user liked so far."""
+        past = Counter(
+            value
+            for item_id in liked_items(historian.events[:stop])
+            for value in self._fused[item_id].facets()
+        )
+        taken = drawn | {event["item_id"] for event in historian.events}
+        near: list[str] = []
+        for _ in range(self._near):
+            pool = [self._popular() for _ in range(ALIKE_OF)]
+            free = [item_id for item_id in pool if item_id not in taken and item_id not in near]
+            near += sorted(free, key=lambda item_id: -self._overlap(item_id, past))[:1]
+        return near
+
+    def _overlap(self, item_id: str, past: Counter[str]) -> int:
+        return sum(past[value] for value in self._fused[item_id].facets())
+
+    def _sharing(self, liked: Sequence[str]) -> str:
         """An item that shares a value with one of some liked items."""
         values = list(self._fused[liked[int(self._rng.integers(len(liked)))]].facets())
         shared = self._with_value[values[self._rng.integers(len(values))]]

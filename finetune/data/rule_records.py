@@ -4,16 +4,19 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from mllm_srec.agent.nodes.fuse_items import item_text
 from mllm_srec.agent.nodes.load_user import events
 from mllm_srec.agent.state import Event, Settings
 from mllm_srec.finetune.data.alterations import Alterations
+from mllm_srec.finetune.data.invented_words import InventedWords
 from mllm_srec.finetune.data.others import Others
 from mllm_srec.finetune.data.records import AnyRecord, Record
+from mllm_srec.finetune.data.renamed import Renamed
 from mllm_srec.finetune.data.settings import DataSettings
 from mllm_srec.finetune.data.splits import split_home
 from mllm_srec.finetune.data.teacher import Annotation, Historian, fuse_record, look_record
 from mllm_srec.store.home import Home
-from mllm_srec.store.records import Interaction
+from mllm_srec.store.records import Interaction, Item
 
 
 def rule_records(
@@ -21,26 +24,34 @@ def rule_records(
 ) -> Iterator[tuple[str, AnyRecord]]:
     """Yield records with their origin: `item:ID` or `user:ID`."""
     rng = np.random.default_rng(settings.seed)
-    yield from _item_records(home, annotations, settings, rng)
+    items = home.catalogue.items(list(annotations))
+    invented = InventedWords.like(map(item_text, items.values()), rng)
+    alter = Alterations(items, annotations, invented, rng)
+    yield from _item_records(items, annotations, alter, settings)
     fused = {item_id: entry.fused for item_id, entry in annotations.items()}
     histories = annotated_histories(home, set(fused), Settings())
     sampler = Others(
-        histories, fused, rng, liked=settings.liked_per_group, others=settings.others_per_group
+        histories,
+        fused,
+        rng,
+        liked=settings.liked_per_group,
+        others=settings.others_per_group,
+        alike=settings.alike_per_group,
     )
     for user, history in histories.items():
-        historian = Historian(history, fused, Settings())
+        renamed = rng.random() < settings.renamed_users
+        words = Renamed(fused, invented, rng) if renamed else fused
+        historian = Historian(history, words, Settings())
         for record in _user_records(historian, sampler, settings, rng):
             yield f"user:{user}", record
 
 
 def _item_records(
-    home: Home,
+    items: Mapping[str, Item],
     annotations: Mapping[str, Annotation],
+    alter: Alterations,
     settings: DataSettings,
-    rng: np.random.Generator,
 ) -> Iterator[tuple[str, Record]]:
-    items = home.catalogue.items(list(annotations))
-    alter = Alterations(items, annotations, rng)
     for item_id, item in items.items():
         annotation = annotations[item_id]
         if record := look_record(item, annotation):

@@ -3,6 +3,7 @@ import pytest
 
 from mllm_srec.agent.nodes.fuse_items import VisualAnswer, check_fused, compact, item_text
 from mllm_srec.finetune.data.alterations import Alterations
+from mllm_srec.finetune.data.invented_words import InventedWords
 from mllm_srec.finetune.data.teacher import Annotation, annotate
 from mllm_srec.store.records import UNKNOWN, Item
 
@@ -37,7 +38,8 @@ ANNOTATIONS = {
 
 
 def altered(item_id: str, count: int = 400) -> list[tuple[Item, Annotation]]:
-    alter = Alterations(ITEMS, ANNOTATIONS, np.random.default_rng(5))
+    rng = np.random.default_rng(5)
+    alter = Alterations(ITEMS, ANNOTATIONS, InventedWords([], rng), rng)
     return [alter(ITEMS[item_id], ANNOTATIONS[item_id]) for _ in range(count)]
 
 
@@ -92,5 +94,6 @@ def test_the_same_seed_gives_the_same_items() -> None:
 
 def test_a_look_without_colour_contradicts_nothing() -> None:
     plain = Annotation(VisualAnswer(what="soap"), ANNOTATIONS["i1"].fused)
-    alter = Alterations({"i1": ITEMS["i1"]}, {"i1": plain}, np.random.default_rng(1))
+    rng = np.random.default_rng(1)
+    alter = Alterations({"i1": ITEMS["i1"]}, {"i1": plain}, InventedWords([], rng), rng)
     assert all(not alter(ITEMS["i1"], plain)[1].fused.conflicts for _ in range(50))
