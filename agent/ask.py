@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from mllm_srec.agent.calls import Calls
+from mllm_srec.agent.tracing.tracer import current_step
 from mllm_srec.llm.engine import Message, Prompt
 from mllm_srec.llm.structured import InvalidAnswer
 
@@ -57,7 +58,10 @@ async def ask(
         for index, answer in zip(repairs, again, strict=True):
             try:
                 replies[index] = Reply(questions[index].check(answer.text), fallback=False)
-            except InvalidAnswer:
+            except InvalidAnswer as error:
+                # The first refusal stands in the prompt of the repair; of this one nobody is told.
+                if step := current_step():
+                    step.event("plain form", refused=answer.text[:200], problem=str(error)[:200])
                 replies[index] = Reply(questions[index].plain(), fallback=True)
     return [replies[index] for index in range(len(questions))]
 

@@ -17,6 +17,7 @@ from mllm_srec.agent.results import (
 )
 from mllm_srec.agent.state import State
 from mllm_srec.agent.tracing.tracer import Run
+from mllm_srec.tools.ranking import CombineWeights
 
 NOTES = {
     "unknown": "This user is not in the log: the list is what others choose.",
@@ -25,9 +26,11 @@ NOTES = {
 }
 
 
-def recommendation(deployment: Deployment, state: State, run: Run) -> Recommendation:
+def recommendation(
+    deployment: Deployment, weights: CombineWeights, state: State, run: Run
+) -> Recommendation:
     """What a run found, as callers read it."""
-    catalogue = deployment.home.catalogue
+    catalogue, floor = deployment.home.catalogue, deployment.noise_floor
     top = state.candidates[: state.k]
     shown = [entry["item_id"] for entry in top]
     held = [event["item_id"] for event in state.history]
@@ -69,12 +72,15 @@ def recommendation(deployment: Deployment, state: State, run: Run) -> Recommenda
             for event in state.history
         ),
         fallbacks=_fallbacks(state),
+        noise_floor=None if floor is None else weights.score_change(floor),
         seconds={"total": run.total_seconds, **run.seconds},
         engine_seconds=run.engine_seconds,
         tokens=dict(run.tokens),
         path=tuple(run.path),
         notes=tuple(
-            note for note in (NOTES.get(state.path), deployment.tracer.problem) if note is not None
+            note
+            for note in (NOTES.get(state.path), *state.notes, deployment.tracer.problem)
+            if note is not None
         ),
     )
 

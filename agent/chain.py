@@ -13,12 +13,13 @@ from langgraph.graph.state import CompiledStateGraph
 from langsmith import tracing_context
 
 from mllm_srec.agent.deployment import Deployment
-from mllm_srec.agent.events import Listener, tell_of_node
+from mllm_srec.agent.events import Listener, Ranked, tell_of_node
 from mllm_srec.agent.graph import build_graph
 from mllm_srec.agent.nodes.load_user import events
 from mllm_srec.agent.state import Context, State
 from mllm_srec.agent.tracing.tracer import Run, current_step
 from mllm_srec.store.records import Interaction
+from mllm_srec.tools.errors import WrongCall
 from mllm_srec.tools.feedback import Wish, ruled_out, wishes
 from mllm_srec.tools.filters import ItemFilter, allowed_items
 
@@ -97,7 +98,7 @@ class Chain:
         """Run the graph for a request; k = 0 ranks the candidates and explains none.
 
         Raises:
-            ValueError: A given history names an item that is not in the catalogue.
+            WrongCall: A given history names an item that is not in the catalogue.
             CannotDo: No item meets the conditions.
             EngineLost: The engine stopped answering, also when tried again.
         """
@@ -125,8 +126,12 @@ class Chain:
     async def _steps(self, state: State, tell: Listener | None) -> dict[str, Any]:
         """Run the graph to its end, apart from a LangGraph run that may be around it.
 
-        Such a run would pass its checkpointing on, which this graph has no use for: what the model
-        answered is cached.
+        As a subgraph of a conversation it would write its state into the thread after every node
+        and every window. That state holds the whole history and, where there are conditions, the
+        ids of all items that meet them: up to the whole catalogue, against a thread that is to stay
+        small. What is worth keeping of a finished node are the model's answers, and the home's step
+        cache has them by content: a turn that was cut off comes through its finished nodes again
+        without asking the model.
         """
         apart = copy_context()
         apart.run(var_child_runnable_config.set, None)
@@ -146,6 +151,9 @@ class Chain:
                 final = dict(chunk)
             else:
                 tell_of_node(tell, chunk, started)
+                if chunk["name"] == "explain" and "input" in chunk:
+                    top = final["candidates"][: state.k]
+                    tell(Ranked(tuple(entry["item_id"] for entry in top)))
         return final
 
     def _traced(self, request: Request, k: int, state: State) -> AbstractContextManager[Run]:
@@ -183,7 +191,7 @@ class Chain:
     def _check_items(self, item_ids: Sequence[str]) -> None:
         unknown = set(item_ids) - set(self._deployment.home.catalogue.items(item_ids))
         if unknown:
-            raise ValueError(
+            raise WrongCall(
                 f"the history names {min(unknown)!r}, which is not in the catalogue: "
                 "ingest the item first, or leave it out"
             )

@@ -26,7 +26,7 @@ from langchain_core.utils.function_calling import convert_to_json_schema, conver
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SkipValidation
 
 from mllm_srec.agent.chat.messages import prompt_of
-from mllm_srec.agent.recommender import DeadlineExceeded
+from mllm_srec.agent.errors import DeadlineExceeded
 from mllm_srec.agent.tool_calls import ToolChoice
 from mllm_srec.llm.engine import Answer, Engine, EngineLost, Prompt, Usage
 from mllm_srec.llm.load import bundled_model, load_engine, resolve_model

@@ -14,53 +14,28 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from mllm_srec.agent.cli_options import (
+    DEFAULT_HOME,
+    DEMO_HOME,
+    PASS_ON,
+    Count,
+    Engine,
+    Home,
+    Json,
+    Model,
+    WithPictures,
+    group,
+)
+from mllm_srec.agent.index_cli import index_app
+from mllm_srec.agent.serve_cli import serve_app
 from mllm_srec.agent.terminal.output import Output
 
 if TYPE_CHECKING:
     from mllm_srec.agent.recommender import Recommender
     from mllm_srec.agent.results import Recommendation
 
-HELP = {"help_option_names": ["-h", "--help"]}
-PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
-"""What is handed on parses its own commands, `--help` included."""
-
-DATA = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share")
-DEFAULT_HOME = DATA / "srec"
-DEMO_HOME = DATA / "srec-demo"
-
-Json = Annotated[bool, typer.Option("--json", help="JSON on stdout, all else on stderr.")]
-Home = Annotated[
-    Path, typer.Option("--home", envvar="SREC_HOME", help="Folder that holds everything.")
-]
-Engine = Annotated[
-    str, typer.Option(help="auto, vllm-server, vllm or transformers.", show_default=True)
-]
-Model = Annotated[
-    Path | None, typer.Option(help="Folder of the model; srec-tiny, which ships, by default.")
-]
-Count = Annotated[int, typer.Option("-k", min=1, help="Length of the list.")]
-WithPictures = Annotated[
-    bool, typer.Option("--pictures/--no-pictures", help="Pictures, where the terminal can.")
-]
-
-
-def group(name: str, about: str, *, bare: bool = False) -> typer.Typer:
-    """A command that has commands; a bare one has a single command, which is not named."""
-    return typer.Typer(
-        name=name,
-        help=about,
-        no_args_is_help=not bare,
-        add_completion=False,
-        pretty_exceptions_enable=False,
-        # Plain help: the drawn one costs half of the time that `srec --help` takes.
-        rich_markup_mode=None,
-        context_settings=HELP,
-    )
-
 
 app = group("srec", "Recommendations with reasons, from text, pictures and time, by a local model.")
-serve_app = group("serve", "Run the model as a server in the background.")
-index_app = group("index", "Look after the index of item vectors.")
 
 
 def main() -> NoReturn:
@@ -125,7 +100,9 @@ def demo(
 @app.command()
 def ingest(
     items: Annotated[Path, typer.Option(help="JSONL, CSV or Parquet, a row an item.")],
-    interactions: Annotated[Path, typer.Option(help="JSONL, CSV or Parquet, a row each.")],
+    interactions: Annotated[
+        Path | None, typer.Option(help="JSONL, CSV or Parquet, a row each; without it items alone.")
+    ] = None,
     images: Annotated[
         Path | None, typer.Option(help="Folder of the pictures; that of --items by default.")
     ] = None,
@@ -197,7 +174,8 @@ def recommend(
 
 def _show(out: Output, srec: "Recommender", result: "Recommendation", pictures: bool) -> None:
     """Write a recommendation."""
-    from mllm_srec.agent.terminal.views import Pictures, home_pictures, recommendation_screen
+    from mllm_srec.agent.terminal.item_pictures import Pictures, home_pictures
+    from mllm_srec.agent.terminal.views import recommendation_screen
 
     source = home_pictures(srec.deployment.home)
     out.result(
@@ -222,16 +200,25 @@ def chat(
 ) -> None:
     """Talk: ask for items, criticise the list, ask why; lines of text from a pipe, too."""
     with Output(as_json=as_json) as out:
+        # Said before what follows is imported, which takes seconds.
+        out.note("loading the model ...")
         from mllm_srec.agent.chat.session import run_chat
         from mllm_srec.agent.conversation.conversation import Conversations
         from mllm_srec.agent.recommender import Recommender
 
-        out.note("loading the model ...")
         with (
             Recommender.open(home, engine=engine, model=model, say=out.note) as srec,
             Conversations(srec) as talks,
         ):
             run_chat(out, talks, user=user, thread=thread, pictures=pictures)
+
+
+@app.command(context_settings=PASS_ON)
+def threads(context: typer.Context) -> None:
+    """List conversations, and delete old ones."""
+    from mllm_srec.agent.chat.threads_cli import threads_app
+
+    threads_app(context.args, prog_name="srec threads")
 
 
 @app.command()
@@ -250,82 +237,6 @@ def mcp(
         srec = Recommender.open(home, engine=engine, model=model, say=out.note)
     with srec:
         build_server(srec, user).run("stdio")
-
-
-@serve_app.command("start")
-def serve_start(home: Home = DEFAULT_HOME, model: Model = None, as_json: Json = False) -> None:
-    """Start a vLLM server for this home, on this machine alone, and wait until it answers."""
-    with Output(as_json=as_json) as out:
-        from mllm_srec.agent.serving import start
-        from mllm_srec.agent.terminal.views import facts_table
-
-        out.note("starting vLLM, half a minute or so ...")
-        facts = start(home, model=model)
-        out.result(facts, lambda _: facts_table(facts))
-
-
-@serve_app.command("stop")
-def serve_stop(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
-    """Stop the server of this home."""
-    with Output(as_json=as_json) as out:
-        from mllm_srec.agent.serving import stop
-
-        stopped = stop(home)
-        out.result({"stopped": stopped}, lambda _: "stopped" if stopped else "none was running")
-
-
-@serve_app.command("status")
-def serve_status(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
-    """Say whether a server runs, and what it serves."""
-    with Output(as_json=as_json) as out:
-        from mllm_srec.agent.serving import status
-        from mllm_srec.agent.terminal.views import facts_table
-
-        facts = status(home)
-        out.result(facts, lambda _: facts_table(facts))
-
-
-@index_app.command("status")
-def index_status(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
-    """Say what the index holds and whether it can be used."""
-    with Output(as_json=as_json) as out:
-        from dataclasses import asdict
-
-        from mllm_srec.agent.terminal.views import facts_table
-        from mllm_srec.store.home import Home as StoredHome
-
-        with StoredHome.open(home) as opened:
-            state = asdict(opened.representations.status())
-        out.result(state, lambda _: facts_table(state))
-        if state["problem"]:
-            raise typer.Exit(1)
-
-
-@index_app.command("rebuild")
-def index_rebuild(
-    home: Home = DEFAULT_HOME, engine: Engine = "auto", model: Model = None, as_json: Json = False
-) -> None:
-    """Make the vectors again from the stored descriptions."""
-    with Output(as_json=as_json) as out:
-        from mllm_srec.agent.ingest import rebuild_index
-
-        with out.progress() as progress:
-            count = rebuild_index(home, engine=engine, model=model, progress=progress, say=out.note)
-        out.result({"vectors": count}, lambda _: f"{count:,} vectors")
-
-
-@index_app.command("compact")
-def index_compact(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
-    """Copy the vectors to a fresh index, and give disk back."""
-    with Output(as_json=as_json) as out:
-        from mllm_srec.store.home import Home as StoredHome
-
-        with StoredHome.open(home) as opened:
-            before, after = opened.representations.compact()
-        out.result(
-            {"bytes_before": before, "bytes_after": after},
-            lambda _: f"{before / 1e6:,.1f} MB before, {after / 1e6:,.1f} MB now",
-        )
 
 
 @app.command(context_settings=PASS_ON)

@@ -15,14 +15,9 @@ from mllm_srec.agent.deployment import Deployment
 from mllm_srec.agent.ingest import fuse_missing, ingest
 from mllm_srec.agent.recommender import Recommender
 from mllm_srec.agent.results import IngestReport
+from mllm_srec.agent.terminal.item_pictures import Pictures, home_pictures
 from mllm_srec.agent.terminal.output import Output
-from mllm_srec.agent.terminal.views import (
-    Pictures,
-    home_pictures,
-    ingest_view,
-    next_steps,
-    recommendation_screen,
-)
+from mllm_srec.agent.terminal.views import ingest_view, next_steps, recommendation_screen
 from mllm_srec.llm import server
 from mllm_srec.llm.vllm_settings import vllm_distribution
 from mllm_srec.store.home import Home

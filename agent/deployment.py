@@ -9,6 +9,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+from pydantic import ValidationError
+
 from mllm_srec.agent.cache import CachedCalls
 from mllm_srec.agent.calls import Calls
 from mllm_srec.agent.dispatch import AsyncEngine
@@ -24,6 +26,7 @@ from mllm_srec.llm.noise import noise_floor
 from mllm_srec.llm.pictures import PREPARATION_VERSION, load_budget
 from mllm_srec.llm.prompting import prompt_hash
 from mllm_srec.store.closing import Closing
+from mllm_srec.store.errors import StoreError
 from mllm_srec.store.home import Home
 from mllm_srec.store.manifest import IndexFacts
 from mllm_srec.store.traces import TraceStore
@@ -166,11 +169,22 @@ class Deployment(Closing):
         return self._index_facts
 
     def weights(self) -> CombineWeights:
-        """The weights that `combine` fitted, or defaults with the calibration of the model."""
+        """The weights that `combine` fitted, or defaults with the calibration of the model.
+
+        Raises:
+            StoreError: The stored weights are not those of this version.
+            ModelError: The calibration of the model is broken.
+        """
         stored = self.home.read_setting(WEIGHTS)
-        if stored:
-            return CombineWeights.model_validate(stored["weights"])
-        return CombineWeights(calibration=shipped_calibration(self.model))
+        if not stored:
+            return CombineWeights(calibration=shipped_calibration(self.model))
+        try:
+            return CombineWeights.model_validate(stored.get("weights"))
+        except ValidationError as error:
+            raise StoreError(
+                f"the fitted weights of {str(self.home.path)!r} are not those of this version: "
+                "fit them again with `srec finetune combine`"
+            ) from error
 
     def collaborative(self) -> CollaborativeModel:
         """The collaborative model of the whole log, fitted again when the log has changed."""
@@ -201,6 +215,10 @@ class Deployment(Closing):
         except KeyboardInterrupt:
             future.cancel()
             raise
+
+    async def arun(self, work: Coroutine[Any, Any, T]) -> T:
+        """`run` for asynchronous callers, from any loop; cancelling it cancels the work."""
+        return await asyncio.wrap_future(self.start(work))
 
     def start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         """Run a coroutine on the graph's loop; cancelling the future cancels it there."""

@@ -102,24 +102,35 @@ def _terminal(console: Console) -> Finding:
 
 def _home(path: Path) -> Iterator[Finding]:
     try:
-        with Home.open(path) as home:
-            items, fused = home.catalogue.item_count(), home.catalogue.representation_count()
-            state: State = "well" if items and items == fused else "note"
-            text = f"{items:,} items, {fused:,} fused, {home.catalogue.user_count():,} users"
-            yield Finding("home", state, f"{path}: {text}")
-            index = home.representations.status()
-            if index.problem:
-                yield Finding("index", "wrong", index.problem)
-            else:
-                yield Finding("index", "well", f"{index.count:,} vectors")
-            running = server.status(home.server_file)
-            text = f"{Path(running.model).name} at {running.url}" if running else "none runs"
-            yield Finding("server", "well", text)
+        opened = Home.open(path)
     except StoreError as error:
         yield Finding("home", "note", str(error))
         return
+    with opened as home:
+        yield from _shop(home, path)
+        index = home.representations.status()
+        if index.problem:
+            yield Finding("index", "wrong", index.problem)
+        else:
+            yield Finding("index", "well", f"{index.count:,} vectors {home.vectors_place}")
+        running = server.status(home.server_file)
+        text = f"{Path(running.model).name} at {running.url}" if running else "none runs"
+        yield Finding("server", "well", text)
     free = shutil.disk_usage(path).free
     yield Finding("disk", "note" if free < LOW_DISK else "well", f"{free / 1e9:,.1f} GB free")
+
+
+def _shop(home: Home, path: Path) -> Iterator[Finding]:
+    """The database and, where it answers, what it holds."""
+    try:
+        items, fused = home.catalogue.item_count(), home.catalogue.representation_count()
+        users = home.catalogue.user_count()
+    except StoreError as error:
+        yield Finding("database", "wrong", f"{home.database}: {error}")
+        return
+    yield Finding("database", "well", home.database)
+    state: State = "well" if items and items == fused else "note"
+    yield Finding("home", state, f"{path}: {items:,} items, {fused:,} fused, {users:,} users")
 
 
 def _version(name: str) -> str | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
+from mllm_srec.agent.conversation.results import TurnItem
 from mllm_srec.agent.results import Recommendation
 
 T = TypeVar("T")
@@ -29,13 +30,28 @@ class NodeEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class Ranked:
+    """The list is known, in its order; its reasons are still being written."""
+
+    item_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PartialAnswer:
+    """The answer of a turn as far as it stands, from tools alone; the next one takes its place."""
+
+    text: str
+    items: tuple[TurnItem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Recommended:
     """The list is complete."""
 
     result: Recommendation
 
 
-Event = NodeStarted | NodeEnded | Recommended
+Event = NodeStarted | NodeEnded | Ranked | PartialAnswer | Recommended
 Listener = Callable[[Event], None]
 """Told of each event, on the thread of the graph."""
 Begin = Callable[[Listener], Future[T]]

@@ -24,7 +24,7 @@ def ingest(
     home: Path,
     *,
     items: Path,
-    interactions: Path,
+    interactions: Path | None = None,
     images: Path | None = None,
     limit_items: int | None = None,
     engine: str | Engine = "auto",
@@ -34,7 +34,7 @@ def ingest(
     progress: Progress = lambda stage, done, total: None,
     say: Callable[[str], None] = lambda line: None,
 ) -> IngestReport:
-    """Load a shop into a home and fuse its items.
+    """Load a shop, with or without interactions, into a home and fuse its items.
 
     Killed at any moment and run again, it ends with the same content.
 
@@ -149,6 +149,7 @@ def _report(
         fused=fused,
         rejected=taken.rejected,
         pictures_rejected=taken.pictures_rejected,
+        texts_cut=taken.texts_cut,
         left_out=taken.left_out,
         fallbacks=fallbacks,
         seconds=time.perf_counter() - started,

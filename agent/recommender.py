@@ -1,7 +1,15 @@
 """`Recommender`: recommendations for the users of a home, one call away."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Collection,
+    Coroutine,
+    Iterable,
+    Iterator,
+    Sequence,
+)
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
@@ -10,21 +18,20 @@ from typing import Any, Self, TypeVar
 from langgraph.graph.state import CompiledStateGraph
 
 from mllm_srec.agent.assembly import recommendation
-from mllm_srec.agent.chain import Chain, Request
+from mllm_srec.agent.chain import Request
+from mllm_srec.agent.changes import Changes
+from mllm_srec.agent.deadline import within
 from mllm_srec.agent.deployment import Deployment
 from mllm_srec.agent.events import Begin, Event, Listener, Recommended, afollow, follow
-from mllm_srec.agent.nodes.fuse_items import fuse
 from mllm_srec.agent.results import Recommendation
-from mllm_srec.agent.state import Context, Part, State
+from mllm_srec.agent.state import Context, Part, Settings, State
 from mllm_srec.agent.tracing.tracer import Run
-from mllm_srec.llm.engine import Engine, ModelError
+from mllm_srec.llm.engine import Engine
 from mllm_srec.llm.together import together
-from mllm_srec.store.closing import Closing
-from mllm_srec.store.feedback import Feedback, Stance
-from mllm_srec.store.records import Item
-from mllm_srec.tools import feedback as tools
+from mllm_srec.tools.errors import WrongCall
+from mllm_srec.tools.filters import ItemFilter
 
-__all__ = ["DeadlineExceeded", "Recommender", "Request"]
+__all__ = ["Recommender", "Request"]
 
 T = TypeVar("T")
 
@@ -32,11 +39,7 @@ CONCURRENT_USERS = 64
 """Users whose chains run side by side, so that their calls fill the engine's batches."""
 
 
-class DeadlineExceeded(ModelError):
-    """The answer took longer than the caller would wait; the same call goes on from there."""
-
-
-class Recommender(Closing):
+class Recommender(Changes):
     """Recommendations for users of one home.
 
     ```python
@@ -45,20 +48,6 @@ class Recommender(Closing):
     ```
     """
 
-    def __init__(self, deployment: Deployment, context: Context | None = None) -> None:
-        self.deployment = deployment
-        self._chain = Chain(deployment, context or deployment.context())
-
-    @property
-    def context(self) -> Context:
-        """What the nodes depend on."""
-        return self._chain.context
-
-    @property
-    def graph(self) -> CompiledStateGraph[State, Context, State, State]:
-        """The compiled graph, for callers who run it themselves."""
-        return self._chain.graph
-
     @classmethod
     def open(
         cls,
@@ -66,7 +55,8 @@ class Recommender(Closing):
         *,
         engine: str | Engine = "auto",
         model: Path | None = None,
-        **options: Any,
+        settings: Settings | None = None,
+        say: Callable[[str], None] = lambda line: None,
     ) -> Self:
         """Open a home and load the model.
 
@@ -74,131 +64,166 @@ class Recommender(Closing):
             home: Its folder.
             engine: A kind of engine, or one that is loaded and stays the caller's.
             model: Folder of the model; srec-tiny by default.
-            **options: What `Deployment` takes besides: `settings`, `say`.
+            settings: How the chain works; the defaults are those that the model was trained for.
+            say: Told what a person should know, such as which engine stands in for another.
 
         Raises:
             HomeError: The folder is not a home.
             ModelError: The model could not be loaded.
             IndexMismatch: The home's vectors were made by another model.
         """
-        deployment = Deployment.open(home, engine=engine, model=model, **options)
+        deployment = Deployment.open(home, engine=engine, model=model, settings=settings, say=say)
         try:
             return cls(deployment)
         except BaseException:
             deployment.close()
             raise
 
+    @property
+    def graph(self) -> CompiledStateGraph[State, Context, State, State]:
+        """The compiled graph, for callers who run it themselves."""
+        return self._chain.graph
+
     def recommend(
-        self, user: str, k: int = 10, *, deadline_s: float | None = None, **given: Any
+        self,
+        user: str,
+        k: int = 10,
+        *,
+        as_of: int | None = None,
+        history: Sequence[str] | None = None,
+        candidates: Collection[str] | None = None,
+        conditions: ItemFilter | None = None,
+        exclude: Collection[str] = (),
+        deadline_s: float | None = None,
     ) -> Recommendation:
         """Recommend k items to a user, with reasons.
 
         Args:
             user: Whom to recommend to; need not be in the log.
             k: Length of the list.
-            deadline_s: Longest wait; None waits as long as it takes.
-            **given: What `Request.of` takes: `as_of`, `history`, `candidates`, `conditions`,
-                `exclude`.
+            as_of: Only interactions before this position of the user's history count.
+            history: Item ids in time order, all liked, in place of the stored history.
+            candidates: Ids of the only items that may be recommended.
+            conditions: What an item must be.
+            exclude: Ids of items that are left out.
+            deadline_s: Longest wait, in seconds; None waits as long as it takes.
 
         Raises:
-            ValueError: k is not positive, or a given history names an unknown item.
+            WrongCall: k is not positive, or a given history names an unknown item.
             CannotDo: No item meets the conditions.
             DeadlineExceeded: It took longer; what the engine had answered is kept.
             EngineLost: The engine stopped answering, also when tried again; what it had
                 answered is kept, so the same call goes on from there.
         """
-        return self.deployment.run(self._within(deadline_s, self._one(user, k, given)))
+        asked = Request.of(
+            user,
+            as_of=as_of,
+            history=history,
+            candidates=candidates,
+            conditions=conditions,
+            exclude=exclude,
+        )
+        return self.deployment.run(within(deadline_s, self._one(asked, k)))
 
     async def arecommend(
-        self, user: str, k: int = 10, *, deadline_s: float | None = None, **given: Any
+        self,
+        user: str,
+        k: int = 10,
+        *,
+        as_of: int | None = None,
+        history: Sequence[str] | None = None,
+        candidates: Collection[str] | None = None,
+        conditions: ItemFilter | None = None,
+        exclude: Collection[str] = (),
+        deadline_s: float | None = None,
     ) -> Recommendation:
         """`recommend` for asynchronous callers, from any loop; cancelling it stops the graph."""
-        work = self._within(deadline_s, self._one(user, k, given))
-        return await asyncio.wrap_future(self.deployment.start(work))
+        asked = Request.of(
+            user,
+            as_of=as_of,
+            history=history,
+            candidates=candidates,
+            conditions=conditions,
+            exclude=exclude,
+        )
+        return await self.deployment.arun(within(deadline_s, self._one(asked, k)))
 
-    def recommend_many(self, requests: Iterable[Request], k: int = 10) -> list[Recommendation]:
+    def recommend_many(
+        self, requests: Iterable[Request], k: int = 10, *, deadline_s: float | None = None
+    ) -> list[Recommendation]:
         """Recommend to many users at once, so that their calls fill the engine's batches.
 
+        Args:
+            requests: Whom to recommend to; the results come in their order.
+            k: Length of each list.
+            deadline_s: Longest wait for all of them, in seconds.
+
         Raises:
-            ValueError: k is not positive, or a given history names an unknown item.
+            WrongCall: k is not positive, or a given history names an unknown item.
             CannotDo: No item meets the conditions of a request.
+            DeadlineExceeded: It took longer; what the engine had answered is kept.
             EngineLost: The engine stopped answering, also when tried again.
         """
-        _check_length(k)
-        return self.deployment.run(self._many(requests, lambda one: self._recommend(one, k)))
+        return self.deployment.run(within(deadline_s, self._all(requests, k)))
 
-    def stream(self, user: str, k: int = 10, **given: Any) -> Iterator[Event]:
+    async def arecommend_many(
+        self, requests: Iterable[Request], k: int = 10, *, deadline_s: float | None = None
+    ) -> list[Recommendation]:
+        """`recommend_many` for asynchronous callers, from any loop; cancelling it stops all."""
+        return await self.deployment.arun(within(deadline_s, self._all(requests, k)))
+
+    def stream(
+        self,
+        user: str,
+        k: int = 10,
+        *,
+        as_of: int | None = None,
+        history: Sequence[str] | None = None,
+        candidates: Collection[str] | None = None,
+        conditions: ItemFilter | None = None,
+        exclude: Collection[str] = (),
+        deadline_s: float | None = None,
+    ) -> Iterator[Event]:
         """`recommend`, told step by step; the last event is `Recommended`.
 
         Leaving the iteration early stops the graph.
         """
-        for event in follow(self._begin(user, k, given)):
+        asked = Request.of(
+            user,
+            as_of=as_of,
+            history=history,
+            candidates=candidates,
+            conditions=conditions,
+            exclude=exclude,
+        )
+        for event in follow(self._begin(asked, k, deadline_s)):
             yield Recommended(event) if isinstance(event, Recommendation) else event
 
-    async def astream(self, user: str, k: int = 10, **given: Any) -> AsyncIterator[Event]:
+    async def astream(
+        self,
+        user: str,
+        k: int = 10,
+        *,
+        as_of: int | None = None,
+        history: Sequence[str] | None = None,
+        candidates: Collection[str] | None = None,
+        conditions: ItemFilter | None = None,
+        exclude: Collection[str] = (),
+        deadline_s: float | None = None,
+    ) -> AsyncIterator[Event]:
         """`stream` for asynchronous callers, from any loop."""
-        events = afollow(self._begin(user, k, given))
+        asked = Request.of(
+            user,
+            as_of=as_of,
+            history=history,
+            candidates=candidates,
+            conditions=conditions,
+            exclude=exclude,
+        )
+        events = afollow(self._begin(asked, k, deadline_s))
         async with aclosing(events):
             async for event in events:
                 yield Recommended(event) if isinstance(event, Recommendation) else event
-
-    def _begin(self, user: str, k: int, given: dict[str, Any]) -> Begin[Recommendation]:
-        return lambda tell: self.deployment.start(self._one(user, k, given, tell))
-
-    def feedback(
-        self, user: str, stance: Stance, words: str, *, origin: str = "Python"
-    ) -> Feedback:
-        """Keep that a user wants more, less or nothing of a value: see `tools.feedback`.
-
-        Raises:
-            CannotDo: No item of the shop has such a value.
-        """
-        return tools.give_feedback(self.deployment.home, user, stance, words, origin=origin)
-
-    def feedback_of(self, user: str) -> list[Feedback]:
-        """The wishes of a user that count, each with where it was said; oldest first."""
-        return tools.feedback_of(self.deployment.home, user)
-
-    def undo_feedback(self, user: str, feedback_id: int | None = None) -> Feedback:
-        """Take a wish back, the last one by default.
-
-        Raises:
-            CannotDo: There is nothing to take back.
-        """
-        return tools.undo_feedback(self.deployment.home, user, feedback_id)
-
-    def put_items(self, items: Sequence[Item]) -> None:
-        """Add or change items, and describe them at once, so that they can be recommended.
-
-        Raises:
-            HomeBusy: Another process writes to the home.
-        """
-        home = self.deployment.home
-        with home.lock():
-            home.catalogue.put_items(items)
-            with self.deployment.tracer.run("put_items", inputs={"items": len(items)}):
-                self.deployment.run(fuse(self.context, items))
-        self._renew()
-
-    def delete_item(self, item_id: str) -> bool:
-        """Delete an item with its interactions, description and vector; False if unknown.
-
-        Raises:
-            HomeBusy: Another process writes to the home.
-        """
-        deleted = self.deployment.home.delete_item(item_id)
-        self._renew()
-        return deleted
-
-    def delete_user(self, user: str) -> int:
-        """Delete everything that is kept of a user; the number of interactions deleted.
-
-        Raises:
-            HomeBusy: Another process writes to the home.
-        """
-        deleted = self.deployment.home.delete_user(user)
-        self._renew()
-        return deleted
 
     def without(self, part: Part) -> Self:
         """The same, with a part of the chain left out; for ablations."""
@@ -212,14 +237,6 @@ class Recommender(Closing):
         )
         return type(self)(self.deployment, context)
 
-    def _renew(self) -> None:
-        """Know the catalogue and the log as they are now."""
-        now = self.context
-        context = self.deployment.context_of(
-            now.calls, now.tracer, settings=now.settings, weights=now.weights
-        )
-        self._chain = Chain(self.deployment, context)
-
     def rank_many(
         self,
         requests: Sequence[Request],
@@ -232,7 +249,7 @@ class Recommender(Closing):
             ranked: Called when a request is done, with what its run took.
 
         Raises:
-            ValueError: A given history names an item that is not in the catalogue.
+            WrongCall: A given history names an item that is not in the catalogue.
             EngineLost: The engine stopped answering, also when tried again.
         """
 
@@ -254,26 +271,17 @@ class Recommender(Closing):
 
         return await together(one(request) for request in requests)
 
-    async def _within(self, deadline_s: float | None, work: Coroutine[Any, Any, T]) -> T:
-        try:
-            async with asyncio.timeout(deadline_s):
-                return await work
-        except TimeoutError as error:
-            raise DeadlineExceeded(
-                f"no answer within {deadline_s} s: ask again, what was done is kept"
-            ) from error
-
-    async def _one(
-        self, user: str, k: int, given: dict[str, Any], tell: Listener | None = None
-    ) -> Recommendation:
+    async def _all(self, requests: Iterable[Request], k: int) -> list[Recommendation]:
         _check_length(k)
-        return await self._recommend(Request.of(user, **given), k, tell)
+        return await self._many(requests, lambda one: self._one(one, k))
 
-    async def _recommend(
-        self, request: Request, k: int, tell: Listener | None = None
-    ) -> Recommendation:
+    async def _one(self, request: Request, k: int, tell: Listener | None = None) -> Recommendation:
+        _check_length(k)
         state, run = await self._chain.run(request, k, tell)
-        return recommendation(self.deployment, state, run)
+        return recommendation(self.deployment, self.context.weights, state, run)
+
+    def _begin(self, request: Request, k: int, deadline_s: float | None) -> Begin[Recommendation]:
+        return lambda tell: self.deployment.start(within(deadline_s, self._one(request, k, tell)))
 
     def close(self) -> None:
         """Close the engine and the home."""
@@ -282,4 +290,4 @@ class Recommender(Closing):
 
 def _check_length(k: int) -> None:
     if k < 1:
-        raise ValueError(f"k is {k!r}: ask for at least one item")
+        raise WrongCall(f"k is {k!r}: ask for at least one item")

@@ -25,6 +25,8 @@ class IngestReport(JsonResult):
     rejected: int
     """Rows refused; each stands in the reject file with its reason."""
     pictures_rejected: int
+    texts_cut: int = 0
+    """Texts taken in part, such as titles over 2,000 characters."""
     left_out: int
     """Items beyond `--limit-items`: not refused, not wanted."""
     fallbacks: int

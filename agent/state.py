@@ -19,9 +19,9 @@ from mllm_srec.tools.retrieval import Candidate, Source
 Verdict = Literal["liked", "neutral", "disliked"]
 Path = Literal["warm", "cold", "empty", "unknown"]
 """`warm` has a history, `cold` a very short one, `empty` none yet; `unknown` is not in the log."""
-Part = Literal["picture", "temporal", "profile", "chain"]
-"""What an ablation takes away: what only pictures show; the preference or the profile in the
-scoring prompt; or both, for the raw history in their place."""
+Part = Literal["picture", "text", "temporal", "profile", "chain"]
+"""What an ablation takes away: what only pictures show, or only texts tell; the windows, for one
+flat history; the profile in the scoring prompt; or profile and preference, for the raw history."""
 
 
 class Event(TypedDict):
@@ -132,6 +132,8 @@ class State:
     profile: list[Statement] = field(default_factory=list)
     profile_fallback: bool = False
     candidates: list[Scored] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """What a reader should know of how the candidates were chosen."""
     reasons: list[Reason] = field(default_factory=list)
 
 
@@ -144,6 +146,7 @@ class Update(TypedDict, total=False):
     profile: list[Statement]
     profile_fallback: bool
     candidates: list[Scored]
+    notes: list[str]
     reasons: list[Reason]
 
 
@@ -165,6 +168,8 @@ class Settings:
     """Items fused and committed together."""
     without: Part | None = None
     """A part of the chain that is left out, to measure what it is worth (`srec evaluate`)."""
+    scoring_picture: bool = False
+    """Show the model each candidate's own picture when it scores, besides the description."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.window_step <= self.window_size:

@@ -1,38 +1,40 @@
 """The tools as other agents call them: bound to one user, small results, errors in words.
 
-One list of functions serves LangChain (`langchain_tools`) and MCP (`mcp_server`): names, arguments
-and descriptions are read off them.
+One list of functions serves LangChain (`langchain_toolbox`) and MCP (`mcp_server`): names,
+arguments and descriptions are read off them.
 """
 
-import asyncio
 import base64
 import binascii
 import functools
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import asdict
 from typing import Any
 
-from langchain_core.tools import BaseTool, StructuredTool, ToolException
+from openinference.semconv.trace import OpenInferenceSpanKindValues as Kind
+from pydantic import ValidationError
 
 from mllm_srec.agent.own_pictures import fused_picture
 from mllm_srec.agent.recommend_tool import GraphRecommend
 from mllm_srec.agent.recommender import Recommender
 from mllm_srec.agent.untrusted import sound
 from mllm_srec.llm.engine import ModelError
-from mllm_srec.store.errors import StoreError
+from mllm_srec.store.errors import BadPicture, StoreError
 from mllm_srec.store.feedback import Stance
 from mllm_srec.tools import feedback as wishes
 from mllm_srec.tools import history as histories
 from mllm_srec.tools import items, search
 from mllm_srec.tools import recommend as recommending
-from mllm_srec.tools.errors import ToolError, WrongCall
+from mllm_srec.tools.errors import CannotDo, ToolError, WrongCall
 from mllm_srec.tools.filters import ItemFilter
 
 Result = dict[str, Any]
-Tool = Callable[..., Awaitable[Result]]
+Tool = Callable[..., Coroutine[Any, Any, Result]]
 
 MAX_PICTURE = 8 << 20
 """Bytes of a picture that comes as base64."""
+MAX_TRACED = 2_000
+"""Characters of an argument that stand in the trace."""
 
 
 class Toolbox:
@@ -45,11 +47,10 @@ class Toolbox:
         self._origin = origin
         self._graph = GraphRecommend(srec)
 
-    def functions(self, failure: type[Exception]) -> list[Tool]:
+    def functions(self) -> list[Tool]:
         """The tools as coroutine functions for any event loop.
 
-        Args:
-            failure: Raised with the message when the call was wrong or it cannot be done.
+        They raise `WrongCall`, or `CannotDo` also where the home or the model fails.
         """
         tools: tuple[Tool, ...] = (
             self.recommend,
@@ -64,19 +65,35 @@ class Toolbox:
             self.give_feedback,
             self.undo_feedback,
         )
-        return [self._callable(tool, failure) for tool in tools]
+        return [self._callable(tool) for tool in tools]
 
-    def _callable(self, tool: Tool, failure: type[Exception]) -> Tool:
+    def _callable(self, tool: Tool) -> Tool:
         @functools.wraps(tool)
         async def call(**arguments: Any) -> Result:
             # The engine's front lives on the loop of the graph.
-            work = self._srec.deployment.start(_coroutine(tool, sound(arguments)))
+            work = self._traced(tool, sound(arguments))
             try:
-                return await asyncio.wrap_future(work)
-            except (ToolError, StoreError, ModelError, ValueError) as error:
-                raise failure(str(error)) from error
+                return await self._srec.deployment.arun(work)
+            except BadPicture as error:
+                raise WrongCall(str(error)) from error
+            except (StoreError, ModelError) as error:
+                raise CannotDo(str(error)) from error
 
         return call
+
+    async def _traced(self, tool: Tool, arguments: dict[str, Any]) -> Result:
+        """Call a tool as a traced run; a recommendation that it makes is a part of that run."""
+        deployment, name = self._srec.deployment, tool.__name__
+        inputs = {each: _traceable(value) for each, value in arguments.items()}
+        with (
+            deployment.tracer.run(
+                f"tool {name}", user=self._user, inputs=inputs, engine=deployment.info
+            ),
+            deployment.tracer.node(name, inputs=inputs, kind=Kind.TOOL) as step,
+        ):
+            result = await tool(**arguments)
+            step.output(result)
+        return result
 
     async def recommend(
         self,
@@ -163,27 +180,23 @@ class Toolbox:
         return await self._srec.deployment.calls.embed(texts)
 
 
-def langchain_tools(srec: Recommender, user: str) -> list[BaseTool]:
-    """The tools for a LangChain or LangGraph agent that acts for one user, synchronous or not."""
-    box = Toolbox(srec, user, origin="an agent")
-    return [
-        StructuredTool.from_function(_waiting(tool), coroutine=tool, handle_tool_error=True)
-        for tool in box.functions(ToolException)
-    ]
+def told(error: ToolError) -> str:
+    """A failure as a model reads it: its kind, then why."""
+    return f"{error.kind.replace('_', ' ')}: {error}"
 
 
-def _waiting(tool: Tool) -> Callable[..., Result]:
-    """A tool as a plain function, for threads that have no event loop."""
-
-    @functools.wraps(tool)
-    def call(**arguments: Any) -> Result:
-        return asyncio.run(_coroutine(tool, arguments))
-
-    return call
+def faults(error: Any) -> str:
+    """What pydantic (2, or 1 in some of LangChain's tools) found wrong, in one line."""
+    return "; ".join(
+        ": ".join(filter(None, (".".join(map(str, each["loc"])), each["msg"])))
+        for each in error.errors()
+    )
 
 
-async def _coroutine(tool: Tool, arguments: dict[str, Any]) -> Result:
-    return await tool(**arguments)
+def _traceable(value: Any) -> Any:
+    """An argument as a trace keeps it: a picture as base64 by its length."""
+    long = isinstance(value, str) and len(value) > MAX_TRACED
+    return f"<{len(value)} characters>" if long else value
 
 
 def _conditions(
@@ -193,13 +206,16 @@ def _conditions(
     min_price: float | None,
     max_price: float | None,
 ) -> ItemFilter:
-    return ItemFilter(
-        departments=tuple(departments or ()),
-        having=tuple(having or ()),
-        without=tuple(without or ()),
-        min_price=min_price,
-        max_price=max_price,
-    )
+    try:
+        return ItemFilter(
+            departments=tuple(departments or ()),
+            having=tuple(having or ()),
+            without=tuple(without or ()),
+            min_price=min_price,
+            max_price=max_price,
+        )
+    except ValidationError as error:
+        raise WrongCall(faults(error)) from error
 
 
 def _decoded(picture_base64: str) -> bytes:

@@ -8,11 +8,10 @@ from contextlib import closing
 from pathlib import Path
 
 from bench import demo, growth, startup
-from bench.figures import Figure, table, write
+from bench.figures import RESULTS, Figure, exit_code, table, write
 from bench.machine import made_on
 from mllm_srec.llm.load import bundled_model
 
-RESULTS = Path(__file__).parent / "results.json"
 DEMO = {"demo_peak_gib", "demo_seconds", "demo_again_seconds"}
 SCORE = {"score_vllm", "score_transformers"}
 MANY = {"many_of_raw", "many_over_loop"}
@@ -22,7 +21,8 @@ IN_PROCESS = {*SINGLE, *SCORE, *MANY, *RECORDING}
 """Figures taken in this process, over one engine."""
 GROWTH = {"ingest_time_growth", "ingest_memory_growth", "query_growth"}
 TRACES = {"trace_list_seconds", "trace_search_seconds", "trace_show_seconds"}
-ALL = {"help_seconds", "import_clean", *DEMO, *IN_PROCESS, *GROWTH, *TRACES}
+RAY = {"ray_differences"}
+ALL = {"help_seconds", "import_clean", *DEMO, *IN_PROCESS, *GROWTH, *TRACES, *RAY}
 
 
 def main() -> int:
@@ -36,7 +36,7 @@ def main() -> int:
             write(RESULTS, [figure], made_on())
             sys.stderr.write(f"{figure.name}: {figure.value:.3g}\n")
     sys.stdout.write(table(figures))
-    return 0 if all(figure.passed for figure in figures) else 1
+    return exit_code(figures)
 
 
 def _options() -> argparse.Namespace:
@@ -66,6 +66,10 @@ def _measure(wanted: Set[str], options: argparse.Namespace, folder: Path) -> Ite
         from bench import traces  # noqa: PLC0415
 
         yield from traces.measure(folder, options.repeats)
+    if wanted & RAY:
+        from bench import ray_fusing  # noqa: PLC0415
+
+        yield from ray_fusing.measure(folder, options.model)
     if wanted & IN_PROCESS:
         yield from _in_process(wanted, options, folder)
 
@@ -90,13 +94,13 @@ def _in_process(wanted: Set[str], options: argparse.Namespace, folder: Path) -> 
         if wanted & SCORE:
             yield from scoring.measure(shop, options.repeats)
         if "overhead" in wanted:
-            yield from overhead.measure(shop, options.repeats)
+            yield from overhead.measure(shop)
         if "increment" in wanted:
             yield from increment.measure(shop)
         if wanted & RECORDING:
             yield from recording.measure(shop)
         if wanted & MANY:
-            yield from many.measure(shop, options.users)
+            yield from many.measure(shop, options.users, options.repeats)
         if "peer_loop" in wanted:
             yield from peer.measure(shop)
         if "conversations_gain" in wanted:

@@ -3,22 +3,23 @@
 import asyncio
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from itertools import islice
+from statistics import harmonic_mean
 
 import numpy as np
 
 from bench.figures import Figure
-from bench.shop import Shop
+from bench.shop import Shop, served, users_with
 from mllm_srec.agent.conversation.conversation import Conversation, Conversations
 from mllm_srec.agent.conversation.intents import Understood
 from mllm_srec.agent.conversation.results import TurnResult
 from mllm_srec.agent.recommender import Recommender
-from mllm_srec.llm import server
 from mllm_srec.llm.load import load_engine
 
 AT_ONCE = 50
-ALONE = 5
-"""Conversations that are held one after the other."""
+ALONE = 3
+"""Conversations that are held one after the other, before the others and again after them."""
 LEAST_HISTORY = 4
 """Interactions of a user who talks."""
 TURNS: tuple[tuple[str, Understood | None], ...] = (
@@ -36,13 +37,13 @@ def measure(shop: Shop) -> list[Figure]:
         RuntimeError: A turn was lost, or landed in another thread.
     """
     with _served(shop) as talks:
-        frame = talks.home.catalogue.interactions_frame().group_by("user_id").len()
-        fit = frame.filter(frame["len"] >= LEAST_HISTORY).sort("user_id")["user_id"].to_list()
-        if len(fit) < 1 + ALONE + AT_ONCE:
-            raise RuntimeError(f"only {len(fit)} users have {LEAST_HISTORY} interactions: --items")
+        fit = users_with(talks.home.catalogue, LEAST_HISTORY, wanted=1 + 2 * ALONE + AT_ONCE)
         _held(talks, fit[:1], at_once=1)  # Warms up.
-        alone, _ = _held(talks, fit[1 : 1 + ALONE], at_once=1)
-        together, took = _held(talks, fit[1 + ALONE : 1 + ALONE + AT_ONCE], at_once=AT_ONCE)
+        users = iter(fit[1:])
+        before, _ = _held(talks, list(islice(users, ALONE)), at_once=1)
+        together, took = _held(talks, list(islice(users, AT_ONCE)), at_once=AT_ONCE)
+        after, _ = _held(talks, list(islice(users, ALONE)), at_once=1)
+    alone = harmonic_mean([before, after])
     detail = (
         f"{together:.2f} turns/s of {AT_ONCE} at once, {alone:.2f} of one at a time; a turn of "
         f"{AT_ONCE} at once took {np.percentile(took, 95):.2f} s at the 95th percentile"
@@ -54,18 +55,13 @@ def measure(shop: Shop) -> list[Figure]:
 def _served(shop: Shop) -> Iterator[Conversations]:
     """The conversations of a home whose items are described, on a server of its own."""
     home = shop.fresh_home(fused=True)
-    file = home / "server.json"
-    server.start(shop.model, file)
-    try:
-        engine = load_engine("vllm-server", shop.model, server_file=file).engine
-        with (
-            Recommender.open(home, engine=engine, model=shop.model) as srec,
-            Conversations(srec) as talks,
-        ):
-            yield talks
-        engine.close()
-    finally:
-        server.stop(file)
+    with (
+        served(shop.model, home) as file,
+        closing(load_engine("vllm-server", shop.model, server_file=file).engine) as engine,
+        Recommender.open(home, engine=engine, model=shop.model) as srec,
+        Conversations(srec) as talks,
+    ):
+        yield talks
 
 
 def _held(talks: Conversations, users: Sequence[str], *, at_once: int) -> tuple[float, list[float]]:

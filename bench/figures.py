@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+RESULTS = Path(__file__).parent / "results.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +21,8 @@ class Figure:
     """Whether the limit is the lowest value that passes; else it is the highest."""
     detail: str
     """What the value is made of."""
+    parts: Mapping[str, float] = field(default_factory=dict)
+    """Numbers measured along with it, by name: what `bench.cost` reckons from."""
 
     @property
     def passed(self) -> bool:
@@ -34,12 +38,18 @@ class Figure:
             "command": f"python -m bench --only {self.name}",
             "at_least": self.at_least,
             "detail": self.detail,
+            "parts": dict(self.parts),
         }
 
 
 def ratio(above: Sequence[float], below: Sequence[float]) -> float:
     """Median over the repetitions of one value through the other of the same repetition."""
     return median(a / b for a, b in zip(above, below, strict=True))
+
+
+def exit_code(figures: Sequence[Figure]) -> int:
+    """0 when every figure reaches its limit, else 1; nothing measured is nothing reached."""
+    return 0 if figures and all(figure.passed for figure in figures) else 1
 
 
 def write(path: Path, figures: Iterable[Figure], made: Mapping[str, Any]) -> None:
@@ -51,10 +61,8 @@ def write(path: Path, figures: Iterable[Figure], made: Mapping[str, Any]) -> Non
         made: What they were measured on, see `machine.made_on`.
     """
     held = json.loads(path.read_text("utf-8")) if path.exists() else {}
-    held |= {
-        figure.name: figure.to_dict() | {"date": made["date"], "machine": made["machine"]}
-        for figure in figures
-    }
+    told = {name: made[name] for name in ("date", "machine", "versions")}
+    held |= {figure.name: figure.to_dict() | told for figure in figures}
     path.write_text(json.dumps(held, indent=1, sort_keys=True) + "\n", "utf-8")
 
 

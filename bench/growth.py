@@ -73,31 +73,47 @@ def figures(grown: Sequence[Growth]) -> list[Figure]:
         f"({one.chroma_disk_mib:.0f} Chroma's) at {one.items:,}"
         for one in grown
     )
+    last = grown[-1]
+    chroma_an_item = {
+        "chroma_microseconds": 1e6 * last.chroma_seconds / last.items,
+        "chroma_kib": 1024 * last.chroma_mib / last.items,
+    }
+    # How the memory of the process that answers grows, from the size before the last.
+    before, more = grown[-2], last.items - grown[-2].items
+    resident = {
+        "resident_mib": last.resident_mib,
+        "resident_kib_an_item": 1024 * (last.resident_mib - before.resident_mib) / more,
+    }
     return [
         _figure(
             "ingest_time_growth",
             [one.microseconds_an_item for one in grown],
             INGEST_LIMIT,
             f"microseconds an item outside Chroma: {times}; Chroma {chroma}",
+            {"microseconds": last.microseconds_an_item, **chroma_an_item},
         ),
         _figure(
             "ingest_memory_growth",
             [one.kib_an_item for one in grown],
             INGEST_LIMIT,
             f"KiB an item outside Chroma: {memory}",
+            {},
         ),
         _figure(
             "query_growth",
             [one.query_seconds for one in grown],
             QUERY_LIMIT,
             f"milliseconds a query without the engine: {queries}; {held}",
+            {"items": last.items, "query_milliseconds": 1e3 * last.query_seconds, **resident},
         ),
     ]
 
 
-def _figure(name: str, values: Sequence[float], limit: float, detail: str) -> Figure:
+def _figure(
+    name: str, values: Sequence[float], limit: float, detail: str, parts: Mapping[str, float]
+) -> Figure:
     worst = max(later / max(earlier, 1e-9) for earlier, later in pairwise(values))
-    return Figure(name, worst, limit, at_least=False, detail=detail)
+    return Figure(name, worst, limit, at_least=False, detail=detail, parts=parts)
 
 
 def _one(folder: Path, model: Path, items: int) -> Growth:

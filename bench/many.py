@@ -2,49 +2,60 @@
 
 import time
 from collections.abc import Sequence
+from statistics import median
 
-from bench.figures import Figure
+from bench.figures import Figure, ratio
 from bench.raw import merged, raw_seconds
-from bench.shop import Shop
+from bench.shop import Shop, tokens, users_with
 from mllm_srec.agent.recommender import Recommender, Request
 
-LOOPED = 50
-"""The first users, whom the loop asks one by one; its time stands for all in proportion."""
+LOOPED = 20
+"""Users whom the loop asks one by one, spread over all; its time stands for all in proportion."""
 LEAST_HISTORY = 4
 """Interactions of a user who is asked."""
 
 
-def measure(shop: Shop, users: int) -> list[Figure]:
+def measure(shop: Shop, users: int, repeats: int) -> list[Figure]:
     """Recommend to all at once, to some one by one, and replay what was asked of the engine.
 
-    Each has a home in which the items are described and nothing else was asked.
+    Each time in a home in which the items are described and nothing else was asked.
     """
     asked = _users(shop, users)
+    looped = asked[:: max(users // LOOPED, 1)][:LOOPED]
     _together(shop, asked[:2])  # Warms up.
-    together = _together(shop, asked)
-    calls = list(shop.engine.calls)
-    alone = _one_by_one(shop, asked[: min(LOOPED, users)])
-    raw = raw_seconds(shop.engine, merged(calls))
+    seconds: dict[str, list[float]] = {"together": [], "raw": [], "alone": []}
+    ways = list(seconds)
+    for turn in range(repeats):
+        # The replay needs what was asked, so the first turn begins with the product.
+        for way in ways if turn % 2 == 0 else reversed(ways):
+            if way == "together":
+                seconds[way].append(_together(shop, asked))
+                calls = list(shop.engine.calls)
+            elif way == "raw":
+                seconds[way].append(raw_seconds(shop.engine, merged(calls)))
+            else:
+                seconds[way].append(_one_by_one(shop, looped) * users / len(looped))
     prompts = sum(len(call.prompts) for call in calls)
+    took = {way: median(each) for way, each in seconds.items()}
     detail = (
-        f"{users} users in {together:.1f} s; vLLM alone {raw:.1f} s for the same {prompts:,} "
-        f"prompts, each kind at once; the loop {alone:.2f} s a user"
+        f"{users} users in {took['together']:.1f} s; vLLM alone {took['raw']:.1f} s for the same "
+        f"{prompts:,} prompts, each kind at once; the loop {took['alone'] / users:.2f} s a user, "
+        f"by {len(looped)} of them; {repeats} turns"
     )
+    parts = {"users_per_second": users / took["together"]} | tokens(calls, users)
+    of_raw = ratio(seconds["raw"], seconds["together"])
+    over_loop = ratio(seconds["alone"], seconds["together"])
     return [
-        Figure("many_of_raw", raw / together, 0.8, at_least=True, detail=detail),
-        Figure("many_over_loop", alone * users / together, 1.5, at_least=True, detail=detail),
+        Figure("many_of_raw", of_raw, 0.8, at_least=True, detail=detail, parts=parts),
+        Figure("many_over_loop", over_loop, 1.5, at_least=True, detail=detail),
     ]
 
 
 def _users(shop: Shop, users: int) -> list[str]:
     with shop.deployment(shop.fresh_home(fused=True)) as deployment:
-        counts = deployment.home.catalogue.interactions_frame().group_by("user_id").len()
-    fit = counts.filter(counts["len"] >= LEAST_HISTORY).sort("user_id")["user_id"].to_list()
-    if len(fit) < users:
-        raise RuntimeError(f"only {len(fit)} users have {LEAST_HISTORY} interactions: more --items")
+        fit = users_with(deployment.home.catalogue, LEAST_HISTORY, wanted=users)
     # Not the first of them: users are numbered by when they came.
-    step = len(fit) // users
-    return [str(user) for user in fit[:: max(step, 1)][:users]]
+    return fit[:: len(fit) // users][:users]
 
 
 def _together(shop: Shop, users: Sequence[str]) -> float:
@@ -59,11 +70,11 @@ def _together(shop: Shop, users: Sequence[str]) -> float:
 
 
 def _one_by_one(shop: Shop, users: Sequence[str]) -> float:
-    """Seconds a user of a loop of single calls."""
+    """Seconds of a loop of single calls."""
     with shop.deployment(shop.fresh_home(fused=True)) as deployment:
         srec = Recommender(deployment)
         shop.engine.forget()
         started = time.perf_counter()
         for user in users:
             srec.recommend(user)
-        return (time.perf_counter() - started) / len(users)
+        return time.perf_counter() - started

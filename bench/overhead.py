@@ -7,7 +7,7 @@ from statistics import median
 from langgraph.runtime import Runtime
 
 from bench.figures import Figure
-from bench.shop import Shop
+from bench.shop import Shop, users_with
 from mllm_srec.agent.nodes.load_user import load_user
 from mllm_srec.agent.nodes.summarize_preferences import summarize_preferences, windows
 from mllm_srec.agent.recommender import Recommender
@@ -18,18 +18,14 @@ HISTORY = (8, 20)
 """Interactions of the users measured."""
 
 
-def measure(shop: Shop, repeats: int) -> list[Figure]:
+def measure(shop: Shop) -> list[Figure]:
     """Recommend to users of whom the windows, and nothing else, were asked before."""
     shares, walls = [], []
     with shop.deployment(shop.fresh_home(fused=True)) as deployment:
         srec = Recommender(deployment)
-        counts = deployment.home.catalogue.interactions_frame().group_by("user_id").len()
-        fit = counts.filter(counts["len"].is_between(*HISTORY)).sort("user_id")["user_id"]
+        users = users_with(deployment.home.catalogue, *HISTORY, wanted=1 + USERS)
         # The first one warms up.
-        users = fit.head(1 + max(USERS, 4 * repeats)).to_list()
-        if len(users) <= USERS:
-            raise RuntimeError(f"only {len(users)} users have {HISTORY} interactions: more --items")
-        for user in users:
+        for user in users[: 1 + USERS]:
             deployment.run(_cache_windows(srec.context, user))
             started = time.perf_counter()
             result = srec.recommend(user)
@@ -39,7 +35,7 @@ def measure(shop: Shop, repeats: int) -> list[Figure]:
                 raise RuntimeError(f"not what is to be measured: {asked}, {scored}")
             walls.append(wall)
             shares.append(1 - result.engine_seconds / wall)
-    detail = f"median of {len(users) - 1} users, {median(walls[1:]):.2f} s each"
+    detail = f"median of {USERS} users, {median(walls[1:]):.2f} s each"
     return [Figure("overhead", median(shares[1:]), 0.15, at_least=False, detail=detail)]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from bench.figures import Figure, ratio
 from bench.scoring import Loop
-from bench.shop import Call, Shop
+from bench.shop import Call, Shop, users_with
 from mllm_srec.agent.nodes.fuse_items import fuse
 from mllm_srec.agent.recommender import Recommender
 
@@ -48,11 +48,7 @@ def measure(shop: Shop) -> list[Figure]:
 
 def _users(shop: Shop) -> list[str]:
     with shop.deployment(shop.fresh_home(fused=True)) as deployment:
-        counts = deployment.home.catalogue.interactions_frame().group_by("user_id").len()
-    fit = counts.filter(counts["len"] >= HISTORY).sort("user_id")["user_id"].to_list()
-    if len(fit) < USERS + 1:
-        raise RuntimeError(f"only {len(fit)} users have {HISTORY} interactions: more --items")
-    return [str(user) for user in fit[: USERS + 1]]
+        return users_with(deployment.home.catalogue, HISTORY, wanted=USERS + 1)[: USERS + 1]
 
 
 def _product(shop: Shop, user: str) -> tuple[float, list[Call]]:

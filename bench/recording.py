@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.figures import Figure
-from bench.shop import Shop
+from bench.shop import Shop, users_with
 from mllm_srec.agent.calls import Calls
 from mllm_srec.agent.deployment import Deployment
 from mllm_srec.agent.recommender import Recommender
+from mllm_srec.agent.tracing.attributes import Done
 from mllm_srec.agent.tracing.calls import TracedCalls
 from mllm_srec.agent.tracing.tracer import Run, Step, Tracer
 from mllm_srec.llm.engine import Answer, EngineInfo, LabelScores, Prompt
@@ -30,19 +31,20 @@ T = TypeVar("T")
 class Stopwatch:
     """Adds up the time between start and stop; what starts inside counts once."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self.seconds = 0.0
+        self._clock = clock
         self._since: float | None = None
 
     @contextmanager
     def running(self, on: bool = True) -> Iterator[None]:
         """Run, or stand still, while inside."""
-        before, was_on = time.perf_counter(), self._since is not None
+        before, was_on = self._clock(), self._since is not None
         self._switch(on, before)
         try:
             yield
         finally:
-            self._switch(was_on, time.perf_counter())
+            self._switch(was_on, self._clock())
 
     def _switch(self, on: bool, now: float) -> None:
         if self._since is not None:
@@ -84,6 +86,13 @@ class WatchedTracer(Tracer):
         with self._watch.around(super().node(name, **given)) as step:
             _watch_output(step, self._watch)
             yield step
+
+    def put_done(
+        self, step: Step, batch: Sequence[Done], error: BaseException | None = None
+    ) -> None:
+        """See `Tracer.put_done`."""
+        with self._watch.running():
+            super().put_done(step, batch, error)
 
 
 def _watch_output(step: Step, watch: Stopwatch) -> None:
@@ -177,12 +186,8 @@ def measure(shop: Shop) -> list[Figure]:
         shop.deployment(home) as deployment,
         TraceStore.open(home / "recording.sqlite") as traces,
     ):
-        counts = deployment.home.catalogue.interactions_frame().group_by("user_id").len()
-        fit = counts.filter(counts["len"] >= LEAST_HISTORY).sort("user_id")["user_id"]
-        users = fit.head(TURNS + 1).to_list()
-        if len(users) <= TURNS:
-            raise RuntimeError(f"only {len(users)} users have {LEAST_HISTORY} interactions")
-        found = record_turns(deployment, traces, users)
+        users = users_with(deployment.home.catalogue, LEAST_HISTORY, wanted=TURNS + 1)
+        found = record_turns(deployment, traces, users[: TURNS + 1])
     kib = found.bytes / found.turns / 1024
     detail = (
         f"{found.recording:.2f} s of {found.seconds:.1f} s, {found.turns} turns, "

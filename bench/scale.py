@@ -1,11 +1,9 @@
-"""`python -m bench.scale HOME`: bytes of each thing a home keeps, and what more of them would take.
+"""Bytes of each thing that a home keeps, and what more of them would take.
 
-Only what is measured is multiplied; where something does not grow in proportion, it is not here.
+Only what grows in proportion is multiplied.
 """
 
-import argparse
 import sqlite3
-import sys
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,19 +78,3 @@ def lines(found: list[Kept], items: int, interactions: int) -> list[str]:
             f"| {wanted:,}: {wanted * one.each / GIB:,.1f} GiB |"
         )
     return rows
-
-
-def main() -> int:
-    """Print the table."""
-    parser = argparse.ArgumentParser(prog="python -m bench.scale", description=__doc__)
-    parser.add_argument("home", type=Path)
-    parser.add_argument("--items", type=int, default=10_000_000)
-    parser.add_argument("--interactions", type=int, default=100_000_000)
-    options = parser.parse_args()
-    found = kept(options.home)
-    sys.stdout.write("\n".join(lines(found, options.items, options.interactions)) + "\n")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

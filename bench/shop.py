@@ -1,4 +1,4 @@
-"""What the measures share: a part of the sample shop in a home, and one vLLM engine."""
+"""What the measures share: a part of the sample shop in a home, one vLLM engine, a server."""
 
 import shutil
 import time
@@ -16,8 +16,10 @@ from mllm_srec.agent.demo import sample_shop
 from mllm_srec.agent.deployment import Deployment
 from mllm_srec.agent.ingest import fuse_missing, ingest
 from mllm_srec.agent.state import Settings
-from mllm_srec.llm.engine import Answer, EngineInfo, LabelScores, Prompt
+from mllm_srec.llm import server
+from mllm_srec.llm.engine import Answer, EngineInfo, LabelScores, Prompt, Usage
 from mllm_srec.llm.vllm_engine import VLLMEngine
+from mllm_srec.store.catalogue import Catalogue
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,8 @@ class Call:
     labels: Sequence[str] = ()
     seconds: float = 0.0
     """What the engine took for it."""
+    usages: Sequence[Usage] = ()
+    """Tokens of each prompt."""
 
 
 class HeardEngine:
@@ -61,7 +65,8 @@ class HeardEngine:
         started = time.perf_counter()
         answers = self.inner.generate(prompts, max_tokens=max_tokens, schema=schema)
         taken = time.perf_counter() - started
-        self.calls.append(Call(prompts, max_tokens, schema, seconds=taken))
+        usages = [answer.usage for answer in answers]
+        self.calls.append(Call(prompts, max_tokens, schema, seconds=taken, usages=usages))
         return answers
 
     def stream(self, prompt: Prompt, *, max_tokens: int) -> Iterator[str]:
@@ -73,7 +78,8 @@ class HeardEngine:
         started = time.perf_counter()
         scores = self.inner.score_labels(prompts, labels)
         taken = time.perf_counter() - started
-        self.calls.append(Call(prompts, labels=labels, seconds=taken))
+        usages = [score.usage for score in scores]
+        self.calls.append(Call(prompts, labels=labels, seconds=taken, usages=usages))
         return scores
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -144,3 +150,53 @@ class Shop:
         """Close the engine, if it was loaded."""
         if "engine" in self.__dict__:
             self.engine.close()
+
+
+def users_with(
+    catalogue: Catalogue, least: int, most: int | None = None, *, wanted: int
+) -> list[str]:
+    """Users with at least, and where told at most, so many interactions, in the order of their ids.
+
+    Raises:
+        RuntimeError: There are fewer than wanted.
+    """
+    counts = catalogue.interactions_frame().group_by("user_id").len()
+    fit = counts.filter(counts["len"].is_between(least, most or counts["len"].max()))
+    users: list[str] = fit.sort("user_id")["user_id"].to_list()
+    if len(users) < wanted:
+        raise RuntimeError(
+            f"{wanted} users with {least} to {most or 'any number of'} interactions are wanted, "
+            f"and there are {len(users)}: more --items"
+        )
+    return users
+
+
+def tokens(calls: Sequence[Call], among: int) -> dict[str, float]:
+    """Tokens that calls cost, shared among so many.
+
+    Of the prompts those that the prefix cache did not have; those written; and, since each token
+    that is written attends to all before it, the sum of these.
+    """
+    usages = [usage for call in calls for usage in call.usages]
+    computed = sum(usage.prompt_tokens - (usage.cached_tokens or 0) for usage in usages)
+    written = sum(usage.completion_tokens for usage in usages)
+    attended = sum(
+        usage.completion_tokens * (usage.prompt_tokens + usage.completion_tokens / 2)
+        for usage in usages
+    )
+    return {
+        "prompt_tokens": computed / among,
+        "completion_tokens": written / among,
+        "attended_tokens": attended / among,
+    }
+
+
+@contextmanager
+def served(model: Path, folder: Path) -> Iterator[Path]:
+    """A vLLM server of its own for the length of the block; yields its server file."""
+    file = folder / "server.json"
+    server.start(model, file)
+    try:
+        yield file
+    finally:
+        server.stop(file)

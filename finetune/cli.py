@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
 
-from mllm_srec.agent.cli import DEFAULT_HOME, HELP, Engine, Home, Json, Model, group
+from mllm_srec.agent.cli_options import DEFAULT_HOME, HELP, Engine, Home, Json, Model, group
 from mllm_srec.agent.terminal.output import Output
-from mllm_srec.finetune.data_cli import data_app, recipe_at
+from mllm_srec.finetune.ablation_cli import ablation_app
+from mllm_srec.finetune.data_cli import SREC_TINY, RecipeName, data_app, recipe_at
 
 if TYPE_CHECKING:
     from mllm_srec.tools.ranking import Calibration
@@ -25,6 +26,7 @@ def _command(name: str) -> typer.Typer:
 
 finetune_app = group("finetune", "Make data, train, evaluate, combine and export a model.")
 finetune_app.add_typer(data_app)
+finetune_app.add_typer(ablation_app)
 evaluate_app = _command("evaluate")
 sample_shop_app = _command("sample-shop")
 
@@ -47,6 +49,9 @@ def evaluate_chain(
     split_by: Annotated[str, typer.Option(help="user, or time: one cut for all.")] = "user",
     pairs: Annotated[int, typer.Option(min=1, help="Labelled pairs, at least, to score.")] = 20_000,
     png: Png = None,
+    messages: Annotated[
+        Path | None, typer.Option(help="Messages to understand, JSON lines with their meaning.")
+    ] = None,
     engine: Engine = "auto",
     model: Model = None,
     as_json: Json = False,
@@ -64,6 +69,7 @@ def evaluate_chain(
             users=users,
             pairs=pairs,
             png=png,
+            messages=messages,
         )
         with Recommender.open(home, engine=engine, model=model, say=output.note) as srec:
             figures = chain_evaluation.evaluate_chain(srec, options)
@@ -102,7 +108,7 @@ def sample_shop(
 def train(
     data_folder: Annotated[Path, typer.Option("--data", help="Folder that `data` wrote.")],
     out: Annotated[Path, typer.Option(help="Folder for checkpoints, log and the model.")],
-    recipe: Annotated[Path | None, typer.Option(help="TOML; srec-tiny's by default.")] = None,
+    recipe: RecipeName = SREC_TINY,
     base: Annotated[Path | None, typer.Option(help="Model folder to start from.")] = None,
     minutes: Annotated[float | None, typer.Option(help="In place of the recipe's.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="From the last checkpoint.")] = False,
@@ -189,10 +195,15 @@ def evaluate(
     ),
     min_rating: Annotated[float | None, typer.Option(help="Lowest rating that is a like.")] = None,
     users: Annotated[int | None, typer.Option(min=1, help="All by default.")] = None,
+    targets: Annotated[
+        int, typer.Option(min=1, help="Successive test targets of a user, at most.")
+    ] = 1,
     rows: Annotated[str | None, typer.Option(help="Names with commas; all by default.")] = None,
     without: Annotated[
         list[str] | None,
-        typer.Option(help="A row without picture, temporal, profile or chain; may be repeated."),
+        typer.Option(
+            help="A row without picture, text, temporal, profile or chain; may be repeated."
+        ),
     ] = None,
     truth: Truth = None,
     png: Png = None,
@@ -219,9 +230,10 @@ def evaluate(
             split_by=_one_of("--split-by", split_by, "user", "time"),
             day_order=_one_of("--day-order", day_order, "published", "shuffled"),
             users=users,
+            targets=targets,
             rows=None if rows is None else tuple(rows.split(",")),
             without=tuple(
-                _one_of("--without", part, "picture", "temporal", "profile", "chain")
+                _one_of("--without", part, "picture", "text", "temporal", "profile", "chain")
                 for part in dict.fromkeys(without or ())
             ),
             truth=truth,

@@ -8,13 +8,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mllm_srec.agent.cli import DEFAULT_HOME, Home, Json
+from mllm_srec.agent.cli_options import DEFAULT_HOME, Home, Json
 from mllm_srec.agent.terminal.output import Output
 
 if TYPE_CHECKING:
     from mllm_srec.finetune.training.recipe import Recipe
 
 data_app = typer.Typer()
+
+RecipeName = Annotated[
+    str, typer.Option(help="A TOML file, or the name of a shipped recipe; see finetune/recipes.")
+]
+SREC_TINY = "srec-tiny"
+PHRASINGS = "phrasings"
+"""A file beside the recipes that is none: the grammar of what users say."""
 
 
 @data_app.command("data")
@@ -84,7 +91,7 @@ def _data_from_traces(home: Path, out: Path, seed: int, as_json: bool) -> None:
 @data_app.command("check")
 def check(
     data_folder: Annotated[Path, typer.Argument(metavar="DATA", help="Folder that `data` wrote.")],
-    recipe: Annotated[Path | None, typer.Option(help="TOML; srec-tiny's by default.")] = None,
+    recipe: RecipeName = SREC_TINY,
     model: Annotated[
         Path | None, typer.Option(help="Folder whose tokenizer counts; srec-tiny by default.")
     ] = None,
@@ -107,12 +114,24 @@ def check(
         raise typer.Exit(1)
 
 
-def recipe_at(path: Path | None) -> "Recipe":
-    """The recipe of a file, srec-tiny's where none is given."""
+def recipe_at(given: str) -> "Recipe":
+    """The recipe of a file, or a shipped one by its name.
+
+    Raises:
+        RecipeError: There is no such file and no such name, or the recipe is wrong.
+    """
     from importlib.resources import files
 
-    from mllm_srec.finetune.training.recipe import Recipe
+    from mllm_srec.finetune.training.recipe import Recipe, RecipeError
 
-    return Recipe.load(
-        path or Path(str(files("mllm_srec.finetune"))) / "recipes" / "srec-tiny.toml"
-    )
+    path = Path(given).expanduser()
+    if path.is_file():
+        return Recipe.load(path)
+    folder = Path(str(files("mllm_srec.finetune"))) / "recipes"
+    shipped = {each.stem: each for each in folder.glob("*.toml") if each.stem != PHRASINGS}
+    name = given.removesuffix(".toml")
+    if name not in shipped:
+        raise RecipeError(
+            f"no recipe {given!r}: give a TOML file, or one of {', '.join(sorted(shipped))}"
+        )
+    return Recipe.load(shipped[name])

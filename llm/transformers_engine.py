@@ -11,15 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import (
-    AutoModelForImageTextToText,
-    AutoProcessor,
-    DynamicCache,
-    LogitsProcessorList,
-)
+from transformers import DynamicCache, LogitsProcessorList
 from transformers.cache_utils import DynamicLayer
 from transformers.generation.streamers import BaseStreamer
-from transformers.utils import logging as transformers_logging
 
 from mllm_srec.llm.chat_template import ChatTemplate
 from mllm_srec.llm.embedding import TokenEmbedder
@@ -29,6 +23,7 @@ from mllm_srec.llm.labels import label_token_ids
 from mllm_srec.llm.model_files import model_hash
 from mllm_srec.llm.schema_mask import SchemaGrammars
 from mllm_srec.llm.stopping import Stop, governing
+from mllm_srec.llm.transformers_model import end_ids, image_token_id, load_model
 
 # Bounds memory. From 8 to 128 rows no difference in speed could be told (busy two cores).
 _ROWS = 32
@@ -49,12 +44,12 @@ class TransformersEngine:
         name = ("bfloat16" if on_gpu else "float32") if dtype == "auto" else dtype
         self._template = ChatTemplate(model_path)
         self._embedder = TokenEmbedder(model_path, self._template.tokenizer)
-        self._model, processor = _load(model_path, getattr(torch, name))
+        self._model, processor = load_model(model_path, getattr(torch, name))
         self._model.to(self._device).eval()
         text = self._model.config.get_text_config()
         self._context = int(text.max_position_embeddings)
-        self._ends = _end_ids(self._model.generation_config)
-        self._encoder = Encoder(self._template, processor, _image_token_id(self._model.config))
+        self._ends = end_ids(self._model.generation_config)
+        self._encoder = Encoder(self._template, processor, image_token_id(self._model.config))
         self._grammars: SchemaGrammars | None = None
         self._vocab_size = int(text.vocab_size)
         # Multi-axis positions depend on where the pictures stand: no sharing by plain positions.
@@ -280,35 +275,6 @@ def _stopping(stop: Stop) -> Callable[..., torch.Tensor]:
         return torch.full((len(input_ids),), stop.asked, device=input_ids.device)
 
     return criterion
-
-
-def _load(model_path: Path, dtype: torch.dtype) -> tuple[Any, Any]:
-    quiet: Any = transformers_logging  # without types
-    quiet.set_verbosity_error()
-    quiet.disable_progress_bar()
-    make_processor: Any = AutoProcessor
-    try:
-        processor = make_processor.from_pretrained(model_path, local_files_only=True)
-        model = AutoModelForImageTextToText.from_pretrained(
-            model_path, dtype=dtype, local_files_only=True, use_safetensors=True
-        )
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise ModelError(f"transformers cannot load {model_path}: {error}") from error
-    return model, processor
-
-
-def _end_ids(settings: Any) -> list[int]:
-    ends = settings.eos_token_id
-    if ends is None:
-        raise ModelError("the model names no end token: set eos_token_id in generation_config.json")
-    return list(ends) if isinstance(ends, list) else [int(ends)]
-
-
-def _image_token_id(config: Any) -> int:
-    for name in ("image_token_id", "image_token_index"):
-        if getattr(config, name, None) is not None:
-            return int(getattr(config, name))
-    raise ModelError("the model's config names no image token: use an image-text-to-text model")
 
 
 def _repeat(cache: DynamicCache, rows: int) -> DynamicCache:

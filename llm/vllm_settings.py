@@ -11,6 +11,9 @@ KV_CACHE_BYTES = 1 << 30
 PREFIX_BLOCK = 32
 """Tokens per cache block on CPUs: prompts share their beginning in steps of this size."""
 
+SEED = 0
+"""Answers are greedy, so that it decides nothing; it stands in every trace."""
+
 _PRIVACY = {
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_DO_NOT_TRACK": "1",
@@ -62,7 +65,7 @@ def vllm_settings(dtype: str, *, max_pictures: int) -> dict[str, Any]:
         "limit_mm_per_prompt": {"image": max_pictures},
         "trust_remote_code": False,
         "generation_config": "auto",
-        "seed": 0,
+        "seed": SEED,
         # The same grammar engine as under transformers; compact JSON, as in training: free
         # white space let the model write blanks until the token limit.
         "structured_outputs_config": {"backend": "guidance", "disable_any_whitespace": True},

@@ -106,7 +106,7 @@ def chroma_errors(path: Path) -> Iterator[None]:
     from chromadb.errors import ChromaError  # noqa: PLC0415 - heavy
 
     try:
-        with store_time():
+        with store_time("Chroma"):
             yield
     except httpx.HTTPError as error:
         raise StoreError(f"the Chroma server does not answer any more: {error}") from error

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-Watch = Callable[[float], None]
-"""Is told seconds."""
+Watch = Callable[[str, float], None]
+"""Is told which store worked, and the seconds that it took."""
 
 _watch: ContextVar[Watch | None] = ContextVar("srec_store_watch", default=None)
 
@@ -22,8 +22,8 @@ def watching(tell: Watch | None) -> Iterator[None]:
 
 
 @contextmanager
-def store_time() -> Iterator[None]:
-    """Count the time inside as a store's; what lies inside another counts once."""
+def store_time(store: str) -> Iterator[None]:
+    """Count the time inside as that store's; what lies inside another's counts once, as that's."""
     tell = _watch.get()
     if tell is None:
         yield
@@ -33,4 +33,4 @@ def store_time() -> Iterator[None]:
         with watching(None):
             yield
     finally:
-        tell(time.perf_counter() - started)
+        tell(store, time.perf_counter() - started)

@@ -9,16 +9,18 @@ from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self, TypeVar
+from urllib.parse import urlsplit
 
 from filelock import FileLock, Timeout
 
 from mllm_srec.store.catalogue import Catalogue
 from mllm_srec.store.checkpoints import delete_checkpoints
 from mllm_srec.store.closing import Closing
+from mllm_srec.store.database import claim, database_name
 from mllm_srec.store.errors import HomeBusy, HomeError, StoreError
 from mllm_srec.store.feedback import FeedbackStore
 from mllm_srec.store.files import disk_errors, owner_only, private_folder, write_private
-from mllm_srec.store.home_settings import NAME as SETTINGS
+from mllm_srec.store.home_mark import check_format, is_home, make_home
 from mllm_srec.store.home_settings import read_home_settings
 from mllm_srec.store.pictures import PictureStore
 from mllm_srec.store.representations import RepresentationIndex
@@ -27,11 +29,6 @@ from mllm_srec.store.threads import ThreadStore
 from mllm_srec.store.trace_retention import scrub
 from mllm_srec.store.traces import TraceStore
 
-FORMAT = 1
-"""Version of the layout of a home; a newer one is refused."""
-
-_KIND = "mllm-srec home"
-_MARK = "home.json"
 _CATALOGUE = "catalogue.sqlite"
 
 _Member = TypeVar("_Member", Catalogue, FeedbackStore, RepresentationIndex, StepCache, ThreadStore)
@@ -68,28 +65,30 @@ class Home(Closing):
         Args:
             path: Its folder.
             create: Make one where there is none; an empty folder becomes a home.
-            database_url: SQLAlchemy address of the database; by default that in the home's
-                `srec.toml`, else SQLite files in the home.
-            chroma_url: Address of a Chroma server; embedded in the home by default.
+            database_url: SQLAlchemy address of a PostgreSQL database; by default that in the
+                home's `srec.toml`, else SQLite files in the home.
+            chroma_url: Address of a Chroma server; by default that in the home's `srec.toml`, else
+                Chroma is embedded in the home.
 
         Raises:
             HomeError: The folder is missing, is not a home, is one of a newer version, or its
                 `srec.toml` is wrong.
         """
         folder = Path(path).expanduser().resolve()
-        if not _is_home(folder):
+        if not is_home(folder):
             if not create:
                 raise HomeError(f"no home at {str(folder)!r}: make one with `srec ingest --home`")
-            _make_home(folder)
-        _check_format(folder)
+            make_home(folder)
+        check_format(folder)
         private_folder(folder)
-        url = database_url or read_home_settings(folder).database_url
+        settings = read_home_settings(folder)
+        url = database_url or settings.database_url
         if url and (folder / _CATALOGUE).exists():
             raise HomeError(
                 f"the home {str(folder)!r} keeps its shop in {_CATALOGUE!r}, and its database "
                 "cannot change: make a new home for PostgreSQL"
             )
-        return cls(folder, database_url=url, chroma_url=chroma_url)
+        return cls(folder, database_url=url, chroma_url=chroma_url or settings.chroma_url)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -115,10 +114,22 @@ class Home(Closing):
                     writer.unlink(missing_ok=True)
                 self._file_lock.release()
 
+    @property
+    def database(self) -> str:
+        """The database in words, without a password."""
+        return database_name(self._database_url) if self._database_url else "SQLite, in the home"
+
+    @property
+    def vectors_place(self) -> str:
+        """Where Chroma keeps the vectors, in words, without a password."""
+        if self._chroma_url is None:
+            return "in the home"
+        return f"at {urlsplit(self._chroma_url).netloc.rpartition('@')[2]}"
+
     @cached_property
     def catalogue(self) -> Catalogue:
         """Items, interactions and descriptions, in SQL."""
-        url = self._database_url or f"sqlite:///{self.path / _CATALOGUE}"
+        url = self._address(self.path / _CATALOGUE)
         return self._closing(Catalogue.open(url, lock=self.lock))
 
     @cached_property
@@ -137,19 +148,17 @@ class Home(Closing):
     @cached_property
     def steps(self) -> StepCache:
         """What the model answered before, by content hash."""
-        url = self._database_url or f"sqlite:///{self.path / 'steps.sqlite'}"
-        return self._closing(StepCache.open(url))
+        return self._closing(StepCache.open(self._address(self.path / "steps.sqlite")))
 
     @cached_property
     def feedback(self) -> FeedbackStore:
         """What users want more of, less of, and never again."""
-        url = self._database_url or f"sqlite:///{self.path / 'feedback.sqlite'}"
-        return self._closing(FeedbackStore.open(url))
+        return self._closing(FeedbackStore.open(self._address(self.path / "feedback.sqlite")))
 
     @cached_property
     def threads(self) -> ThreadStore:
         """The conversations: threads and turns."""
-        url = self._database_url or f"sqlite:///{self.conversations_path / 'threads.sqlite'}"
+        url = self._address(self.conversations_path / "threads.sqlite")
         return self._closing(ThreadStore.open(url))
 
     @property
@@ -160,8 +169,7 @@ class Home(Closing):
     @property
     def checkpoints_url(self) -> str:
         """The SQLAlchemy address of the working memory of the conversations."""
-        path = self.conversations_path / "checkpoints.sqlite"
-        return self._database_url or f"sqlite:///{path}"
+        return self._address(self.conversations_path / "checkpoints.sqlite")
 
     @property
     def traces_path(self) -> Path:
@@ -235,6 +243,20 @@ class Home(Closing):
         """Close every member that was opened."""
         self._opened.close()
 
+    def _address(self, file: Path) -> str:
+        """The SQLAlchemy address of a store: the server's database, else a file of its own.
+
+        Raises:
+            HomeError: The server's database is another home's.
+        """
+        return self._claimed or f"sqlite:///{file}"
+
+    @cached_property
+    def _claimed(self) -> str | None:
+        if self._database_url is not None:
+            claim(self._database_url, self.path)
+        return self._database_url
+
     def _closing(self, member: _Member) -> _Member:
         self._opened.callback(member.close)
         return member
@@ -251,39 +273,3 @@ class Home(Closing):
             # The writer has not said who it is yet, or has just left.
             return f"another process writes to {str(self.path)!r}: try again when it is done"
         return f"process {pid} writes to {str(self.path)!r}: try again when it is done"
-
-
-def _is_home(folder: Path) -> bool:
-    return (folder / _MARK).is_file()
-
-
-def _make_home(folder: Path) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise HomeError(f"{str(folder)!r} is a file: give --home a folder")
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # A process killed right here leaves a partial mark; that folder is still ours.
-    names = {path.name for path in folder.iterdir()} - {SETTINGS}
-    foreign = [name for name in names if not name.startswith(f"{_MARK}.")]
-    if foreign and not _is_home(folder):
-        raise HomeError(
-            f"{str(folder)!r} is not empty and not a home (it holds {min(foreign)!r}): "
-            "give --home a new or an empty folder"
-        )
-    write_private(folder / _MARK, json.dumps({"kind": _KIND, "format": FORMAT}).encode())
-
-
-def _check_format(folder: Path) -> None:
-    try:
-        mark = json.loads((folder / _MARK).read_bytes())
-        kind, version = mark["kind"], int(mark["format"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise HomeError(f"{str(folder / _MARK)!r} is not the mark of a home of ours") from error
-    if kind != _KIND:
-        raise HomeError(
-            f"{str(folder)!r} belongs to something else ({kind!r}): give another --home"
-        )
-    if version > FORMAT:
-        raise HomeError(
-            f"the home {str(folder)!r} has format {version}, this version knows up to {FORMAT}: "
-            "upgrade mllm-srec"
-        )

@@ -2,6 +2,7 @@
 
 import tomllib
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from sqlalchemy.engine import make_url
@@ -11,6 +12,7 @@ from mllm_srec.store.errors import HomeError
 
 NAME = "srec.toml"
 _EXAMPLE = 'database_url = "postgresql://USER@HOST/DATABASE"'
+_CHROMA_EXAMPLE = 'chroma_url = "http://HOST:8000"; keys come from the environment'
 
 
 class HomeSettings(BaseModel):
@@ -21,6 +23,8 @@ class HomeSettings(BaseModel):
 
     database_url: str | None = None
     """SQLAlchemy address of a PostgreSQL database."""
+    chroma_url: str | None = None
+    """Address of a Chroma server, which then keeps the vectors."""
 
     @field_validator("database_url")
     @classmethod
@@ -31,6 +35,17 @@ class HomeSettings(BaseModel):
             known = False
         if not known:
             raise ValueError(f"write {_EXAMPLE}")
+        return value
+
+    @field_validator("chroma_url")
+    @classmethod
+    def _of_a_server(cls, value: str | None) -> str | None:
+        if value is None:
+            return value
+        parts = urlsplit(value)
+        named = parts.scheme in {"http", "https"} and parts.hostname
+        if not named or parts.username or parts.path.strip("/") or parts.query:
+            raise ValueError(f"write {_CHROMA_EXAMPLE}")
         return value
 
 

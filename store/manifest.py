@@ -75,6 +75,14 @@ def read_manifest(path: Path) -> Manifest | None:
         raise IndexMismatch(f"{str(path)!r} is broken: {rebuild_hint(path)}") from error
 
 
+def manifest_if_readable(path: Path) -> Manifest | None:
+    """The manifest in a file, None where there is none that this version can read."""
+    try:
+        return read_manifest(path)
+    except StoreError:
+        return None
+
+
 def check_facts(stored: IndexFacts, wanted: IndexFacts, path: Path) -> None:
     """Refuse vectors that were made otherwise.
 

@@ -80,9 +80,18 @@ class FusedItem(Record):
         """Names of attributes on which picture and text give the same value."""
         return tuple(name for name, value in self.seen.items() if self.told.get(name) == value)
 
+    def attributes(self) -> Iterator[tuple[str, str]]:
+        """Yield names and values, each value once: `("what", "bib")`, `("colour", "red")`."""
+        met = set[str]()
+        for name, value in (("what", self.what), *self.seen.items(), *self.told.items()):
+            if value not in met:
+                met.add(value)
+                yield name, value
+
     def facets(self) -> Iterator[str]:
         """Yield the distinct values that describe the item, `what` first: `"red"`, `"cotton"`."""
-        yield from dict.fromkeys([self.what, *self.seen.values(), *self.told.values()])
+        for _, value in self.attributes():
+            yield value
 
     @property
     def line(self) -> str:

@@ -1,10 +1,9 @@
 """Vectors of the items in Chroma: a derived index that can be rebuilt from the catalogue."""
 
-import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,11 +14,20 @@ from numpy.typing import NDArray
 
 from mllm_srec.store import chroma
 from mllm_srec.store.errors import IndexMismatch, StoreError
+from mllm_srec.store.exact_search import nearest_of
 from mllm_srec.store.gate import Gate
+from mllm_srec.store.generations import Generations
+from mllm_srec.store.index_checks import (
+    IndexStatus,
+    check_release,
+    check_vectors,
+    collection_problem,
+)
 from mllm_srec.store.manifest import (
     IndexFacts,
     Manifest,
     check_facts,
+    manifest_if_readable,
     read_manifest,
     rebuild_hint,
 )
@@ -31,25 +39,6 @@ if TYPE_CHECKING:
 
 _EXACT = 2_000
 """Up to so many allowed items are compared one by one: faster than widening the search."""
-
-
-@dataclass(frozen=True, slots=True)
-class IndexStatus:
-    """What `srec index status` shows."""
-
-    facts: IndexFacts | None
-    """None where no vector was ever kept."""
-    count: int
-    """Vectors that Chroma holds."""
-    expected: int
-    """Vectors that the manifest tells of."""
-    interrupted: bool
-    """A write was cut off; the next ingest completes it."""
-    generation: int
-    size: int
-    """Bytes on disk; 0 for a Chroma server."""
-    problem: str | None
-    """Why the vectors cannot be used, with the way out; None when they can."""
 
 
 class RepresentationIndex:
@@ -69,7 +58,8 @@ class RepresentationIndex:
         self._folder = folder
         self._lock = lock
         self._url = chroma_url
-        self._path = folder / "manifest.json"
+        self._path = self._folder / "manifest.json"
+        self._generations = Generations(folder)
         self._wanted: IndexFacts | None = None
         self._client: Client | None = None
         self._collection: Collection | None = None
@@ -106,7 +96,7 @@ class RepresentationIndex:
             return
         if self._wanted is None:
             raise ValueError("say with `use` what the vectors are made with")
-        _check_vectors(ids, vectors, self._wanted.dimension)
+        check_vectors(ids, vectors, self._wanted.dimension)
         with self._writing(self._wanted) as collection:
             chroma.fill(collection, ids, vectors)
 
@@ -146,7 +136,7 @@ class RepresentationIndex:
                     found = [pair for pair in near if pair[0] in members]
                     if len(found) >= k:
                         return found[:k]
-        return self._nearest_of(vector, k, members)
+        return nearest_of(self.vectors(members), vector, k)
 
     def vectors(self, ids: Iterable[str]) -> dict[str, NDArray[np.float32]]:
         """Vectors (D,) by id; unknown ids are left out."""
@@ -182,11 +172,11 @@ class RepresentationIndex:
             How many vectors the new index holds.
         """
         with self._lock(), self._guard, chroma.chroma_errors(self._path):
-            old = self._manifest_if_readable()
+            old = manifest_if_readable(self._path)
             new = Manifest(
                 facts=facts,
                 name=old.name if old else uuid4().hex[:12],
-                generation=self._next_generation(old),
+                generation=self._generations.next(old.generation if old else 0),
                 revision=old.revision + 1 if old else 0,
                 count=0,
                 writing=False,
@@ -194,7 +184,7 @@ class RepresentationIndex:
             )
             client, collection = self._connect(new, fresh=True)
             for ids, vectors in batches:
-                _check_vectors(ids, vectors, facts.dimension)
+                check_vectors(ids, vectors, facts.dimension)
                 chroma.fill(collection, ids, vectors)
             self.close()
             self._client, self._collection = client, collection
@@ -212,12 +202,12 @@ class RepresentationIndex:
         """
         with self._lock(), self._guard, chroma.chroma_errors(self._path):
             with self._reading() as collection:
-                before = self._size()
+                before = self._generations.size()
             if collection is None or self._manifest is None:
                 return before, before
             # Outside the gate, so that others may read meanwhile; the lock keeps writers away.
             self.rebuild(self._manifest.facts, chroma.stored(collection))
-            return before, self._size()
+            return before, self._generations.size()
 
     def status(self) -> IndexStatus:
         """What is stored, and whether it can be used."""
@@ -227,16 +217,8 @@ class RepresentationIndex:
             problem = None
         except StoreError as error:
             count, problem = 0, str(error)
-        manifest = self._manifest_if_readable()
-        return IndexStatus(
-            facts=manifest.facts if manifest else None,
-            count=count,
-            expected=manifest.count if manifest else 0,
-            interrupted=manifest.writing if manifest else False,
-            generation=manifest.generation if manifest else 0,
-            size=self._size(),
-            problem=problem,
-        )
+        manifest, size = manifest_if_readable(self._path), self._generations.size()
+        return IndexStatus.of(manifest, count=count, size=size, problem=problem)
 
     def close(self) -> None:
         """Close Chroma, if it was opened."""
@@ -293,82 +275,23 @@ class RepresentationIndex:
         self.close()
         if manifest is None:
             return
-        if _release(manifest.chroma) > _release(version("chromadb")):
-            raise StoreError(
-                f"the vectors were written by Chroma {manifest.chroma}, installed is "
-                f"{version('chromadb')}: upgrade chromadb"
-            )
+        check_release(manifest)
         self._client, self._collection = self._connect(manifest)
-        problem = _problem(self._collection, manifest)
+        problem = collection_problem(self._collection, manifest)
         if problem:
             self.close()
             raise IndexMismatch(f"{problem}: {rebuild_hint(self._path)}")
         self._manifest = manifest
 
     def _connect(self, manifest: Manifest, *, fresh: bool = False) -> chroma.Opened:
-        place = self._url or self._generation_path(manifest.generation)
+        place = self._url or self._generations.folder(manifest.generation)
         return chroma.connect(place, f"items-{manifest.name}-g{manifest.generation}", fresh=fresh)
-
-    def _nearest_of(
-        self, vector: NDArray[np.float32], k: int, ids: Iterable[str]
-    ) -> list[tuple[str, float]]:
-        kept = self.vectors(ids)
-        if not kept:
-            return []
-        matrix = np.stack(list(kept.values()))  # (N, D)
-        lengths = np.linalg.norm(matrix, axis=1) * np.linalg.norm(vector)
-        distances = 1.0 - matrix @ vector / lengths
-        return sorted(
-            zip(kept, distances.tolist(), strict=True), key=lambda pair: (pair[1], pair[0])
-        )[:k]
 
     def _save(self, manifest: Manifest) -> None:
         manifest.write(self._path)
         self._manifest = manifest
 
-    def _manifest_if_readable(self) -> Manifest | None:
-        try:
-            return read_manifest(self._path)
-        except StoreError:
-            return None
-
-    def _generation_path(self, generation: int) -> Path:
-        return self._folder / f"g{generation}"
-
-    def _next_generation(self, old: Manifest | None) -> int:
-        numbers = [int(path.name[1:]) for path in self._folder.glob("g[0-9]*") if path.is_dir()]
-        return max([*numbers, old.generation if old else 0]) + 1
-
     def _remove_others(self, new: Manifest, old: Manifest | None) -> None:
-        for path in self._folder.glob("g[0-9]*"):
-            if path != self._generation_path(new.generation):
-                shutil.rmtree(path, ignore_errors=True)
+        self._generations.remove_others(new.generation)
         if self._url and old and self._client is not None:
             chroma.drop(self._client, f"items-{old.name}-g{old.generation}")
-
-    def _size(self) -> int:
-        return sum(path.stat().st_size for path in self._folder.rglob("*") if path.is_file())
-
-
-def _check_vectors(ids: Sequence[str], vectors: NDArray[np.float32], dimension: int) -> None:
-    if vectors.shape != (len(ids), dimension):
-        raise ValueError(f"vectors {vectors.shape}: expected {(len(ids), dimension)}")
-    if not np.isfinite(vectors).all() or not vectors.any(axis=1).all():
-        raise ValueError("a vector is zero or not finite: it has no direction")
-
-
-def _problem(collection: "Collection", manifest: Manifest) -> str | None:
-    """What is wrong with a collection, found by counting and by asking for one vector."""
-    count = collection.count()
-    if count != manifest.count and not manifest.writing:
-        return f"{count:,} vectors are there, the manifest tells of {manifest.count:,}"
-    if not count:
-        return None
-    rows = np.asarray(collection.peek(1)["embeddings"], dtype=np.float32)  # (1, D)
-    if rows.shape[1] != manifest.facts.dimension:
-        return f"the vectors have {rows.shape[1]} dimensions, not {manifest.facts.dimension}"
-    return None if chroma.query(collection, rows[0], 1) else "no vector is found"
-
-
-def _release(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(".")[:2] if part.isdigit())

@@ -1,13 +1,17 @@
 """Spans as records, and the form in which a batch of them is packed into rows.
 
-What the spans of one batch have in common (settings, the shared beginning of scoring prompts) is
-packed once, so that a turn with a hundred scoring calls stays small. Readers see plain spans.
+Spans that went together (the calls of one batch) become one row, in which what they have in common
+(settings, the shared beginning of scoring prompts) stands once, so that a turn with a hundred
+scoring calls stays small. Readers see plain spans.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
+
+from mllm_srec.store.span_rows import squeezed, unsqueezed
 
 INLINE_CHARS = 256
 """Longer strings become blobs; a reference costs about 15 bytes."""
@@ -67,12 +71,23 @@ class Span:
 
 
 def pack(batch: Sequence[Span], put: Callable[[bytes], int]) -> list[Row]:
-    """Turn spans into rows.
+    """Turn spans into rows, one for those that follow each other and are alike.
 
     Args:
-        batch: Spans written together; what they share is packed once.
+        batch: Spans written together.
         put: Keeps bytes and returns the number that finds them again.
     """
+    groups = (list(group) for _, group in groupby(batch, key=_likeness))
+    return [_packed(group, put) for group in groups]
+
+
+def _likeness(span: Span) -> tuple[Any, ...]:
+    """Equal for the calls of one batch; what has events is like nothing else."""
+    place = (span.trace_id, span.parent_id, span.name, span.kind, span.start_ns, span.end_ns)
+    return *place, span.status, span.message, span.span_id if span.events else None
+
+
+def _packed(batch: Sequence[Span], put: Callable[[bytes], int]) -> Row:
     common = _common(batch)
     heads = {name: (head, put(_bytes(head))) for name, head in _heads(batch, common).items()}
 
@@ -89,23 +104,23 @@ def pack(batch: Sequence[Span], put: Callable[[bytes], int]) -> list[Row]:
     def all_packed(attributes: Mapping[str, Attribute]) -> dict[str, object]:
         return {name: packed(name, value) for name, value in attributes.items()}
 
+    same = all_packed(common)
     own = [{n: v for n, v in all_packed(s.attributes).items() if n not in common} for s in batch]
-    same, shared, values = all_packed(common), None, [_json(each) for each in own]
-    if len(batch) > 1 and all(list(each) == list(own[0]) for each in own):
-        # One table: names once, and one compression over all rows.
-        table = [list(own[0]), [list(each.values()) for each in own], same]
-        shared, values = put(_json(table).encode()), [_json(index) for index in range(len(batch))]
-    elif same:
-        shared = put(_json(same).encode())
+    if len(own) == 1:
+        # SQL reads the attributes of a root.
+        is_root = batch[0].parent_id is None
+        return _row(batch[0], _json(own[0]) if is_root else squeezed(own[0]), None)
+    # One table: names once, null for what a span does not have, one compression over all spans.
+    names = list(dict.fromkeys(name for each in own for name in each))
+    rows = [[each.get(name) for name in names] for each in own]
+    table = [names, rows, same, [span.span_id for span in batch]]
+    return _row(batch[0], _json(None), put(_json(table).encode()))
 
-    return [_row(span, each, shared) for span, each in zip(batch, values, strict=True)]
 
-
-def unpack(row: Row, get: Callable[[int], bytes | None]) -> Span:
-    """Turn a row back into a span; what is lost says so in its place."""
+def unpack(row: Row, get: Callable[[int], bytes | None]) -> list[Span]:
+    """Turn a row back into its spans; what is lost says so in its place."""
     trace_id, span_id, parent_id, name, kind, start_ns, end_ns, status, message, *rest = row
     own, shared, events = rest
-    values = _values(json.loads(own), None if shared is None else get(shared))
 
     def unpacked(value: Any) -> Attribute:
         if isinstance(value, dict) and "list" in value:
@@ -117,22 +132,25 @@ def unpack(row: Row, get: Callable[[int], bytes | None]) -> Span:
             return head + str(value.get("tail", ""))
         return tuple(value) if isinstance(value, list) else value
 
-    return Span(
-        trace_id=trace_id.hex(),
-        span_id=span_id.hex(),
-        parent_id=None if parent_id is None else parent_id.hex(),
-        name=name,
-        kind=kind,
-        start_ns=start_ns,
-        end_ns=end_ns,
-        status=status,
-        message=message,
-        attributes={n: unpacked(v) for n, v in values.items()},
-        events=tuple(
-            Event(each, time_ns, {n: unpacked(v) for n, v in facts.items()})
-            for each, time_ns, facts in json.loads(events)
-        ),
-    )
+    return [
+        Span(
+            trace_id=trace_id.hex(),
+            span_id=each or span_id.hex(),
+            parent_id=None if parent_id is None else parent_id.hex(),
+            name=name,
+            kind=kind,
+            start_ns=start_ns,
+            end_ns=end_ns,
+            status=status,
+            message=message,
+            attributes={n: unpacked(v) for n, v in values.items()},
+            events=tuple(
+                Event(happened, time_ns, {n: unpacked(v) for n, v in facts.items()})
+                for happened, time_ns, facts in json.loads(events)
+            ),
+        )
+        for each, values in _values(own, None if shared is None else get(shared))
+    ]
 
 
 def _common(batch: Sequence[Span]) -> dict[str, Attribute]:
@@ -147,7 +165,7 @@ def _common(batch: Sequence[Span]) -> dict[str, Attribute]:
     }
 
 
-def _row(span: Span, attributes: str, shared: int | None) -> Row:
+def _row(span: Span, attributes: str | bytes, shared: int | None) -> Row:
     return (
         bytes.fromhex(span.trace_id),
         bytes.fromhex(span.span_id),
@@ -164,14 +182,22 @@ def _row(span: Span, attributes: str, shared: int | None) -> Row:
     )
 
 
-def _values(own: Any, shared: bytes | None) -> dict[str, Any]:
-    """The packed attributes of a row: its own or its line in a table, and what the batch shares."""
+def _values(
+    attributes: str | bytes, shared: bytes | None
+) -> Iterator[tuple[str | None, dict[str, Any]]]:
+    """Yield the packed attributes of each span of a row, with its id where the row lacks it."""
+    own = unsqueezed(attributes) if isinstance(attributes, bytes) else json.loads(attributes)
     if isinstance(own, dict):
-        return {**json.loads(shared or "{}"), **own}
-    if shared is None:
-        return {LOST: LOST}
-    names, rows, same = json.loads(shared)
-    return {**same, **dict(zip(names, rows[own], strict=True))}
+        yield None, {**json.loads(shared or "{}"), **own}
+    elif shared is None:
+        yield None, {LOST: LOST}
+    else:
+        names, rows, same, *ids = json.loads(shared)
+        # Before version 3 each span of a table had a row of its own, with its line in the table.
+        lines = [(None, rows[own])] if own is not None else zip(ids[0], rows, strict=True)
+        for each, line in lines:
+            values = zip(names, line, strict=True)
+            yield each, {**same, **{name: value for name, value in values if value is not None}}
 
 
 def _same(one: Attribute, other: Attribute) -> bool:

@@ -1,7 +1,7 @@
 """What the SQL stores share: their base, opening a database, upserts, errors in one line."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
@@ -61,14 +61,17 @@ class SqlStore:
         self._engine.dispose()
 
     def _rows(self, query: Select[Any]) -> Sequence[Row[Any]]:
-        with sql_errors(self._engine), self._engine.connect() as connection:
+        with self._told(), self._engine.connect() as connection:
             return connection.execute(query).all()
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
         """One transaction, whole or not at all."""
-        with sql_errors(self._engine), self._engine.begin() as connection:
+        with self._told(), self._engine.begin() as connection:
             yield connection
+
+    def _told(self) -> AbstractContextManager[None]:
+        return sql_errors(self._engine, type(self).__name__)
 
 
 def open_engine(url: str, tables: MetaData) -> Engine:
@@ -128,15 +131,15 @@ def chunks(values: Iterable[_T], size: int = CHUNK) -> Iterator[list[_T]]:
 
 
 @contextmanager
-def sql_errors(engine: Engine) -> Iterator[None]:
-    """Turn what the database says into one line with a way out.
+def sql_errors(engine: Engine, store: str = "SQL") -> Iterator[None]:
+    """Turn what the database says into one line with a way out, and count the time as a store's.
 
     Raises:
         StoreError: The disk is full, the file is no database, or the database is busy or away.
     """
     place = engine.url.database or engine.url.render_as_string(hide_password=True)
     try:
-        with store_time():
+        with store_time(store):
             yield
     except DBAPIError as error:
         reason = str(error.orig)

@@ -22,6 +22,7 @@ from sqlalchemy import (
     insert,
     literal,
     select,
+    true,
     update,
 )
 
@@ -101,6 +102,10 @@ class ThreadStore(SqlStore):
     def of(self, user_id: str) -> list[Thread]:
         """The threads of a user, newest first."""
         return self._threads(_THREADS.c.user_id == user_id)
+
+    def all(self) -> list[Thread]:
+        """The threads of all users, newest first."""
+        return self._threads(true())
 
     def copy(self, thread_id: str, to: str, *, now: int) -> Thread:
         """Begin a thread with all that was said in another one.

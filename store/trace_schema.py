@@ -53,8 +53,11 @@ CREATE TABLE annotations (
 CREATE INDEX annotations_of_trace ON annotations (trace_id);
 CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
-_STEPS = (_SPANS, _SEARCH)
-"""What each version adds to the one before."""
+_ROWS = ""
+_STEPS = (_SPANS, _SEARCH, _ROWS)
+"""What each version adds to the one before; the third, that calls of one batch are one row."""
+FILLED = 2
+"""Version from which on words and blobs of every trace are noted."""
 SCHEMA = len(_STEPS)
 """Version of the tables, in `PRAGMA user_version`."""
 
@@ -89,7 +92,7 @@ def prepare(connection: sqlite3.Connection, path: Path, fill: Callable[[], None]
             for step in _STEPS[current:]:
                 for statement in step.split(";\n"):
                     connection.execute(statement)
-            if current:
+            if 0 < current < FILLED:
                 fill()
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version = {SCHEMA}")

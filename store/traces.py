@@ -15,6 +15,7 @@ from typing import Any, Self
 from mllm_srec.store.closing import Closing
 from mllm_srec.store.spans import COLUMNS, Row, Span, pack, unpack
 from mllm_srec.store.trace_schema import SCHEMA, TraceError, prepare
+from mllm_srec.store.trace_tail import is_torn
 from mllm_srec.store.trace_words import GrowingWords, words_of
 
 __all__ = ["SCHEMA", "TraceError", "TraceStore"]
@@ -44,6 +45,8 @@ class TraceStore(Closing):
         self._known: dict[bytes, int] = {}
         self._words = GrowingWords()
         self._version = 0
+        self.is_torn = False
+        """Whether the last write was cut off, so that it is left out."""
 
     @classmethod
     def open(cls, path: Path, *, create: bool = True) -> Self:
@@ -65,6 +68,8 @@ class TraceStore(Closing):
                 path, timeout=BUSY_S, isolation_level=None, check_same_thread=False
             )
             store = cls(connection, path)
+            # First: what is written from here on takes the place of what was cut off.
+            store.is_torn = is_torn(connection, path)
             prepare(connection, path, store._fill)
         except (OSError, sqlite3.Error) as error:
             raise TraceError(_refusal(path, error)) from error
@@ -160,7 +165,8 @@ class TraceStore(Closing):
                 seen[number] = self._bytes("id", number)
             return seen[number]
 
-        return [unpack(row, get) for row in self.rows(f"{_SELECT} {condition}", *values)]
+        rows = self.rows(f"{_SELECT} {condition}", *values)
+        return [span for row in rows for span in unpack(row, get)]
 
     def rows(self, query: str, *values: Any) -> list[Row]:
         """The rows of a query.
@@ -242,6 +248,8 @@ class TraceStore(Closing):
         """Note words and blobs of traces that an older version wrote."""
         for trace_id, ended in self.rows("SELECT trace_id, end_ns FROM spans WHERE kind = 'AGENT'"):
             spans = self._spans_of(trace_id)
+            # Anew: what was written together becomes one row.
+            self._connection.execute("DELETE FROM spans WHERE trace_id = ?", (trace_id,))
             for is_root in (True, False):
                 if group := [span for span in spans if (span.parent_id is None) is is_root]:
                     self._put_together(group)

@@ -1,9 +1,20 @@
+import importlib.util
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests import postgresql as throw_away
+from tests.rules import require_vllm
+
+
+@pytest.fixture(scope="session")
+def vllm_installed() -> None:
+    """Skip where vLLM is not installed; fail there in CI, where it must be."""
+    require_vllm(
+        installed=importlib.util.find_spec("vllm") is not None, in_ci=bool(os.environ.get("CI"))
+    )
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,7 @@
 """What hours of use and a large catalogue would show, in minutes."""
 
 import gc
-import os
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
@@ -27,9 +25,7 @@ LARGE = 5_000
 
 
 @pytest.fixture
-def recommender(tmp_path: Path) -> Iterator[Recommender]:
-    if find_spec("vllm") is None and "CI" not in os.environ:
-        pytest.skip("vLLM is not installed: the soak is of the product on it")
+def recommender(vllm_installed: None, tmp_path: Path) -> Iterator[Recommender]:
     shop = sample_shop()
     ingest(
         tmp_path / "home",

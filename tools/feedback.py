@@ -7,7 +7,7 @@
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypedDict
 
@@ -19,7 +19,7 @@ from mllm_srec.store.records import FusedItem
 from mllm_srec.tools.errors import CannotDo, WrongCall
 from mllm_srec.tools.filters import ItemFilter
 from mllm_srec.tools.ranking import Ranked
-from mllm_srec.tools.values import Vocabulary, value_of
+from mllm_srec.tools.values import Vocabulary, item_values, value_of
 
 STEP = 2.0
 """How far a wish moves a candidate that meets it whole, in standard deviations of the final scores
@@ -117,6 +117,22 @@ def ruled_out(said: Iterable[Feedback]) -> ItemFilter:
         without=tuple(each.subject for each in never if each.kind == "value"),
         exclude=tuple(each.subject for each in never if each.kind == "item"),
     )
+
+
+def ruled_out_by(home: Home, said: Iterable[Feedback], item_ids: Collection[str]) -> dict[str, str]:
+    """The wish that rules an item out, in words; items that none rules out are left out."""
+    never = [each for each in said if each.stance == "never"]
+    if not never or not item_ids:
+        return {}
+    fused = home.catalogue.representations(item_ids)
+    found = {}
+    for item_id, item in home.catalogue.items(item_ids).items():
+        entry = fused.get(item_id)
+        named = {"item": {item_id}, "value": item_values(item, entry.fused if entry else None)}
+        mine = (wish_text(home, each) for each in never if each.subject in named[each.kind])
+        if wish := next(mine, None):
+            found[item_id] = wish
+    return found
 
 
 def wishes(home: Home, said: Iterable[Feedback]) -> list[Wish]:

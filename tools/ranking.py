@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from mllm_srec.llm.engine import ModelError
 from mllm_srec.tools.collaborative import CollaborativeSettings
 from mllm_srec.tools.retrieval import SOURCES, Candidate, RetrievalWeights
 
@@ -28,7 +29,7 @@ def shipped_calibration(model: Path) -> Calibration:
     """The calibration that came with a model's folder; it changes nothing where none did.
 
     Raises:
-        ValueError: The file is broken.
+        ModelError: The file is broken.
     """
     path = model / CALIBRATION
     if not path.exists():
@@ -36,7 +37,7 @@ def shipped_calibration(model: Path) -> Calibration:
     try:
         return Calibration.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        raise ValueError(f"the calibration {str(path)!r} is broken: delete the file") from error
+        raise ModelError(f"the calibration {str(path)!r} is broken: delete the file") from error
 
 
 class CombineWeights(BaseModel):
@@ -60,6 +61,10 @@ class CombineWeights(BaseModel):
     """Of the retrieval score, fitted on the same data without the model."""
     collaborative: CollaborativeSettings = Field(default_factory=CollaborativeSettings)
     """What the collaborative model is fitted and blended with."""
+
+    def score_change(self, nats: float) -> float:
+        """How far the final score moves when the model's logit moves by so many nats."""
+        return abs(self.model * self.calibration.a) * nats
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,6 +101,9 @@ async def explain(
         for each in home.feedback.of(user_id)
     ):
         return Standing(suggestion=None, among=0, why_not="you said never to show it again")
+    if not home.catalogue.representations([item_id]):
+        late = "it has no description yet: run `srec ingest` again"
+        return Standing(suggestion=None, among=0, why_not=late)
     candidates = list(dict.fromkeys((item_id, *beside)))
     found = await recommender(
         user_id, k=len(candidates), conditions=ItemFilter(), candidates=candidates

@@ -4,7 +4,7 @@ Each source brings its best items; every feature is then known for every candida
 that the blend compares like with like.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, get_args
 
@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from mllm_srec.store.records import Interaction
 from mllm_srec.tools.collaborative import CollaborativeModel, WeightedHistory, likes
 from mllm_srec.tools.facets import FacetModel
+from mllm_srec.tools.sources import Dropped, Reason, Search, Sources
 
 Source = Literal["followed", "facets", "taste", "recent", "popular"]
 SOURCES: tuple[Source, ...] = get_args(Source)
@@ -67,17 +68,19 @@ class Query:
     preference: NDArray[np.float32] | None = None
     """Vector (D,) of the preference text; None where nothing is known."""
     allowed: frozenset[str] | None = None
-    """Ids that may be found. None takes all that the collaborative model and the index know: they
-    must then hold no item that was deleted."""
+    """Ids that may be found. None takes all that have a description or a vector: neither may then
+    hold an item that was deleted."""
     seen: frozenset[str] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Note what was seen, liked or not."""
         object.__setattr__(self, "seen", frozenset(one.item_id for one in self.history))
 
-    def wants(self, item_id: str) -> bool:
-        """Whether an item may be a candidate."""
-        return item_id not in self.seen and (self.allowed is None or item_id in self.allowed)
+    def why_not(self, item_id: str) -> Reason | None:
+        """Why an item may not be a candidate; None where it may."""
+        if item_id in self.seen:
+            return "seen before"
+        return None if self.allowed is None or item_id in self.allowed else "not allowed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +99,20 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
+class Retrieval:
+    """What was found for one user, and how."""
+
+    candidates: list[Candidate]
+    """Best first."""
+    dropped: list[Dropped]
+    """The best items of each reason that are no candidates, best first."""
+    dropped_counts: Mapping[Reason, int]
+    """All dropped items, those that are not named too."""
+    searches: list[Search]
+    """What each source did, in the order in which they were asked."""
+
+
+@dataclass(frozen=True, slots=True)
 class Retriever:
     """The sources and the weights of retrieval."""
 
@@ -106,66 +123,60 @@ class Retriever:
     min_rating: float | None = None
     """Lowest rating that is a like; None takes every interaction as one."""
 
-    def retrieve(self, query: Query, *, count: int = 100) -> list[Candidate]:
-        """Find the candidates of one user; see `retrieve_many`."""
-        return self.retrieve_many([query], count=count)[0]
-
-    def retrieve_many(self, queries: Sequence[Query], *, count: int = 100) -> list[list[Candidate]]:
-        """Find the best candidates of each user, best first, ties by item id.
+    def retrieve(self, query: Query, *, count: int = 100) -> Retrieval:
+        """Find the best candidates of a user, best first, ties by item id.
 
         Args:
-            queries: One for each user.
-            count: Candidates of a user; fewer only where fewer items are left to find.
+            query: Whom to retrieve for.
+            count: Candidates; fewer only where fewer items are left to find.
         """
-        liked = [likes(query.history, self.min_rating) for query in queries]
-        following = self.collaborative.following(liked)
-        return [
-            self._one(query, history, scores, count)
-            for query, history, scores in zip(queries, liked, following, strict=True)
-        ]
 
-    def _one(
-        self,
-        query: Query,
-        liked: WeightedHistory,
-        following: NDArray[np.float32],
-        count: int,
-    ) -> list[Candidate]:
-        common = self.facets.scores(liked)
+        def why_not(item_id: str) -> Reason | None:
+            # What has no description yet cannot be scored; the index knows only what has one.
+            known = item_id in self.facets.rows
+            return query.why_not(item_id) or (None if known else "not described")
+
+        liked, asking, items = likes(query.history, self.min_rating), Sources(), self.collaborative
+        with asking.asked("followed", count, why_not) as take:
+            [following] = items.following([liked])
+            take(_best(items.item_ids, following, above=0.0))
+        with asking.asked("facets", count, why_not) as take:
+            common = self.facets.scores(liked)
+            take(_best(self.facets.item_ids, common, above=0.0))
+        with asking.asked("taste", count, query.why_not) as take:
+            take(self._near(query, query.preference, count))
+        with asking.asked("recent", count, query.why_not) as take:
+            recent = self._recent(liked)
+            take(self._near(query, recent, count))
+        missing = count - len(set().union(*asking.found.values()))
+        popular = max(round(count * POPULAR_SHARE), count if missing > 0 else 0)
+        with asking.asked("popular", popular, why_not) as take:
+            popularity = items.log_popularity()
+            take(_best(items.item_ids, popularity))
+        union = sorted(set().union(*asking.found.values()))
         targets: dict[Source, NDArray[np.float32] | None] = {
             "taste": query.preference,
-            "recent": self._recent(liked),
+            "recent": recent,
         }
-        found: dict[Source, dict[str, float]] = {
-            "followed": _best(query, self.collaborative.item_ids, following, count, above=0.0),
-            "facets": _best(query, self.facets.item_ids, common, count, above=0.0),
-            "taste": self._near(query, targets["taste"], count),
-            "recent": self._near(query, targets["recent"], count),
-        }
-        missing = count - len(set().union(*found.values()))
-        popularity = self.collaborative.log_popularity()
-        popular = max(round(count * POPULAR_SHARE), count if missing > 0 else 0)
-        found["popular"] = _best(query, self.collaborative.item_ids, popularity, popular)
-        union = sorted(set().union(*found.values()))
         features = self._features(union, following, common, popularity, targets)
-        weights = np.array([getattr(self.weights, source) for source in SOURCES])
-        scores = features @ weights
+        scores = features @ np.array([getattr(self.weights, source) for source in SOURCES])
         # Stable, and the union is sorted by id: equal scores keep the order of ids.
-        order = np.argsort(-scores, kind="stable")[:count]
-        return [
+        order = np.argsort(-scores, kind="stable").tolist()
+        found = asking.found
+        candidates = [
             Candidate(
                 item_id=union[row],
                 retrieval_rank=rank,
                 retrieval_score=float(scores[row]),
                 sources={
-                    source: items[union[row]]
-                    for source, items in found.items()
-                    if union[row] in items
+                    each: found[each][union[row]] for each in SOURCES if union[row] in found[each]
                 },
                 features=dict(zip(SOURCES, features[row].tolist(), strict=True)),
             )
-            for rank, row in enumerate(order.tolist(), 1)
+            for rank, row in enumerate(order[:count], 1)
         ]
+        dropped, counts = asking.dropped([union[row] for row in order], count)
+        return Retrieval(candidates, dropped, counts, asking.searches)
 
     def _recent(self, liked: WeightedHistory) -> NDArray[np.float32] | None:
         """Mean vector (D,) of the latest likes, later ones counting more; None without any."""
@@ -181,13 +192,12 @@ class Retriever:
 
     def _near(
         self, query: Query, vector: NDArray[np.float32] | None, count: int
-    ) -> dict[str, float]:
-        if vector is None or not vector.any():
-            return {}
-        # Seen items are dropped afterwards: a filter in the index costs more than finding them.
-        pairs = self.index.nearest(vector, count + len(query.seen), query.allowed)
-        kept = [(item_id, 1.0 - distance) for item_id, distance in pairs if query.wants(item_id)]
-        return dict(kept[:count])
+    ) -> Iterator[tuple[str, float]]:
+        """Yield items with their similarity to a vector, nearest first; nothing without one."""
+        if vector is not None and vector.any():
+            # Seen items are dropped afterwards: a filter in the index costs more than finding them.
+            pairs = self.index.nearest(vector, count + len(query.seen), query.allowed)
+            yield from ((item_id, 1.0 - distance) for item_id, distance in pairs)
 
     def _features(
         self,
@@ -214,20 +224,13 @@ class Retriever:
 
 
 def _best(
-    query: Query,
-    ids: Sequence[str],
-    scores: NDArray[np.floating],
-    count: int,
-    above: float = -np.inf,
-) -> dict[str, float]:
-    """The items of the highest scores (N,), of equals the first in the order of ids (N)."""
-    kept = dict[str, float]()
+    ids: Sequence[str], scores: NDArray[np.floating], above: float = -np.inf
+) -> Iterator[tuple[str, float]]:
+    """Yield items with their scores (N,), best first, equals in the order of ids (N)."""
     for row in np.argsort(-scores, kind="stable").tolist():
-        if len(kept) == count or scores[row] <= above:
-            break
-        if query.wants(ids[row]):
-            kept[ids[row]] = float(scores[row])
-    return kept
+        if scores[row] <= above:
+            return
+        yield ids[row], float(scores[row])
 
 
 def _picked(

@@ -126,6 +126,17 @@ def _change(do: Literal["add", "remove"]) -> Callable[[Session, str], None]:
     return run
 
 
+def _profile(session: Session, words: str) -> None:
+    asked = Understood(intent="profile")
+    if words:
+        added = re.fullmatch(r"add\s+(no\s+)?(.+)", words)
+        if added is None:
+            raise WrongCall(f"{words!r} is no change: /profile add red, or /profile add no red")
+        side = "without" if added[1] else "having"
+        asked = asked.model_copy(update={"do": "add", side: (added[2],)})
+    session.turn(f"/profile {words}".strip(), understood=asked)
+
+
 def _forget(session: Session, words: str) -> None:
     asked = Understood(intent="profile", do="forget", having=(words,) if words else ())
     session.turn(f"/forget {words}".strip(), understood=asked)
@@ -174,6 +185,8 @@ def _resume(session: Session, words: str) -> None:
     if thread is None:
         raise WrongCall(f"there is no thread {words!r}: /threads lists yours")
     session.go_to(session.conversation.user, thread.thread_id)
+    here = f"thread {thread.thread_id} goes on after {thread.turns} turns"
+    session.show("resume", here, here)
 
 
 def _fork(session: Session, words: str) -> None:
@@ -242,7 +255,7 @@ COMMANDS: dict[str, Command] = {
     "less": Command("VALUE or ITEM", "less of it from now on", _criticise("less"), "items"),
     "never": Command("VALUE or ITEM", "never again", _criticise("never"), "items"),
     "undo": Command("", "take the last wish or change back", _plain("undo")),
-    "profile": Command("", "what is known of you, and from what", _plain("profile")),
+    "profile": Command("[add [no] VALUE]", "what is known of you; or a wish into it", _profile),
     "forget": Command("VALUE", "take a wish out of the profile", _forget),
     "history": Command("", "what you did", _plain("history")),
     "add": Command("ITEM", "put an item into your history", _change("add"), "items"),

@@ -21,8 +21,8 @@ from mllm_srec.agent.conversation.conversation import Conversations
 from mllm_srec.agent.conversation.intents import Understood
 from mllm_srec.agent.conversation.results import TurnResult
 from mllm_srec.agent.events import Begin, follow
+from mllm_srec.agent.terminal.item_pictures import Pictures, home_pictures
 from mllm_srec.agent.terminal.output import Output
-from mllm_srec.agent.terminal.views import Pictures, home_pictures
 from mllm_srec.agent.untrusted import sound, visible, words
 from mllm_srec.llm.engine import ModelError
 from mllm_srec.store.errors import StoreError

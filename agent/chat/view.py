@@ -1,18 +1,20 @@
 """The chat on a terminal: pure, turns in, rich renderables out."""
 
+import re
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from mllm_srec.agent.conversation.results import TurnResult
-from mllm_srec.agent.events import Event, NodeEnded, NodeStarted
+from mllm_srec.agent.conversation.results import TurnItem, TurnResult
+from mllm_srec.agent.events import Event, NodeEnded, NodeStarted, PartialAnswer
 from mllm_srec.agent.inspection.reading import read_trace
 from mllm_srec.agent.inspection.view import trace_tree
-from mllm_srec.agent.terminal.views import Pictures
+from mllm_srec.agent.terminal.item_pictures import Pictures
 from mllm_srec.agent.untrusted import visible, words
 from mllm_srec.store.home import Home
 from mllm_srec.store.threads import KeptTurn, Thread
@@ -23,12 +25,13 @@ PICTURES = 5
 
 
 class Ticker:
-    """The nodes of a turn as they come and go, in one line."""
+    """A turn while it is worked on: its answer so far, and its nodes in one line."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()
         self._done: dict[str, float] = {}
         self._running: list[str] = []
+        self._so_far: list[RenderableType] = []
 
     def __call__(self, event: Event) -> None:
         """Take an event in."""
@@ -37,34 +40,46 @@ class Ticker:
         elif isinstance(event, NodeEnded):
             self._running.remove(event.node)
             self._done[event.node] = self._done.get(event.node, 0.0) + event.seconds
+        elif isinstance(event, PartialAnswer):
+            self._so_far = _lines(event.text, event.items)
 
-    def __rich__(self) -> Text:
-        """What runs, and what is done; drawn from another thread than the events come on."""
+    def __rich__(self) -> Group:
+        """The answer so far, and what runs; drawn from another thread than the events come on."""
         text = Text(f"{time.monotonic() - self._began:4.1f} s  ", "dim")
         for name, took in list(self._done.items()):
             text.append(f"{name} {took:.1f}  ", "dim")
         for name in self._running[-1:]:
             text.append(name, "bold cyan")
             text.append(" …", "cyan")
-        return text
+        return Group(*self._so_far, text)
 
 
 def turn_view(result: TurnResult, pictures: Pictures) -> RenderableType:
-    """An answer: its pictures in a row, its first line, its items, and what is said besides."""
-    head, *rest = result.answer.split("\n")
-    parts: list[RenderableType] = [words(head, "bold" if rest else "")]
+    """An answer: its lead, its items with their pictures in a row, and what is said besides."""
+    lines = _lines(result.answer, result.items)
     if row := _pictures(result, pictures):
-        parts.append(row)
-    parts += [_line(line, result) for line in rest]
-    return Group(*parts)
+        lead = not _is_item(result.answer.split("\n")[0], result.items)
+        lines.insert(1 if lead else 0, row)
+    return Group(*lines)
 
 
-def _line(line: str, result: TurnResult) -> Text:
-    """A line of an answer: items stand out, what is said of them steps back."""
+def _lines(answer: str, items: Sequence[TurnItem]) -> list[RenderableType]:
+    """The lines of an answer: items stand out, what is said of them steps back."""
+    lead, *rest = answer.split("\n")
+    if rest and not _is_item(lead, items):
+        return [words(lead, "bold"), *(_line(line, items) for line in rest)]
+    return [_line(line, items) for line in (lead, *rest)]
+
+
+def _line(line: str, items: Sequence[TurnItem]) -> RenderableType:
     if line.startswith("   "):
-        return Text("   ") + words(line, "dim")
-    is_item = any(f"[{item.item_id}]" in line for item in result.items)
-    return words(line, "bold cyan" if is_item else "")
+        return Padding(words(line, "dim"), (0, 0, 0, 3), expand=False)
+    return words(line, "bold cyan" if _is_item(line, items) else "")
+
+
+def _is_item(line: str, items: Sequence[TurnItem]) -> bool:
+    ids = "|".join(re.escape(item.item_id) for item in items)
+    return bool(items) and re.search(rf" \[({ids})\](, [\d.]+)?$", line) is not None
 
 
 def _pictures(result: TurnResult, pictures: Pictures) -> RenderableType | None:
@@ -73,12 +88,15 @@ def _pictures(result: TurnResult, pictures: Pictures) -> RenderableType | None:
     shown = result.items[:PICTURES]
     table = Table.grid(padding=(0, 2))
     table.add_row(*(pictures.of(item.item_id) for item in shown))
-    table.add_row(*(Text(str(place), "dim") for place in range(1, len(shown) + 1)))
+    if "\n1. " in result.answer:
+        table.add_row(*(Text(str(place), "dim") for place in range(1, len(shown) + 1)))
     return table
 
 
-def threads_table(threads: Sequence[Thread], here: str) -> RenderableType:
-    """The conversations of a user, newest first."""
+def threads_table(
+    threads: Sequence[Thread], here: str = "", *, with_users: bool = False
+) -> RenderableType:
+    """Conversations, newest first; the one that goes on here is marked."""
     table = Table.grid(padding=(0, 2))
     for thread in threads:
         table.add_row(
@@ -86,6 +104,7 @@ def threads_table(threads: Sequence[Thread], here: str) -> RenderableType:
             Text(thread.thread_id, "bold"),
             Text(f"{datetime.fromtimestamp(thread.started, UTC):%Y-%m-%d %H:%M}", "dim"),
             Text(f"{thread.turns} turns"),
+            *([words(thread.user_id)] if with_users else []),
         )
     return table
 

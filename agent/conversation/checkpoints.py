@@ -93,16 +93,26 @@ async def copy_memory(saver: Saver, thread_id: str, to: str) -> None:
 
 
 @contextmanager
-def memory_errors(thread_id: str) -> Iterator[None]:
-    """Say in one line what the SQLite file of the checkpoints refused.
+def memory_errors(saver: Saver, thread_id: str) -> Iterator[None]:
+    """Say in one line what the database of the checkpoints refused.
 
     Raises:
-        StoreError: It is locked, damaged, or on a full disk.
+        StoreError: It is locked, damaged or full, or its server is away.
     """
     try:
         yield
-    except sqlite3.Error as error:
+    except _refusals(saver) as error:
+        reason = " ".join(str(error).split())
         raise StoreError(
-            f"the conversation {thread_id!r} could not be kept ({error}): try again when no other "
-            "process writes to it"
+            f"the conversation {thread_id!r} could not be kept ({reason}): try again when its "
+            "database answers and no other process holds it"
         ) from error
+
+
+def _refusals(saver: Saver) -> type[Exception]:
+    """What the database behind a checkpointer raises."""
+    if isinstance(saver, AsyncSqliteSaver):
+        return sqlite3.Error
+    import psycopg  # noqa: PLC0415 - of an extra; whoever has this saver has it
+
+    return psycopg.Error

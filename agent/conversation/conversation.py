@@ -12,11 +12,18 @@ from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
-from mllm_srec.agent.conversation.checkpoints import Saver, copy_memory, open_saver
+from mllm_srec.agent.conversation.checkpoints import (
+    Saver,
+    copy_memory,
+    memory_errors,
+    open_saver,
+)
 from mllm_srec.agent.conversation.graph import build_conversation
 from mllm_srec.agent.conversation.intents import Understood
 from mllm_srec.agent.conversation.results import TurnResult
+from mllm_srec.agent.conversation.retention import lock_path
 from mllm_srec.agent.conversation.run_turn import ConversationGraph, TurnRunner
+from mllm_srec.agent.deadline import within
 from mllm_srec.agent.events import Event, Listener, afollow, follow
 from mllm_srec.agent.recommender import Recommender
 from mllm_srec.agent.untrusted import sound
@@ -52,7 +59,7 @@ class Conversations(Closing):
         thread_id = uuid4().hex[:12] if thread is None else thread
         if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", thread_id):
             raise StoreError(f"thread {thread_id!r}: use up to 64 letters, digits, - and _")
-        lock = _locked(self.home.conversations_path / f"{thread_id}.lock", thread_id)
+        lock = _locked(lock_path(self.home, thread_id), thread_id)
         try:
             kept = self.home.threads.start(thread_id, user, now=int(time.time()))
             return Conversation(self, kept, lock)
@@ -64,11 +71,13 @@ class Conversations(Closing):
         """Begin a thread with all that was said and remembered in another one; its id.
 
         Raises:
-            StoreError: There is no such thread.
+            StoreError: There is no such thread, or its memory cannot be copied.
         """
         fork = uuid4().hex[:12]
+        # The memory first: a fork that is listed has all of it.
+        with memory_errors(self.saver, thread):
+            self.srec.deployment.run(copy_memory(self.saver, thread, fork))
         self.home.threads.copy(thread, fork, now=int(time.time()))
-        self.srec.deployment.run(copy_memory(self.saver, thread, fork))
         return fork
 
     def threads(self, user: str) -> list[Thread]:
@@ -100,26 +109,41 @@ class Conversation(Closing):
         if cut_off := self._home.threads.unfinished(self.thread):
             self.resumed = self._deployment.run(self._runner.run(cut_off))
 
-    def say(self, text: str, *, picture: bytes | None = None, key: str | None = None) -> TurnResult:
+    def say(
+        self,
+        text: str,
+        *,
+        picture: bytes | None = None,
+        key: str | None = None,
+        deadline_s: float | None = None,
+    ) -> TurnResult:
         """One turn.
 
         Args:
             text: What the user says.
             picture: Bytes of a picture that goes with it.
             key: A turn under a key that was used before is not run again: its result is returned.
+            deadline_s: Longest wait, in seconds; a turn that takes longer is stopped, and kept so.
 
         Raises:
             BadPicture: The picture cannot be taken.
+            DeadlineExceeded: It took longer.
             EngineLost: The engine stopped answering, also when tried again.
         """
-        return self._deployment.run(self._said(self._request(text, picture), key))
+        work = self._said(self._request(text, picture), key)
+        return self._deployment.run(within(deadline_s, work))
 
     async def asay(
-        self, text: str, *, picture: bytes | None = None, key: str | None = None
+        self,
+        text: str,
+        *,
+        picture: bytes | None = None,
+        key: str | None = None,
+        deadline_s: float | None = None,
     ) -> TurnResult:
         """`say` for asynchronous callers, from any loop; cancelling it stops the turn."""
         work = self._said(self._request(text, picture), key)
-        return await asyncio.wrap_future(self._deployment.start(work))
+        return await self._deployment.arun(within(deadline_s, work))
 
     def do(self, turn: Understood, *, said: str = "") -> TurnResult:
         """One turn that needs no understanding, such as a slash command."""

@@ -1,6 +1,7 @@
 """Actions that bring a list: recommend, search, and criticism of the list before."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from mllm_srec.agent.conversation.intents import Understood
 from mllm_srec.agent.conversation.reading import number
@@ -24,10 +25,11 @@ async def recommend(turn: Turn) -> TurnUpdate:
     """A list for the user, by what was asked, or by what was asked before and now."""
     request, passed = _request(turn)
     conditions = turn.conditions(request) & ItemFilter(exclude=tuple(passed))
+    lead = _lead(turn, conditions)
     found = await recommend_items(
-        turn.recommender(), turn.user_id, k=_length(request), conditions=conditions
+        turn.lister(lead), turn.user_id, k=_length(request), conditions=conditions
     )
-    return _listed(turn, _suggested(found, conditions), request, passed)
+    return _listed(turn, _suggested(lead, found), request, passed)
 
 
 async def search(turn: Turn) -> TurnUpdate:
@@ -98,13 +100,13 @@ async def _criticised(turn: Turn, stance: Stance) -> TurnUpdate:
     last = Understood.model_validate(turn.state.last or {"intent": "recommend"})
     request = last.model_copy(update={"intent": "recommend", "words": "", "item": ""})
     conditions = turn.conditions(request)
+    noted = f"Noted: {'; '.join(wish_text(turn.home, each) for each in said)}."
+    turn.so_far(outcome(noted))
+    lead = f"{noted} {_lead(turn, conditions)}"
     found = await recommend_items(
-        turn.recommender(), turn.user_id, k=_length(request), conditions=conditions
+        turn.lister(lead), turn.user_id, k=_length(request), conditions=conditions
     )
-    names = "; ".join(wish_text(turn.home, each) for each in said)
-    listed = _suggested(found, conditions)
-    listed["lead"] = f"Noted: {names}. {listed['lead']}"
-    update = _listed(turn, listed, request, [])
+    update = _listed(turn, _suggested(lead, found), request, [])
     return {**update, **turn.undoable(*(_done(turn, each) for each in said))}
 
 
@@ -138,7 +140,7 @@ def _request(turn: Turn) -> tuple[Understood, list[str]]:
 
 def _again(turn: Turn) -> Turn:
     again = turn.understood.model_copy(update={"intent": "recommend", "again": True})
-    return Turn(turn.state, again, turn.context)
+    return replace(turn, understood=again)
 
 
 def _length(request: Understood) -> int:
@@ -161,6 +163,10 @@ def _listed(turn: Turn, found: Outcome, request: Understood, passed: Sequence[st
     }
 
 
-def _suggested(found: Suggestions, conditions: ItemFilter) -> Outcome:
+def _lead(turn: Turn, conditions: ItemFilter) -> str:
     also = f" ({conditions.text})" if conditions.text else ""
-    return outcome(f"For {found.user}{also}:", map(shown_suggestion, found.items), found.notes)
+    return f"For {turn.user_id}{also}:"
+
+
+def _suggested(lead: str, found: Suggestions) -> Outcome:
+    return outcome(lead, map(shown_suggestion, found.items), found.notes)

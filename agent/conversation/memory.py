@@ -6,9 +6,10 @@ from typing import Any
 from mllm_srec.agent.conversation.reasons import WHICH
 from mllm_srec.agent.conversation.state import Done, TurnUpdate
 from mllm_srec.agent.conversation.turn import AskBack, Turn, outcome
+from mllm_srec.store.feedback import Stance
 from mllm_srec.store.records import Interaction
 from mllm_srec.tools.errors import CannotDo
-from mllm_srec.tools.feedback import feedback_of, undo_feedback, wish_text
+from mllm_srec.tools.feedback import feedback_of, give_feedback, undo_feedback, wish_text
 from mllm_srec.tools.filters import ItemFilter
 from mllm_srec.tools.history import add_to_history, remove_from_history
 from mllm_srec.tools.history import history as read_history
@@ -22,13 +23,16 @@ HELP = (
     "more, less, never: “more like 2”, “less plastic”, “never leather”",
     "why, why not: “why the second?”, “why not the Comet crib?”",
     "compare: “compare 1 and 3”",
-    "profile, history: “what do you know about me?”, “I have the Maple train”",
+    "profile: “what do you know about me?”, “add red to my profile”, “forget red”",
+    "history: “what did I get?”, “I have the Maple train”",
     "undo: takes the last wish or change back",
 )
 
 
 async def profile(turn: Turn) -> TurnUpdate:
-    """What is known of the user, each statement with what it rests on; or forget a wish."""
+    """What is known of the user, each statement with what it rests on; or change a wish."""
+    if turn.understood.do == "add":
+        return _wish(turn)
     if turn.understood.do in ("remove", "forget"):
         return _forget(turn)
     found = await turn.recommender()(turn.user_id, k=1, conditions=ItemFilter())
@@ -41,6 +45,31 @@ async def profile(turn: Turn) -> TurnUpdate:
     return {"outcome": outcome(f"What is known about {turn.user_id}:", (), lines)}
 
 
+def _wish(turn: Turn) -> TurnUpdate:
+    """Keep wishes for the lists to come; the last word about a value counts."""
+    asked = turn.understood
+    wanted: dict[Stance, tuple[str, ...]] = {
+        "more": turn.values([*asked.having, *filter(None, (asked.words,))]),
+        "less": turn.values(asked.without),
+    }
+    said = [
+        give_feedback(
+            turn.home, turn.user_id, stance, value, origin=turn.origin, key=turn.key(value)
+        )
+        for stance, values in wanted.items()
+        for value in values
+    ]
+    if not said:
+        raise AskBack("Add what? Name a value: “red”, or “no plastic”.")
+    texts = [wish_text(turn.home, each) for each in said]
+    actions = [
+        Done(what="feedback", text=text, data={"feedback_id": each.feedback_id})
+        for text, each in zip(texts, said, strict=True)
+    ]
+    lead = f"In your profile now: {'; '.join(texts)}."
+    return {"outcome": outcome(lead), **turn.undoable(*actions)}
+
+
 def _forget(turn: Turn) -> TurnUpdate:
     said = feedback_of(turn.home, turn.user_id)
     values = turn.values([*turn.understood.having, *filter(None, (turn.understood.words,))])
@@ -50,7 +79,7 @@ def _forget(turn: Turn) -> TurnUpdate:
     if not chosen:
         raise CannotDo(
             f"you said nothing about {', '.join(values)}: what your history shows goes when its "
-            "items do (“remove ... from my history”)"
+            "items do (“remove ... from my history”), or gives way to a wish (“less ...”)"
         )
     for each in chosen:
         undo_feedback(turn.home, turn.user_id, each.feedback_id)

@@ -15,6 +15,7 @@ from mllm_srec.agent.conversation.intents import (
 from mllm_srec.agent.conversation.memory import Action
 from mllm_srec.agent.conversation.state import Outcome, Shown, TurnContext, TurnState, TurnUpdate
 from mllm_srec.agent.conversation.turn import AskBack, Turn, outcome
+from mllm_srec.agent.conversation.writing import answer_text
 from mllm_srec.llm.engine import Prompt
 from mllm_srec.llm.prompting import render
 from mllm_srec.store.errors import StoreError
@@ -89,7 +90,7 @@ def before(state: TurnState) -> str:
 async def act(state: TurnState, runtime: Runtime[TurnContext]) -> TurnUpdate:
     """Do what was asked, by tools; what cannot be done, or needs a question, is said."""
     understood = Understood.model_validate(state.understood)
-    turn = Turn(state, understood, runtime.context)
+    turn = Turn(state, understood, runtime.context, tell=runtime.stream_writer)
     try:
         return {"asked": None, **await ACTIONS[understood.intent](turn)}
     except AskBack as question:
@@ -109,17 +110,6 @@ async def answer(state: TurnState, runtime: Runtime[TurnContext]) -> TurnUpdate:
     # Only the list that `the second` means has numbers.
     numbered = len(items) > 1 and state.outcome["items"] == state.shown
     return {"answer": answer_text(said, numbered=numbered), "outcome": said}
-
-
-def answer_text(said: Outcome, *, numbered: bool) -> str:
-    """An outcome as plain text."""
-    lines = [said["lead"]] if said["lead"] else []
-    for place, item in enumerate(said["items"], 1):
-        price = "" if item["price"] is None else f", {item['price']:.2f}"
-        mark = f"{place}. " if numbered else ""
-        lines.append(f"{mark}{item['title'] or 'untitled'} [{item['item_id']}]{price}")
-        lines += [f"   {text}" for text in (item["line"], item["reason"]) if text]
-    return "\n".join([*lines, *said["lines"]])
 
 
 def _reason(item: Shown, home: Home) -> str:

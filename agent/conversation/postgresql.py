@@ -17,6 +17,8 @@ from mllm_srec.store.errors import StoreError
 _MAKING_TABLES = 0x73726564
 """PostgreSQL's advisory lock of the one process that makes LangGraph's tables."""
 _WAIT_S = 0.1
+AWAY_S = 10.0
+"""A server that is started again is waited for so long."""
 
 
 class _Saver(AsyncPostgresSaver):
@@ -46,7 +48,7 @@ async def open_postgresql(address: URL, serde: SerializerProtocol) -> AsyncPostg
     Raises:
         StoreError: The database does not answer.
     """
-    conninfo = address.set(drivername="postgresql").render_as_string(hide_password=False)
+    conninfo = _conninfo(address)
     # The saver uses one connection at a time.
     pool: AsyncConnectionPool[AsyncConnection[DictRow]] = AsyncConnectionPool(
         conninfo,
@@ -55,6 +57,7 @@ async def open_postgresql(address: URL, serde: SerializerProtocol) -> AsyncPostg
         # As `AsyncPostgresSaver.from_conn_string` connects.
         kwargs={"autocommit": True, "prepare_threshold": 0, "row_factory": dict_row},
         check=AsyncConnectionPool.check_connection,
+        timeout=AWAY_S,
         open=False,
     )
     saver = _Saver(pool, serde=serde)
@@ -66,6 +69,13 @@ async def open_postgresql(address: URL, serde: SerializerProtocol) -> AsyncPostg
         reason = " ".join(str(error).split())
         raise StoreError(f"the database {address.database!r} answers {reason!r}") from error
     return saver
+
+
+def _conninfo(address: URL) -> str:
+    """The address as PostgreSQL's own library reads it, for which a plus is no space."""
+    written = address.set(drivername="postgresql").render_as_string(hide_password=False)
+    place, mark, query = written.partition("?")
+    return place + mark + query.replace("+", "%20")
 
 
 async def _make_tables(conninfo: str) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -38,7 +39,7 @@ class TurnRunner:
             StoreError: The thread was kept by another version, or its memory cannot be written.
             EngineLost: The engine stopped answering, also when tried again.
         """
-        with memory_errors(self.thread.thread_id):
+        with memory_errors(self.saver, self.thread.thread_id):
             return await self._run(kept, tell)
 
     async def _run(self, kept: KeptTurn, tell: Listener | None) -> TurnResult:
@@ -83,13 +84,17 @@ class TurnRunner:
             parts = self.graph.astream(
                 cast(Any, None if begun else self._entry(kept)),
                 self._config,
-                context=TurnContext(self.srec, tell),
-                stream_mode="tasks",
+                context=TurnContext(self.srec),
+                stream_mode=["tasks", "custom"],
                 durability="sync",
             )
-            async for chunk in parts:
-                if tell:
-                    tell_of_node(tell, cast(Any, chunk), started)
+            async for mode, chunk in cast(AsyncIterator[tuple[str, Any]], parts):
+                if tell is None:
+                    continue
+                if mode == "custom":
+                    tell(chunk)
+                else:
+                    tell_of_node(tell, chunk, started)
         state = await self._state()
         assert state is not None
         return state

@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field, fields
 from typing import Any, TypedDict
 
-from mllm_srec.agent.events import Listener
 from mllm_srec.agent.recommender import Recommender
 from mllm_srec.store.errors import StoreError
 
@@ -101,8 +100,6 @@ class TurnContext:
     """What the nodes depend on; never checkpointed."""
 
     srec: Recommender
-    tell: Listener | None = None
-    """Told of the nodes of the recommendation."""
 
 
 def restored(values: dict[str, Any], thread_id: str) -> TurnState:

@@ -6,6 +6,8 @@ from functools import partial
 
 from mllm_srec.agent.conversation.intents import Understood
 from mllm_srec.agent.conversation.reading import number, place, points_back
+from mllm_srec.agent.conversation.results import turn_item
+from mllm_srec.agent.conversation.shown import shown_card
 from mllm_srec.agent.conversation.state import (
     UNDOABLE,
     Done,
@@ -15,11 +17,13 @@ from mllm_srec.agent.conversation.state import (
     TurnState,
     TurnUpdate,
 )
+from mllm_srec.agent.conversation.writing import answer_text
+from mllm_srec.agent.events import Event, Listener, PartialAnswer, Ranked
 from mllm_srec.agent.recommend_tool import GraphRecommend
 from mllm_srec.store.home import Home
 from mllm_srec.tools.errors import WrongCall
 from mllm_srec.tools.filters import ItemFilter
-from mllm_srec.tools.items import find_item
+from mllm_srec.tools.items import cards, find_item
 from mllm_srec.tools.values import Vocabulary
 
 
@@ -34,6 +38,8 @@ class Turn:
     state: TurnState
     understood: Understood
     context: TurnContext
+    tell: Listener
+    """Told of what happens on the way; whoever streams the turn hears it."""
 
     @property
     def home(self) -> Home:
@@ -56,7 +62,23 @@ class Turn:
 
     def recommender(self) -> GraphRecommend:
         """The recommendation graph as a tool."""
-        return GraphRecommend(self.context.srec, self.context.tell)
+        return GraphRecommend(self.context.srec, self.tell)
+
+    def lister(self, lead: str) -> GraphRecommend:
+        """The same for a list: told under its lead once it is ranked, before it has reasons."""
+
+        def tell(event: Event) -> None:
+            self.tell(event)
+            if isinstance(event, Ranked):
+                self.so_far(outcome(lead, map(shown_card, cards(self.home, event.item_ids))))
+
+        return GraphRecommend(self.context.srec, tell)
+
+    def so_far(self, said: Outcome) -> None:
+        """Tell what is known of the answer already; every word of it comes from a tool."""
+        items = said["items"]
+        text = answer_text(said, numbered=len(items) > 1)
+        self.tell(PartialAnswer(text, tuple(map(turn_item, items))))
 
     @property
     def shown_ids(self) -> list[str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mllm_srec.agent.cli import DEFAULT_HOME, Engine, Home, Json, Model, group
+from mllm_srec.agent.cli_options import DEFAULT_HOME, Engine, Home, Json, Model, group
 from mllm_srec.agent.inspection.keeping_cli import keeping_app
 from mllm_srec.agent.inspection.options import TraceId, open_traces
 from mllm_srec.agent.inspection.rerun_cli import rerun_app

@@ -18,13 +18,17 @@ from mllm_srec.agent.inspection.differences import changes
 from mllm_srec.agent.inspection.listing import STATUS, seconds_text
 from mllm_srec.agent.inspection.pictures import Find, decoded
 from mllm_srec.agent.inspection.records import CallRecord, NodeRecord, TraceRecord
-from mllm_srec.agent.inspection.sections import Section, sections
+from mllm_srec.agent.inspection.sections import sections
 from mllm_srec.agent.inspection.state import states
-from mllm_srec.agent.inspection.view import marks, token_line
+from mllm_srec.agent.inspection.tables import Section
+from mllm_srec.agent.inspection.view import marks, store_line, token_line
 from mllm_srec.agent.inspection.waterfall import PARTS, Bar, bars
 from mllm_srec.agent.terminal.graph_picture import Drawn, draw
 from mllm_srec.agent.tracing.attributes import as_json
 from mllm_srec.agent.untrusted import visible
+
+Part = tuple[str, float, float]
+"""A part of a bar: its name, and start and width in percent of the timeline."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +49,13 @@ class Shown:
     anchor: str
     marks: tuple[str, ...]
     tokens: str
+    stores: str
     sections: tuple[Section, ...]
     changes: tuple[tuple[str, str, str], ...]
     calls: tuple[tuple[CallRecord, tuple[Picture, ...]], ...]
-    bar: tuple[tuple[str, float, float], ...]
-    """Parts of its bar: name, and start and width in percent of the timeline."""
+    bar: tuple[Part, ...]
+    below: tuple[tuple[Bar, tuple[Part, ...]], ...]
+    """What its bar tells apart, with its parts."""
 
 
 def html_page(trace: TraceRecord, pictures: Find) -> str:
@@ -60,7 +66,8 @@ def html_page(trace: TraceRecord, pictures: Find) -> str:
         pictures: Finds the bytes of the pictures as sent.
     """
     nodes = _shown(trace, pictures)
-    used = {name for shown in nodes for name, _, _ in shown.bar}
+    drawn = (parts for each in nodes for parts in (each.bar, *(part for _, part in each.below)))
+    used = {name for parts in drawn for name, _, _ in parts}
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.filters["seen"] = _seen
     environment.filters["seconds"] = seconds_text
@@ -100,18 +107,20 @@ def _shown(trace: TraceRecord, pictures: Find) -> list[Shown]:
             anchor=f"step-{number}",
             marks=tuple(marks(node)),
             tokens=token_line(node.tokens),
+            stores=store_line(node),
             sections=tuple(sections(node, before, after, trace.run)),
             changes=tuple(each.row for each in changes(before, after)),
             calls=tuple(map(call, node.calls)),
             bar=tuple(_placed(timeline[number - 1], total)),
+            below=tuple((bar, tuple(_placed(bar, total))) for bar in timeline[number - 1].below),
         )
         for number, (node, before, after) in enumerate(states(trace), 1)
     ]
 
 
-def _placed(bar: Bar, total: float) -> Iterator[tuple[str, float, float]]:
+def _placed(bar: Bar, total: float) -> Iterator[Part]:
     """Yield the parts of a bar one after the other; a bar without any still shows where it is."""
-    start = 100 * bar.node.offset / total
+    start = 100 * bar.offset / total
     for name, seconds in (bar.parts or {"code": 0.0}).items():
         width = 100 * seconds / total
         yield name, start, max(width, 0.4 / max(len(bar.parts), 1))

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mllm_srec.agent.cli import DEFAULT_HOME, Home, Json
+from mllm_srec.agent.cli_options import DEFAULT_HOME, Home, Json
 from mllm_srec.agent.inspection.options import open_traces
 from mllm_srec.agent.terminal.output import Output
 

@@ -11,8 +11,8 @@ from mllm_srec.agent.deployment import Deployment
 from mllm_srec.agent.inspection.prompts import prompt_text
 from mllm_srec.agent.inspection.records import NodeRecord, TraceRecord
 from mllm_srec.agent.inspection.replay import FIELDS, checked, context_then, engine_then
-from mllm_srec.agent.inspection.sections import Section
 from mllm_srec.agent.inspection.state import steps
+from mllm_srec.agent.inspection.tables import Section
 from mllm_srec.agent.nodes.fuse_items import described
 from mllm_srec.agent.nodes.score_targets import NO, YES, prompts
 from mllm_srec.agent.state import State
@@ -62,14 +62,13 @@ def _prompts(
     context = context_then(deployment, trace, deployment.calls, deployment.tracer)
     ids = [candidate["item_id"] for candidate in state.candidates]
     fused = described(context.home.catalogue, ids, without=context.settings.without)
-    known = [item_id for item_id in ids if item_id in fused]
-    items = [fused[item_id] for item_id in known]
+    items = {item_id: fused[item_id] for item_id in ids if item_id in fused}
     unknown = replace(state, history=[], windows=[], profile=[])
     recorded = {call.prompt for call in node.calls}
     pairs = zip(prompts(state, context, items), prompts(unknown, context, items), strict=True)
     return {
         item_id: neutral
-        for item_id, (own, neutral) in zip(known, pairs, strict=True)
+        for item_id, (own, neutral) in zip(items, pairs, strict=True)
         if prompt_text(own.messages) in recorded
     }
 

@@ -1,5 +1,6 @@
 """What the trace commands share: how a trace is named, and how the traces of a home are opened."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,4 +24,7 @@ def open_traces(home: Path, *, create: bool = False) -> "TraceStore":
     from mllm_srec.store.traces import TraceStore  # noqa: PLC0415
 
     with Home.open(home) as opened:
-        return TraceStore.open(opened.traces_path / "traces.sqlite", create=create)
+        traces = TraceStore.open(opened.traces_path / "traces.sqlite", create=create)
+    if traces.is_torn:
+        sys.stderr.write("srec: the last write to the traces was cut off: it is left out\n")
+    return traces

@@ -1,21 +1,30 @@
 """A stored trace read into records: spans in, what is missing named."""
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from openinference.semconv.trace import MessageAttributes
+from openinference.semconv.trace import DocumentAttributes, MessageAttributes
 from openinference.semconv.trace import OpenInferenceSpanKindValues as Kind
 from openinference.semconv.trace import SpanAttributes as Names
 
 from mllm_srec.agent.inspection.prompts import prompt_text, read_messages
-from mllm_srec.agent.inspection.records import CallRecord, NodeRecord, RunRecord, TraceRecord
+from mllm_srec.agent.inspection.records import (
+    CallRecord,
+    NodeRecord,
+    RunRecord,
+    SearchRecord,
+    TraceRecord,
+)
 from mllm_srec.agent.results import Tokens
 from mllm_srec.agent.tracing.attributes import (
     BATCH,
+    DROPPED,
     EDITS,
+    FOUND,
     LOGPROB,
     NOISE_FLOOR,
     PARENT,
@@ -27,12 +36,16 @@ from mllm_srec.agent.tracing.attributes import (
     SCORE,
     STORE_SECONDS,
     STORED,
+    STORES,
 )
 from mllm_srec.store.spans import LOST, Attribute, Span
 from mllm_srec.store.trace_notes import annotations
 from mllm_srec.store.traces import TraceStore
 
-_CALLS = (Kind.LLM.value, Kind.EMBEDDING.value)
+_SEARCH = Kind.RETRIEVER.value
+_LEAVES = (Kind.LLM.value, Kind.EMBEDDING.value, _SEARCH)
+"""Kinds of the spans below which nothing lies; all others are nodes."""
+_ID = DocumentAttributes.DOCUMENT_ID
 _ANSWER = f"{Names.LLM_OUTPUT_MESSAGES}.0.{MessageAttributes.MESSAGE_CONTENT}"
 
 
@@ -81,15 +94,15 @@ def read_trace(spans: Sequence[Span]) -> TraceRecord:
     """The record of a trace's spans, in the order of their start; what is missing is named."""
     roots = [span for span in spans if span.parent_id is None]
     root = roots[0] if roots else replace(spans[0], parent_id=None, kind="AGENT", attributes={})
-    calls: dict[str | None, list[Span]] = {}
+    below: dict[str | None, list[Span]] = {}
     for span in spans:
-        if span.kind in _CALLS:
-            calls.setdefault(span.parent_id, []).append(span)
+        if span.kind in _LEAVES:
+            below.setdefault(span.parent_id, []).append(span)
     parents = {span.span_id: span.parent_id for span in spans}
     nodes = [
-        _node(span, root, _depth(span.span_id, parents), calls.get(span.span_id, ()))
+        _node(span, root, _depth(span.span_id, parents), below.get(span.span_id, ()))
         for span in spans
-        if span.kind not in _CALLS and (span not in roots or span.span_id in calls)
+        if span.kind not in _LEAVES and (span not in roots or span.span_id in below)
     ]
     run = read_run(root)
     return TraceRecord(
@@ -136,7 +149,7 @@ def _missing(spans: Sequence[Span], has_root: bool) -> Iterator[str]:
             yield "parts were left out when the trace was written (redacted)"
 
 
-def _node(span: Span, root: Span, depth: int, calls: Iterable[Span]) -> NodeRecord:
+def _node(span: Span, root: Span, depth: int, below: Sequence[Span]) -> NodeRecord:
     return NodeRecord(
         name=span.name,
         step=span.name,
@@ -145,11 +158,34 @@ def _node(span: Span, root: Span, depth: int, calls: Iterable[Span]) -> NodeReco
         seconds=span.seconds,
         status=span.status,
         store_seconds=_number(span.attributes.get(STORE_SECONDS)),
+        stores=_stores(span.attributes.get(STORES)),
         error=span.message,
         input=_value(span.attributes.get(Names.INPUT_VALUE)),
         output=_value(span.attributes.get(Names.OUTPUT_VALUE)),
+        dropped=_value(span.attributes.get(DROPPED)),
         events=span.events,
-        calls=tuple(_validated(list(map(_call, calls)))),
+        calls=tuple(_validated([_call(each) for each in below if each.kind != _SEARCH])),
+        searches=tuple(_search(each, root) for each in below if each.kind == _SEARCH),
+    )
+
+
+def _stores(text: Attribute | None) -> dict[str, tuple[int, float]]:
+    found = _value(text)
+    return {n: (uses, s) for n, (uses, s) in found.items()} if isinstance(found, dict) else {}
+
+
+def _search(span: Span, root: Span) -> SearchRecord:
+    best, number = {}, 0
+    while (start := f"{Names.RETRIEVAL_DOCUMENTS}.{number}.") + _ID in span.attributes:
+        score = _number(span.attributes.get(start + DocumentAttributes.DOCUMENT_SCORE))
+        best[str(span.attributes[start + _ID])] = math.nan if score is None else score
+        number += 1
+    return SearchRecord(
+        source=span.name,
+        offset=(span.start_ns - root.start_ns) / 1e9,
+        seconds=span.seconds or 0.0,
+        found=_count(span.attributes.get(FOUND)),
+        best=best,
     )
 
 

@@ -1,7 +1,7 @@
 """A trace as typed records: the run, its nodes, their calls; None stands for not recorded."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -85,6 +85,20 @@ class CallRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SearchRecord:
+    """What one source of retrieval did."""
+
+    source: str
+    offset: float
+    """Seconds from the start of the run."""
+    seconds: float
+    found: int
+    """Items that it brought."""
+    best: Mapping[str, float]
+    """The first of them with the source's own score."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeRecord:
     """One pass of one node."""
 
@@ -102,11 +116,16 @@ class NodeRecord:
     """2 where the pass before failed and this is the second try, ..."""
     store_seconds: float | None = None
     """Seconds in which the stores worked for it, outside of its calls; None where not recorded."""
+    stores: Mapping[str, tuple[int, float]] = field(default_factory=dict)
+    """How often it used each store, and for how many seconds."""
     error: str = ""
     input: Any = None
     output: Any = None
+    dropped: Any = None
+    """What retrieval left out: `{"counts": by reason, "named": items}`."""
     events: tuple[Event, ...] = ()
     calls: tuple[CallRecord, ...] = ()
+    searches: tuple[SearchRecord, ...] = ()
 
     @property
     def tokens(self) -> Tokens:
@@ -148,6 +167,7 @@ class NodeRecord:
             "seconds": self.seconds,
             "engine_seconds": self.engine_seconds,
             "store_seconds": self.store_seconds,
+            "stores": {n: {"uses": uses, "seconds": s} for n, (uses, s) in self.stores.items()},
             **({"phases": self.phases} if self.phases else {}),
             "status": self.status,
             "tries": self.tries,
@@ -155,6 +175,8 @@ class NodeRecord:
             "error": self.error,
             "input": self.input,
             "output": self.output,
+            **({} if self.dropped is None else {"dropped": self.dropped}),
+            **({"searches": [asdict(each) for each in self.searches]} if self.searches else {}),
             "events": [
                 {"name": e.name, "time_ns": e.time_ns, **_lists(e.attributes)} for e in self.events
             ],

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from mllm_srec.agent.cli import DEFAULT_HOME, Engine, Home, Json, Model
+from mllm_srec.agent.cli_options import DEFAULT_HOME, Engine, Home, Json, Model
 from mllm_srec.agent.inspection.options import TraceId, open_traces
 from mllm_srec.agent.terminal.output import Output
 

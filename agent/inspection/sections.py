@@ -2,32 +2,14 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
 from mllm_srec.agent.inspection.differences import changes
 from mllm_srec.agent.inspection.records import CallRecord, NodeRecord, RunRecord, TraceRecord
+from mllm_srec.agent.inspection.retrieval import retrieval_sections
 from mllm_srec.agent.inspection.state import Values, states, steps
-
-SIMILARITIES = ("taste", "recent")
-"""Sources whose score is a cosine similarity, so that one less it is the distance."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Section:
-    """A table about a node."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    note: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        """The table as plain JSON values."""
-        rows = [dict(zip(self.columns, row, strict=True)) for row in self.rows]
-        return {"title": self.title, "rows": rows, **({"note": self.note} if self.note else {})}
-
+from mllm_srec.agent.inspection.tables import Section, decimal, entries
 
 NOTHING: Mapping[str, Sequence[Section]] = MappingProxyType({})
 """No tables beside those of the trace."""
@@ -44,53 +26,27 @@ def sections(node: NodeRecord, before: Values, after: Values, run: RunRecord) ->
     """
     output = node.output if isinstance(node.output, Mapping) else {}
     found: list[Section] = []
-    candidates = _entries(output.get("candidates"))
+    candidates = entries(output.get("candidates"))
     if candidates and all(entry.get("logit") is None for entry in candidates):
-        found.append(_retrieval(candidates, before))
+        found += retrieval_sections(candidates, node, before)
     elif candidates:
         found.append(_scoring(candidates, node, before, run))
-    if _entries(output.get("windows")):
-        found.append(_windows(_entries(after.get("windows"))))
-    if _entries(output.get("profile")):
-        found.append(_profile(_entries(output["profile"])))
-    if _entries(output.get("reasons")):
-        found.append(_reasons(_entries(output["reasons"])))
+    if entries(output.get("windows")):
+        found.append(_windows(entries(after.get("windows"))))
+    if entries(output.get("profile")):
+        found.append(_profile(entries(output["profile"])))
+    if entries(output.get("reasons")):
+        found.append(_reasons(entries(output["reasons"])))
     if fused := list(_fused(node.calls)):
         columns = ("what", "from the picture", "from the text", "conflicts")
         found.append(Section(title="Fusion", columns=columns, rows=tuple(fused)))
     return found
 
 
-def _retrieval(candidates: Sequence[Mapping[str, Any]], before: Values) -> Section:
-    def source(name: str, score: float) -> str:
-        shown = f"{name} {score:.3f}"
-        return f"{shown} (distance {1 - score:.3f})" if name in SIMILARITIES else shown
-
-    seen = {event.get("item_id") for event in _entries(before.get("history"))}
-    allowed = before.get("allowed")
-    filters = [f"{len(seen)} seen items left out"] if seen else ["no item was seen before"]
-    if isinstance(allowed, list):
-        filters.append(f"{len(allowed)} items allowed")
-    return Section(
-        title="Candidates",
-        columns=("rank", "item", "score", "found by"),
-        rows=tuple(
-            (
-                str(entry.get("retrieval_rank")),
-                str(entry.get("item_id")),
-                _decimal(entry.get("retrieval_score")),
-                ", ".join(source(n, v) for n, v in entry.get("sources", {}).items()) or "-",
-            )
-            for entry in candidates
-        ),
-        note="; ".join(filters),
-    )
-
-
 def _scoring(
     candidates: Sequence[Mapping[str, Any]], node: NodeRecord, before: Values, run: RunRecord
 ) -> Section:
-    asked = [entry.get("item_id") for entry in _entries(before.get("candidates"))]
+    asked = [entry.get("item_id") for entry in entries(before.get("candidates"))]
     scores = [call for call in node.calls if call.logprobs]
     call_of = dict(zip(asked, scores, strict=False))
 
@@ -101,9 +57,9 @@ def _scoring(
             f"{entry.get('retrieval_rank')} → {rank}",
             str(entry.get("item_id")),
             ", ".join(f"{label} {value:.3f}" for label, value in logprobs.items()) or "-",
-            _decimal(entry.get("logit"), sign=True),
-            _decimal(entry.get("probability")),
-            _decimal(entry.get("score")),
+            decimal(entry.get("logit"), sign=True),
+            decimal(entry.get("probability")),
+            decimal(entry.get("score")),
         )
 
     floor = run.noise_floor
@@ -200,18 +156,6 @@ def _pairs(value: object) -> str:
     if not isinstance(value, Mapping):
         return "none"
     return ", ".join(f"{name} {each}" for name, each in value.items()) or "none"
-
-
-def _entries(value: object) -> list[Mapping[str, Any]]:
-    """A list of objects; nothing for anything else (redacted, cut, of another version)."""
-    entries = value if isinstance(value, list) else []
-    return [entry for entry in entries if isinstance(entry, Mapping)]
-
-
-def _decimal(value: object, *, sign: bool = False) -> str:
-    if not isinstance(value, int | float):
-        return "-"
-    return f"{value:+.3f}" if sign else f"{value:.3f}"
 
 
 def shown(

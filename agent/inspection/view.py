@@ -14,8 +14,9 @@ from mllm_srec.agent.inspection.differences import changes
 from mllm_srec.agent.inspection.listing import STATUS, seconds_text
 from mllm_srec.agent.inspection.pictures import Draw, nothing_drawn
 from mllm_srec.agent.inspection.records import CallRecord, NodeRecord, TraceRecord
-from mllm_srec.agent.inspection.sections import NOTHING, Section, sections
+from mllm_srec.agent.inspection.sections import NOTHING, sections
 from mllm_srec.agent.inspection.state import Values, states, steps
+from mllm_srec.agent.inspection.tables import Section
 from mllm_srec.agent.inspection.waterfall import waterfall
 from mllm_srec.agent.results import Tokens
 from mllm_srec.agent.tracing.attributes import as_json
@@ -73,7 +74,7 @@ def _head(trace: TraceRecord) -> Text:
     if run.engine:
         head.append_text(Text.assemble("\n", words(run.engine), " ", words(run.model or "")))
     for name, value in run.provenance.items():
-        if name.endswith(("version", "hash")):
+        if name.endswith(("version", "hash", "adapter", "seed")):
             short = str(value)[:12] if name.endswith("hash") else str(value)
             made = words(f"{name.removeprefix('srec.')} {short}", "dim")
             head.append_text(Text.assemble((" · ", "dim"), made))
@@ -104,6 +105,8 @@ def _node(
     full: bool,
 ) -> RenderableType:
     parts: list[RenderableType] = [_title(node)]
+    if used := store_line(node):
+        parts.append(words(f"stores: {used}", "dim"))
     if node.error:
         parts.append(words(node.error, "red"))
     parts += [_event(event.name, dict(event.attributes)) for event in node.events]
@@ -215,6 +218,12 @@ def _long(text: str, style: str, full: bool) -> Text:
         return shown
     cut = Text(f"\n… {len(shown) - VALUE_CHARS} characters (--full shows them) …\n", "dim")
     return Text.assemble(shown[: VALUE_CHARS // 2], cut, shown[-VALUE_CHARS // 2 :])
+
+
+def store_line(node: NodeRecord) -> str:
+    """Which stores a node used, how often and how long, in a few words."""
+    uses = (f"{name} {count} in {s:.4f} s" for name, (count, s) in node.stores.items())
+    return ", ".join(uses)
 
 
 def token_line(tokens: Tokens) -> str:

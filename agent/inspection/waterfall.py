@@ -1,6 +1,7 @@
 """Where the time of a run went: each node as a bar of parts, for terminal and page."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -8,6 +9,7 @@ from rich.text import Text
 
 from mllm_srec.agent.inspection.listing import seconds_text
 from mllm_srec.agent.inspection.records import NodeRecord, TraceRecord
+from mllm_srec.agent.inspection.retrieval import SIMILARITIES
 from mllm_srec.agent.tracing.attributes import PHASES
 from mllm_srec.agent.untrusted import words
 
@@ -34,18 +36,32 @@ _CELLS = {
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A node of the waterfall. Its parts are sums: what ran by turns stands side by side."""
+    """A line of the waterfall. Its parts are sums: what ran by turns stands side by side."""
 
-    node: NodeRecord
+    name: str
+    offset: float
+    """Seconds from the start of the run."""
+    seconds: float | None
     parts: dict[str, float]
-    """Seconds by part, in the order of `PARTS`; together the seconds of the node."""
+    """Seconds by part, in the order of `PARTS`; together the seconds of the bar."""
+    below: tuple["Bar", ...] = ()
+    """What is told apart inside of it: the sources of a retrieval."""
 
 
 def bars(trace: TraceRecord) -> tuple[list[Bar], float]:
-    """The bars of a run, and the seconds that its widest line stands for."""
+    """The bars of a run, one for each node, and the seconds that its widest line stands for."""
     ends = [node.offset + (node.seconds or 0.0) for node in trace.nodes]
-    made = [Bar(node, _parts(node)) for node in trace.nodes]
+    made = [
+        Bar(each.step, each.offset, each.seconds, _parts(each), tuple(_searched(each)))
+        for each in trace.nodes
+    ]
     return made, max([trace.run.seconds or 0.0, *ends, 1e-9])
+
+
+def _searched(node: NodeRecord) -> Iterator[Bar]:
+    for each in node.searches:
+        part = "store" if each.source in SIMILARITIES else "code"
+        yield Bar(each.source, each.offset, each.seconds, {part: each.seconds})
 
 
 def _parts(node: NodeRecord) -> dict[str, float]:
@@ -70,17 +86,10 @@ def waterfall(trace: TraceRecord) -> RenderableType:
     slowest = max((node.seconds or 0.0 for node in trace.nodes), default=0.0)
     table = Table(box=None, pad_edge=False, show_header=False)
     for bar in made:
-        node = bar.node
-        style = "bold" if node.seconds == slowest else ""
-        told = [
-            f"{name} {bar.parts[name]:.2f}" for name in PARTS if bar.parts.get(name, 0) >= 0.005
-        ]
-        table.add_row(
-            words(node.step, style),
-            _drawn(bar, total),
-            Text(seconds_text(node.seconds), style),
-            Text(", ".join(told), "dim"),
-        )
+        style = "bold" if bar.seconds == slowest else ""
+        table.add_row(*_line(bar, total, style))
+        for each in bar.below:
+            table.add_row(*_line(replace(each, name=f"└ {each.name}"), total, "dim"))
     used = [name for name in PARTS if any(name in bar.parts for bar in made)]
     key = Text("  ").join(
         Text.assemble(_CELLS[name], f" {name}: {PARTS[name]}", style="dim") for name in used
@@ -88,9 +97,15 @@ def waterfall(trace: TraceRecord) -> RenderableType:
     return Group(table, key)
 
 
+def _line(bar: Bar, total: float, style: str) -> tuple[Text, ...]:
+    told = [f"{name} {bar.parts[name]:.2f}" for name in PARTS if bar.parts.get(name, 0) >= 0.005]
+    seconds = Text(seconds_text(bar.seconds), style)
+    return words(bar.name, style), _drawn(bar, total), seconds, Text(", ".join(told), "dim")
+
+
 def _drawn(bar: Bar, total: float) -> Text:
-    seconds = bar.node.seconds or 0.0
-    start = min(int(bar.node.offset / total * BAR_CELLS), BAR_CELLS - 1)
+    seconds = bar.seconds or 0.0
+    start = min(int(bar.offset / total * BAR_CELLS), BAR_CELLS - 1)
     length = min(max(1, round(seconds / total * BAR_CELLS)), BAR_CELLS - start)
     text, until = Text(" " * start), 0.0
     for name, part in bar.parts.items():

@@ -193,10 +193,11 @@ def described(
 ) -> dict[str, FusedItem]:
     """The fused descriptions of some items, as the later steps and retrieval read them."""
     fused = {item_id: entry.fused for item_id, entry in catalogue.representations(item_ids).items()}
-    if without != "picture":
+    if without not in ("picture", "text"):
         return fused
     items = catalogue.items(item_ids)
-    return {item_id: without_picture(entry, items[item_id]) for item_id, entry in fused.items()}
+    left_of = without_picture if without == "picture" else without_text
+    return {item_id: left_of(entry, items[item_id]) for item_id, entry in fused.items()}
 
 
 def without_picture(fused: FusedItem, item: Item) -> FusedItem:
@@ -208,6 +209,11 @@ def without_picture(fused: FusedItem, item: Item) -> FusedItem:
         what=fused.what if fused.what.casefold() in text else UNKNOWN,
         told=dict(list(told.items())[:MAX_TOLD]),
     )
+
+
+def without_text(fused: FusedItem, item: Item) -> FusedItem:
+    """A description as far as the item's picture shows it, the kind of thing included."""
+    return FusedItem(what=fused.what if item.picture else UNKNOWN, seen=fused.seen)
 
 
 def item_text(item: Item) -> str:

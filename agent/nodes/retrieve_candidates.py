@@ -4,9 +4,11 @@ from langgraph.runtime import Runtime
 
 from mllm_srec.agent.nodes.score_targets import last_preference
 from mllm_srec.agent.state import Context, State, Update, scored
+from mllm_srec.agent.tracing.retrieval import record_retrieval
+from mllm_srec.agent.tracing.tracer import current_step
 from mllm_srec.store.records import Interaction
-from mllm_srec.tools.feedback import wanted_words
-from mllm_srec.tools.retrieval import Query, Retriever
+from mllm_srec.tools.feedback import ruled_out_by, wanted_words
+from mllm_srec.tools.retrieval import Query, Retrieval, Retriever
 
 
 async def retrieve_candidates(state: State, runtime: Runtime[Context]) -> Update:
@@ -40,7 +42,48 @@ async def retrieve_candidates(state: State, runtime: Runtime[Context]) -> Update
         ),
         count=context.settings.candidates,
     )
-    return {"candidates": [scored(candidate, None, None, 0.0) for candidate in found]}
+    # Another process may have deleted an item since this home was opened.
+    ids = [each.item_id for each in found.candidates]
+    known = context.home.catalogue.representations(ids)
+    if step := current_step():
+        gone = [item_id for item_id in ids if item_id not in known]
+        record_retrieval(step, found, wishes=_ruled_out(state, context, found), gone=gone)
+    return {
+        "candidates": [
+            scored(each, None, None, 0.0) for each in found.candidates if each.item_id in known
+        ],
+        "notes": _left_out(state, context),
+    }
+
+
+def _ruled_out(state: State, context: Context, found: Retrieval) -> dict[str, str]:
+    """The wish that ruled out each dropped item, as far as it was one."""
+    left = [each.item_id for each in found.dropped if each.reason == "not allowed"]
+    if not left or state.as_of is not None or state.given_history is not None:
+        return {}  # A past or a given history has no wishes.
+    said = context.home.feedback.of(state.user_id)
+    return ruled_out_by(context.home, said, left)
+
+
+def _left_out(state: State, context: Context) -> list[str]:
+    """A note on items that cannot be scored, since an ingest broke off or still runs."""
+    catalogue, described = context.home.catalogue, context.facets.rows
+    if state.allowed is None:
+        asked = len(context.collaborative.item_ids)
+        if asked == len(described):
+            return []
+        missing = (asked := catalogue.item_count()) - catalogue.representation_count()
+    else:
+        asked = len(state.allowed)
+        late = [item_id for item_id in state.allowed if item_id not in described]
+        missing = len(late) - len(catalogue.representations(late))
+    if not missing:
+        return []
+    verbs = ("has", "was") if missing == 1 else ("have", "were")
+    return [
+        f"{missing:,} of {asked:,} items {verbs[0]} no description yet and {verbs[1]} left out: "
+        "run `srec ingest` again."
+    ]
 
 
 def _taste(state: State) -> str:

@@ -5,7 +5,8 @@ beginning, which the engine computes once. The score is read off the two label t
 """
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from langgraph.runtime import Runtime
@@ -14,20 +15,20 @@ from mllm_srec.agent.nodes.fuse_items import described
 from mllm_srec.agent.nodes.profile_user import Profile, stated
 from mllm_srec.agent.nodes.summarize_preferences import (
     DAY_S,
+    FLAT_HISTORY,
     Preference,
     fused_items,
     window_lines,
 )
-from mllm_srec.agent.state import Context, State, Update, scored, unscored
-from mllm_srec.llm.engine import Prompt
+from mllm_srec.agent.state import Context, Event, Part, State, Update, scored, unscored
+from mllm_srec.llm.engine import Picture, Prompt
+from mllm_srec.llm.pictures import prepare
 from mllm_srec.llm.prompting import render
 from mllm_srec.store.records import FusedItem
 from mllm_srec.tools.feedback import granted
 from mllm_srec.tools.ranking import combine
 
 YES, NO = "Yes", "No"
-RAW_HISTORY = 30
-"""Latest interactions that stand for themselves where the chain is left out."""
 
 
 async def score_targets(state: State, runtime: Runtime[Context]) -> Update:
@@ -36,7 +37,7 @@ async def score_targets(state: State, runtime: Runtime[Context]) -> Update:
     ids = [candidate["item_id"] for candidate in state.candidates]
     fused = described(context.home.catalogue, ids, without=context.settings.without)
     answers = await context.calls.score_labels(
-        prompts(state, context, [fused[item_id] for item_id in ids]), (YES, NO)
+        prompts(state, context, {item_id: fused[item_id] for item_id in ids}), (YES, NO)
     )
     logits = np.array([answer.logprobs[YES] - answer.logprobs[NO] for answer in answers])
     ranked = combine([unscored(entry) for entry in state.candidates], logits, context.weights)
@@ -55,16 +56,61 @@ async def score_targets(state: State, runtime: Runtime[Context]) -> Update:
     }
 
 
-def prompts(state: State, context: Context, items: Sequence[FusedItem]) -> list[Prompt]:
-    """The prompts of some items, with what the chain found; an ablation leaves out a part of it."""
-    now, without = now_text(state), context.settings.without
-    if without == "chain":
-        events = state.history[-RAW_HISTORY:]
-        raw = window_lines(events, fused_items(context, events)) if events else "nothing yet"
-        return [raw_prompt(raw, now, item) for item in items]
-    profile = Profile() if without == "profile" else stated(state.profile)
-    preference = Preference() if without == "temporal" else last_preference(state)
-    return [score_prompt(profile, preference, now, item) for item in items]
+def prompts(state: State, context: Context, items: Mapping[str, FusedItem]) -> list[Prompt]:
+    """The prompts of some items, by id, with what the chain found of the user."""
+    now, settings = now_text(state), context.settings
+    if settings.without == "chain":
+        fused = fused_items(context, state.history)
+        asked = raw_prompts(state.history, fused, now, items.values())
+    else:
+        profile, preference = stated(state.profile), last_preference(state)
+        asked = chain_prompts(profile, preference, now, items.values(), settings.without)
+    if not settings.scoring_picture:
+        return asked
+    pictures = _pictures(context, items)
+    return [
+        with_picture(prompt, pictures[item_id]) if item_id in pictures else prompt
+        for item_id, prompt in zip(items, asked, strict=True)
+    ]
+
+
+def chain_prompts(
+    profile: Profile,
+    preference: Preference,
+    now: str,
+    items: Iterable[FusedItem],
+    without: Part | None,
+) -> list[Prompt]:
+    """The prompts of some items; an ablation leaves out the profile."""
+    shown = Profile() if without == "profile" else profile
+    return [score_prompt(shown, preference, now, item) for item in items]
+
+
+def raw_prompts(
+    history: Sequence[Event],
+    fused: Mapping[str, FusedItem],
+    now: str,
+    items: Iterable[FusedItem],
+) -> list[Prompt]:
+    """The prompts of some items straight from the latest interactions, oldest first."""
+    latest = history[-FLAT_HISTORY:]
+    raw = window_lines(latest, fused) if latest else "nothing yet"
+    return [raw_prompt(raw, now, item) for item in items]
+
+
+def with_picture(prompt: Prompt, picture: Picture) -> Prompt:
+    """The prompt of one candidate with its picture, which stands before the text."""
+    *before, asked = prompt.messages
+    return Prompt((*before, replace(asked, pictures=(picture,))))
+
+
+def _pictures(context: Context, item_ids: Iterable[str]) -> dict[str, Picture]:
+    """The pictures of some items as the model gets them; items without one lack."""
+    return {
+        item_id: prepare(context.home.pictures.load(item.picture), context.budget)
+        for item_id, item in context.home.catalogue.items(item_ids).items()
+        if item.picture is not None
+    }
 
 
 def raw_prompt(history: str, now: str, item: FusedItem) -> Prompt:
@@ -92,18 +138,18 @@ def score_prompt(profile: Profile, preference: Preference, now: str, item: Fused
 
 
 def in_common(profile: Profile, preference: Preference, item: FusedItem) -> str:
-    """What the profile and the preference say of an item's values, in their own words.
+    """How the profile and the preference stand to each attribute of an item.
 
     Finding a word again is a tool's work, and a model of a few million weights needs thousands of
     examples to learn it; what it is worth that a user loves the type and avoids the colour is the
     model's to say.
     """
-    values = list(item.facets())
-    shared = (
-        (strength, [value for value in values if value in named])
-        for strength, named in (*profile, *preference)
+    named = (*profile, *preference)
+    stands = (
+        (name, [strength for strength, values in named if value in values])
+        for name, value in item.attributes()
     )
-    return "; ".join(f"{strength} {', '.join(both)}" for strength, both in shared if both) or "none"
+    return "; ".join(f"{name}: {', '.join(found)}" for name, found in stands if found) or "none"
 
 
 def last_preference(state: State) -> Preference:

@@ -22,6 +22,8 @@ from mllm_srec.store.records import UNKNOWN, FusedItem, Record, Word
 
 MAX_TOKENS = 260
 DAY_S = 86_400
+FLAT_HISTORY = 30
+"""Latest interactions that an ablation without windows, or without the chain, puts in a prompt."""
 
 LEVELS = {"strong": 3, "clear": 2, "slight": 1, "avoids": -1}
 """Points from which a value is at a level, and those that a carried level counts as."""
@@ -83,9 +85,14 @@ async def summarize_preferences(state: State, runtime: Runtime[Context]) -> Upda
 
 
 def windows(length: int, settings: Settings) -> list[tuple[int, int]]:
-    """Index ranges of the windows, anchored at the first interaction; the last may be shorter."""
+    """Index ranges of the windows, anchored at the first interaction; the last may be shorter.
+
+    Without the temporal step all that is known stands in one.
+    """
     if not length:
         return []
+    if settings.without == "temporal":
+        return [(max(length - FLAT_HISTORY, 0), length)]
     size, step = settings.window_size, settings.window_step
     starts = range(0, max(length - size, 0) + step, step)
     return [(start, min(start + size, length)) for start in starts if start < length]

@@ -3,20 +3,15 @@
 Titles, reasons and preferences are words of a catalogue or a model: they go through `words`.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from itertools import groupby, zip_longest
+from collections.abc import Iterable, Mapping
+from itertools import groupby
 
-from PIL.Image import Image
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.padding import Padding
-from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
 from mllm_srec.agent.results import (
-    HistoryEntry,
     IngestReport,
     Profile,
     Recommendation,
@@ -24,48 +19,12 @@ from mllm_srec.agent.results import (
     Tokens,
     Window,
 )
-from mllm_srec.agent.terminal.pictures import Picture, Way, picture_way
+from mllm_srec.agent.terminal.history_view import history_view
+from mllm_srec.agent.terminal.item_pictures import PICTURE_COLUMNS, Pictures
+from mllm_srec.agent.terminal.pieces import heading, id_text, plain_table
 from mllm_srec.agent.untrusted import words
-from mllm_srec.store.errors import StoreError
-from mllm_srec.store.home import Home
 
-HISTORY_SHOWN = 8
-"""Newest interactions that are shown; the rest is counted."""
-PICTURE_COLUMNS = 12
-"""Cells of a picture: the smallest size at which type, colour and pattern can be seen."""
-THUMBNAIL_PX = 240
-"""Longest side of a picture before it is drawn: enough for Kitty's real pixels."""
-CARD_TEXT = 26
-"""Characters of a line beside the picture of a history card on 80 columns."""
 STRENGTHS = {"loves": "green", "likes": "cyan", "leans": "blue", "dislikes": "red"}
-
-PictureSource = Callable[[str], Image | None]
-"""Item id to its picture, None without one; raises `StoreError` for a damaged one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pictures:
-    """The pictures of items, and how the terminal shows them."""
-
-    source: PictureSource
-    way: Way
-
-    @classmethod
-    def on(cls, console: Console, source: PictureSource, *, wanted: bool = True) -> "Pictures":
-        """Pictures as this console can show them; none where they are not wanted."""
-        return cls(source, picture_way(console) if wanted else "none")
-
-    def of(self, item_id: str) -> RenderableType | None:
-        """The picture of an item, None where the terminal shows none."""
-        if self.way == "none":
-            return None
-        try:
-            image = self.source(item_id)
-        except StoreError:
-            return Text("damaged".center(PICTURE_COLUMNS), "yellow italic")
-        if image is None:
-            return Text("no picture".center(PICTURE_COLUMNS), "dim italic")
-        return Picture(image, columns=PICTURE_COLUMNS, way=self.way)
 
 
 def recommendation_screen(result: Recommendation, pictures: Pictures) -> RenderableType:
@@ -74,82 +33,26 @@ def recommendation_screen(result: Recommendation, pictures: Pictures) -> Rendera
     parts: list[RenderableType] = [Text.assemble("For ", words(result.user, "bold"))]
     parts += [Text.assemble(("! ", "yellow"), words(note, "yellow")) for note in result.notes]
     if result.history:
-        parts += [_heading("History"), history_view(result.history, pictures)]
+        parts += [heading("History"), history_view(result.history, pictures)]
     if result.windows:
-        parts += [_heading("How the preference moved"), windows_table(result.windows)]
+        parts += [heading("How the preference moved"), windows_table(result.windows)]
     else:
-        parts += [_heading("Preference"), words(result.preference)]
+        parts += [heading("Preference"), words(result.preference)]
     parts += [
-        _heading("Profile"),
+        heading("Profile"),
         profile_table(result.profile, titles),
-        _heading(f"Top {len(result.items)}"),
+        heading(f"Top {len(result.items)}"),
         items_view(result.items, titles, pictures, digits=score_digits(result.noise_floor)),
-        _heading("What it took"),
+        heading("What it took"),
         cost_table(result),
         Padding(run_facts(result), (1, 0, 0, 0)),
     ]
     return Group(*parts)
 
 
-def history_view(history: Iterable[HistoryEntry], pictures: Pictures) -> RenderableType:
-    """The newest interactions, oldest first: cards with pictures, or a plain table."""
-    entries = list(history)
-    shown = entries[-HISTORY_SHOWN:]
-    first = len(entries) - len(shown) + 1
-    parts: list[RenderableType] = []
-    if first > 1:
-        parts.append(Text(f"… {first - 1} earlier", "dim"))
-    if pictures.way == "none":
-        parts.append(_history_table(shown, first))
-    else:
-        parts.append(_history_cards(shown, first, pictures))
-    return Group(*parts)
-
-
-def _history_table(entries: Iterable[HistoryEntry], first: int) -> Table:
-    table = _table("#", "when", "rating", "item", "what it is")
-    for number, entry in enumerate(entries, first):
-        table.add_row(
-            Text(str(number), "dim"),
-            Text(_date(entry.timestamp) or "-"),
-            stars(entry.rating),
-            Text.assemble(words(entry.title or "untitled", limit=60), " ", _id(entry.item_id)),
-            words(entry.line, "dim", limit=90),
-        )
-    return table
-
-
-def _history_cards(
-    entries: Sequence[HistoryEntry], first: int, pictures: Pictures
-) -> RenderableType:
-    """Two cards a line, to be read line by line."""
-    cards = [_card(entry, number, pictures) for number, entry in enumerate(entries, first)]
-    table = Table.grid(padding=(0, 2), expand=True)
-    table.add_column(ratio=1)
-    table.add_column(ratio=1)
-    for left, right in zip_longest(cards[::2], cards[1::2]):
-        table.add_row(left, right)
-    return table
-
-
-def _card(entry: HistoryEntry, number: int, pictures: Pictures) -> RenderableType:
-    """Picture left, words right; the card is as high as its picture."""
-    head = Text.assemble((f"{number}. ", "dim"), stars(entry.rating), " ", _date(entry.timestamp))
-    text = Group(
-        head,
-        words(entry.title or "untitled", "bold", limit=2 * CARD_TEXT),
-        words(entry.line, "dim", limit=3 * CARD_TEXT),
-    )
-    card = Table.grid(padding=(0, 1), expand=True)
-    card.add_column(width=PICTURE_COLUMNS)
-    card.add_column(ratio=1)
-    card.add_row(pictures.of(entry.item_id), text)
-    return Padding(card, (0, 0, 1, 0))
-
-
 def windows_table(windows: Iterable[Window]) -> Table:
     """How the preference moved: one line a window, oldest first."""
-    table = _table("window", "preference after it", "rising", "fading")
+    table = plain_table("window", "preference after it", "rising", "fading")
     for number, window in enumerate(windows, 1):
         mark = Text(" (counted, not the model's words)", "yellow") if window.fallback else Text()
         table.add_row(
@@ -203,7 +106,9 @@ def _about(
 ) -> RenderableType:
     moved = f"{item.retrieval_rank} → {rank}" if item.retrieval_rank != rank else str(rank)
     lines = [
-        Text.assemble(words(item.title or "untitled", "bold", limit=120), " ", _id(item.item_id)),
+        Text.assemble(
+            words(item.title or "untitled", "bold", limit=120), " ", id_text(item.item_id)
+        ),
         Text.assemble(
             ("score ", "dim"),
             (f"{item.score:.{digits}f}", "bold green"),
@@ -284,6 +189,7 @@ def ingest_view(report: IngestReport) -> RenderableType:
         (report.left_out, "items left out by --limit-items", "dim"),
         (report.rejected, "rows rejected", "yellow"),
         (report.pictures_rejected, "pictures rejected", "yellow"),
+        (report.texts_cut, "texts cut short", "yellow"),
     )
     for number, name, style in facts:
         if number or not style:
@@ -302,7 +208,7 @@ def next_steps(commands: Iterable[tuple[str, str]]) -> RenderableType:
     table = Table.grid(padding=(0, 3))
     for command, purpose in commands:
         table.add_row(words(command, "bold cyan"), Text(purpose))
-    return Group(_heading("What next"), table)
+    return Group(heading("What next"), table)
 
 
 def facts_table(facts: Mapping[str, object]) -> Table:
@@ -317,28 +223,6 @@ def facts_table(facts: Mapping[str, object]) -> Table:
     return table
 
 
-def home_pictures(home: Home) -> PictureSource:
-    """The pictures of a home's items, small."""
-
-    def source(item_id: str) -> Image | None:
-        item = home.catalogue.item(item_id)
-        if item is None or item.picture is None:
-            return None
-        return home.pictures.thumbnail(item.picture, THUMBNAIL_PX)
-
-    return source
-
-
-def stars(rating: float | None) -> Text:
-    """A rating of 1 to 5 as stars, any other scale as a number."""
-    if rating is None:
-        return Text()
-    if rating == int(rating) and 0 <= rating <= 5:
-        full = int(rating)
-        return Text("★" * full + "☆" * (5 - full), "yellow" if full >= 4 else "dim")
-    return Text(f"{rating:g}", "yellow")
-
-
 def score_digits(noise_floor: float | None) -> int:
     """Digits of a score that mean something: none below the engine's own noise."""
     if noise_floor is None or noise_floor < 0.0005:
@@ -351,28 +235,3 @@ def _evidence(item_ids: Iterable[str], titles: Mapping[str, str]) -> Text:
     names = [words(titles.get(item_id) or item_id, "dim", limit=34) for item_id in ids[:3]]
     more = Text(f" and {len(ids) - 3} more", "dim") if len(ids) > 3 else Text()
     return Text.assemble(Text(", ", "dim").join(names), more)
-
-
-def _heading(text: str) -> RenderableType:
-    return Padding(Rule(Text(text, "bold"), align="left", style="dim"), (1, 0, 0, 0))
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
-    for column in columns:
-        table.add_column(column)
-    return table
-
-
-def _id(item_id: str) -> Text:
-    return Text.assemble(("[", "dim"), words(item_id, "dim", limit=40), ("]", "dim"))
-
-
-def _date(timestamp: int | None) -> str:
-    """The day; a log may hold any number."""
-    if timestamp is None:
-        return ""
-    try:
-        return f"{datetime.fromtimestamp(timestamp, UTC):%Y-%m-%d}"
-    except (OverflowError, OSError, ValueError):
-        return str(timestamp)

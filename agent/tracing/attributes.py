@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from typing import NamedTuple
 
 from openinference.semconv.trace import ImageAttributes, MessageAttributes, MessageContentAttributes
 from openinference.semconv.trace import SpanAttributes as Names
@@ -14,6 +15,7 @@ from pydantic import BaseModel
 from mllm_srec.agent.results import Tokens
 from mllm_srec.llm.engine import EngineInfo, Message
 from mllm_srec.llm.prompting import prompt_hash
+from mllm_srec.llm.vllm_settings import SEED as VLLM_SEED
 from mllm_srec.store.spans import Attribute
 
 Attributes = dict[str, Attribute]
@@ -30,6 +32,12 @@ SCORE = "srec.score"
 """Best margin between two labels in a run, in nats."""
 STORE_SECONDS = "srec.store_seconds"
 """Seconds in which the stores worked for a node, outside of its calls."""
+STORES = "srec.stores"
+"""Each of these stores with how often it was used and how long, `{"Catalogue": [3, 0.0041]}`."""
+DROPPED = "srec.dropped"
+"""What retrieval left out and why, as JSON: counts by reason, and the best items of each."""
+FOUND = "srec.found"
+"""How many items a source of retrieval brought."""
 PHASES = ("queue", "prefill", "decode")
 PHASE = "srec.%s_seconds"
 """Seconds of a call in each phase, where the engine says."""
@@ -43,6 +51,11 @@ REDACTED = "[redacted]"
 """Stands in the place of what was left out on purpose."""
 REFUSED = "That answer cannot be used: "
 """How the message begins that tells the model what is wrong with its answer (`ask`)."""
+ADAPTER = "srec.adapter"
+"""LoRA adapter on top of the weights. No engine loads one: `finetune export` merges them, and then
+`srec.model.hash` tells models apart."""
+SEED = "srec.seed"
+"""Seed that the engine was given; greedy answers need none."""
 PROVENANCE = (
     "srec.code.version",
     "srec.engine",
@@ -50,11 +63,23 @@ PROVENANCE = (
     Names.LLM_MODEL_NAME,
     "srec.model.hash",
     "srec.dtype",
+    ADAPTER,
+    SEED,
     "srec.prompts.hash",
     "srec.index.hash",
     "srec.settings",
 )
 """Attributes of a root that say what the run was made with."""
+
+
+class Done(NamedTuple):
+    """Something that a step did and that has ended."""
+
+    name: str
+    attributes: Mapping[str, Attribute]
+    start_ns: int
+    """Nanoseconds since 1970-01-01 UTC."""
+    end_ns: int
 
 
 @cache
@@ -85,6 +110,12 @@ def engine_attributes(info: EngineInfo) -> Attributes:
         "srec.model.hash": info.model_hash,
         "srec.dtype": info.dtype,
     }
+
+
+def made_with(info: EngineInfo) -> Attributes:
+    """What answers in a whole run, and how it was set."""
+    seed = VLLM_SEED if info.engine.startswith("vllm") else "none, answers are greedy"
+    return {**engine_attributes(info), ADAPTER: "none", SEED: seed}
 
 
 def provenance(*, index: object, prompts: Sequence[str], settings: object) -> Attributes:

@@ -24,6 +24,7 @@ from mllm_srec.agent.tracing.attributes import (
     PHASES,
     STORED,
     Attributes,
+    Done,
     as_json,
     engine_attributes,
     input_messages,
@@ -134,8 +135,9 @@ class TracedCalls:
             BATCH: len(spans),
             **engine_attributes(self.info),
         }
-        calls = [{**span, **same} for span in spans]
-        step.run.tracer.put_calls(step, name, calls, start_ns=start_ns, error=error)
+        end_ns = time.time_ns()
+        done = [Done(name, {**span, **same}, start_ns, end_ns) for span in spans]
+        step.run.tracer.put_done(step, done, error)
         step.run.add_tokens(step.name, sum(map(_counted, spans), Tokens()))
 
 

@@ -33,8 +33,8 @@ class SpanKeeper(SpanProcessor):
 
     def on_start(self, span: ReadableSpan, parent_context: Context | None = None) -> None:
         """Write that a node or a run has started."""
-        # Calls are recorded when they have ended: one write for each, not two.
-        if _kind(span) not in (Kind.LLM.value, Kind.EMBEDDING.value):
+        # Calls and searches are recorded when they have ended: one write for each, not two.
+        if _kind(span) not in (Kind.LLM.value, Kind.EMBEDDING.value, Kind.RETRIEVER.value):
             self._put([_record(span)])
 
     def on_end(self, span: ReadableSpan) -> None:

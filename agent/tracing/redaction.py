@@ -4,11 +4,18 @@ import os
 import re
 from collections.abc import Callable, Mapping
 
-from openinference.semconv.trace import EmbeddingAttributes, MessageAttributes
+from openinference.semconv.trace import DocumentAttributes, EmbeddingAttributes, MessageAttributes
 from openinference.semconv.trace import MessageContentAttributes as Content
 from openinference.semconv.trace import SpanAttributes as Names
 
-from mllm_srec.agent.tracing.attributes import EDITS, IMAGE_URL, REDACTED, Attributes, as_json
+from mllm_srec.agent.tracing.attributes import (
+    DROPPED,
+    EDITS,
+    IMAGE_URL,
+    REDACTED,
+    Attributes,
+    as_json,
+)
 from mllm_srec.store.spans import Attribute
 from mllm_srec.store.trace_settings import Part
 
@@ -32,6 +39,8 @@ _TEXTS = (
     Names.OUTPUT_VALUE,
     MessageAttributes.MESSAGE_CONTENT,
     Content.MESSAGE_CONTENT_TEXT,
+    DocumentAttributes.DOCUMENT_ID,
+    DROPPED,
     EDITS,
 )
 _PARTS: Mapping[Part, tuple[str, ...]] = {

@@ -6,7 +6,7 @@ leaves the machine.
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 
@@ -21,9 +21,12 @@ from mllm_srec.agent.tracing.attributes import (
     REDACTED,
     SCORE,
     STORE_SECONDS,
+    STORES,
     Attributes,
+    Done,
+    as_json,
     code_version,
-    engine_attributes,
+    made_with,
     token_attributes,
     value_attributes,
 )
@@ -62,8 +65,8 @@ class Step:
     def __init__(self, name: str, span: otel.Span, run: "Run | None" = None) -> None:
         self.name = name
         self.span = span
-        self.store_seconds = 0.0
-        """Seconds in which the stores worked for it, without those inside its calls."""
+        self.stores: dict[str, tuple[int, float]] = {}
+        """How often each store was used and for how many seconds, without what lies in calls."""
         self._run = run
 
     @property
@@ -72,15 +75,18 @@ class Step:
         assert self._run is not None
         return self._run
 
-    def add_store_seconds(self, seconds: float) -> None:
-        """Count time of a store."""
-        self.store_seconds += seconds
+    def add_store(self, store: str, seconds: float) -> None:
+        """Count one use of a store."""
+        uses, before = self.stores.get(store, (0, 0.0))
+        self.stores[store] = uses + 1, before + seconds
+
+    def record(self, attributes: Attributes) -> None:
+        """Record attributes of the step."""
+        self.span.set_attributes(self.run.tracer.redaction.attributes(attributes, self.run.user))
 
     def output(self, value: object) -> None:
         """Record what the step made; anything that JSON can hold."""
-        attributes = value_attributes(Names.OUTPUT_VALUE, Names.OUTPUT_MIME_TYPE, value)
-        clean = self.run.tracer.redaction.attributes(attributes, self.run.user)
-        self.span.set_attributes(clean)
+        self.record(value_attributes(Names.OUTPUT_VALUE, Names.OUTPUT_MIME_TYPE, value))
 
     def set(self, **facts: Attribute) -> None:
         """Record facts about the step, as `srec.NAME`."""
@@ -160,7 +166,7 @@ class Tracer:
             "srec.code.version": code_version(),
             **({} if user is None else {Names.USER_ID: user}),
             **({} if session is None else {Names.SESSION_ID: session}),
-            **({} if engine is None else engine_attributes(engine)),
+            **({} if engine is None else made_with(engine)),
             **self.facts,
             **value_attributes(Names.INPUT_VALUE, Names.INPUT_MIME_TYPE, inputs),
         }
@@ -205,6 +211,7 @@ class Tracer:
         attributes: Attributes = {
             Names.OPENINFERENCE_SPAN_KIND: kind.value,
             Names.GRAPH_NODE_ID: name,
+            **({Names.TOOL_NAME: name} if kind is Kind.TOOL else {}),
             **({Names.GRAPH_NODE_PARENT_ID: run.path[-1]} if run.path else {}),
             **({} if prompt_hash is None else {"srec.prompt_hash": prompt_hash}),
             **value_attributes(Names.INPUT_VALUE, Names.INPUT_MIME_TYPE, inputs),
@@ -214,38 +221,32 @@ class Tracer:
         span = self._tracer.start_span(name, _below(parent), attributes=clean)
         step, started = Step(name, span, run), time.perf_counter()
         try:
-            with self._active(step), watching(step.add_store_seconds):
+            with self._active(step), watching(step.add_store):
                 try:
                     yield step
                 finally:
-                    span.set_attribute(STORE_SECONDS, step.store_seconds)
+                    span.set_attributes(_stores(step))
         finally:
             run.add_seconds(name, time.perf_counter() - started)
 
-    def put_calls(
-        self,
-        step: Step,
-        name: str,
-        calls: Sequence[Mapping[str, Attribute]],
-        *,
-        start_ns: int,
-        error: BaseException | None,
+    def put_done(
+        self, step: Step, batch: Sequence[Done], error: BaseException | None = None
     ) -> None:
-        """Record a batch of calls that has just ended, one span for each.
+        """Record what a step did and has ended, one span for each.
 
         Args:
-            step: The step that made them.
-            name: Of the spans.
-            calls: Attributes of each call.
-            start_ns: When the batch was handed over, nanoseconds since 1970-01-01 UTC.
-            error: What ended the batch, None when it was answered.
+            step: The step that did it.
+            batch: Calls, or searches.
+            error: What ended them, None when they came to their end.
         """
-        context, end_ns = _below(step), time.time_ns()
-        for attributes in calls:
-            clean = self.redaction.attributes(attributes, step.run.user)
-            span = self._tracer.start_span(name, context, attributes=clean, start_time=start_ns)
+        context = _below(step)
+        for each in batch:
+            clean = self.redaction.attributes(each.attributes, step.run.user)
+            span = self._tracer.start_span(
+                each.name, context, attributes=clean, start_time=each.start_ns
+            )
             self._set_status(span, error, step.run.user)
-            span.end(end_ns)
+            span.end(each.end_ns)
         self._keeper.force_flush()
 
     @contextmanager
@@ -279,6 +280,13 @@ class Tracer:
                 delete(self._store, old)
             except TraceError as error:
                 self._keeper.problem = str(error)
+
+
+def _stores(step: Step) -> Attributes:
+    """How the stores worked for a step."""
+    uses = {name: [count, round(each, 6)] for name, (count, each) in step.stores.items()}
+    seconds = sum(each for _, each in step.stores.values())
+    return {STORE_SECONDS: seconds, **({STORES: as_json(uses)} if uses else {})}
 
 
 def _below(step: Step) -> Context:

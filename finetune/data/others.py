@@ -56,7 +56,18 @@ class Others:
                 self._with_value.setdefault(value, []).append(item_id)
 
     def group(self, historian: Historian, stop: int) -> RecordGroup | None:
-        """A score group: the next liked items against others drawn by popularity.
+        """A score group: the next liked items against others; None where there are not both."""
+        liked, others = self.sides(historian, stop)
+        if not others:
+            return None
+        return historian.score_group(
+            stop,
+            [historian.fused[item_id] for item_id in liked],
+            [historian.fused[item_id] for item_id in others],
+        )
+
+    def sides(self, historian: Historian, stop: int) -> tuple[list[str], list[str]]:
+        """The next liked items, and others drawn by popularity; both empty without a liked one.
 
         Such others teach p / (p + q) with a known q, which `combine` takes out again. The ones
         alike teach what the few candidates are told apart by that retrieval leaves.
@@ -64,13 +75,8 @@ class Others:
         liked = liked_items(historian.events[stop:])[: self._liked]
         others = self.unseen(historian, self._others) if liked else []
         if not others:
-            return None
-        near = self._unseen_alike(historian, stop, {*liked, *others})
-        return historian.score_group(
-            stop,
-            [historian.fused[item_id] for item_id in liked],
-            [historian.fused[item_id] for item_id in (*others, *near)],
-        )
+            return [], []
+        return liked, [*others, *self._unseen_alike(historian, stop, {*liked, *others})]
 
     def unseen(self, historian: Historian, count: int) -> list[str]:
         """Draw items by popularity that the user never met, each once."""

@@ -7,6 +7,7 @@ the annotated items. Nothing here reads the truth of a shop.
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import polars as pl
 
@@ -14,16 +15,21 @@ from mllm_srec.agent.nodes import explain, fuse_items, profile_user, summarize_p
 from mllm_srec.agent.nodes.explain import CitedReason
 from mllm_srec.agent.nodes.fuse_items import VisualAnswer, compact
 from mllm_srec.agent.nodes.profile_user import Profile
-from mllm_srec.agent.nodes.score_targets import describe_now, score_prompt
+from mllm_srec.agent.nodes.score_targets import chain_prompts, describe_now, raw_prompts
 from mllm_srec.agent.nodes.summarize_preferences import Preference
 from mllm_srec.agent.state import Event, Settings
 from mllm_srec.finetune.data.records import Record, RecordGroup
+from mllm_srec.finetune.errors import FinetuneError
 from mllm_srec.llm.engine import Prompt
 from mllm_srec.llm.prompting import render
 from mllm_srec.store.records import UNKNOWN, FusedItem, Item
 
 SEEN = ("colour", "pattern", "style")
 TOLD = ("material", "brand", "price", "purpose", "suits")
+LABELS = ("what", *SEEN, *TOLD, "text_colour")
+"""What a row of labels may say of an item."""
+
+Label = Mapping[str, str | bool | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,23 +40,52 @@ class Annotation:
     fused: FusedItem
 
 
-def read_labels(path: str) -> dict[str, Annotation]:
-    """Read annotations, by item id."""
-    return {row["item_id"]: annotate(row) for row in pl.read_parquet(path).iter_rows(named=True)}
+def read_labels(path: Path) -> dict[str, Label]:
+    """Read what annotators said, by item id; of what nobody labelled a row may say nothing.
+
+    Raises:
+        FinetuneError: It is no Parquet file of labels.
+    """
+    try:
+        table = pl.read_parquet(path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise FinetuneError(f"the labels {str(path)!r} cannot be read: {error}") from error
+    if "item_id" not in table.columns or not set(LABELS) & set(table.columns):
+        raise FinetuneError(
+            f"the labels {str(path)!r} have the columns {table.columns}: give 'item_id' and at "
+            f"least one of {list(LABELS)}"
+        )
+    return {row["item_id"]: row for row in table.iter_rows(named=True)}
 
 
-def annotate(label: Mapping[str, str | bool | None]) -> Annotation:
-    """Turn one row of labels into the answers that the fuse step should give."""
+def annotate_labelled(
+    items: Mapping[str, Item], labels: Mapping[str, Label]
+) -> dict[str, Annotation]:
+    """The annotations of the items that somebody labelled, in the order of the labels."""
+    return {
+        item_id: annotate(label, pictured=items[item_id].picture is not None)
+        for item_id, label in labels.items()
+        if item_id in items
+    }
+
+
+def annotate(label: Label, *, pictured: bool) -> Annotation:
+    """Turn one row of labels into the answers that the fuse step should give.
+
+    Args:
+        label: Words by the names of `LABELS`; all but `what` may be missing.
+        pictured: Whether the annotator had a picture, so that what, colour, pattern and style are
+            what it shows; else they are what the text tells.
+    """
     words = {name: str(value) for name, value in label.items() if value is not None}
     what = words.get("what", UNKNOWN)
-    has_picture = "pattern" in words
-    seen = {name: words[name] for name in SEEN if name in words} if has_picture else {}
+    seen = {name: words[name] for name in SEEN if name in words} if pictured else {}
     told = {name: words[name] for name in TOLD if name in words}
-    if not has_picture and "colour" in words:
+    if not pictured and "colour" in words:
         told = {"colour": words["colour"], **told}
-    conflicts = {"colour": words["text_colour"]} if has_picture and "text_colour" in words else {}
+    conflicts = {"colour": words["text_colour"]} if pictured and "text_colour" in words else {}
     return Annotation(
-        look=VisualAnswer(what=what, seen=seen) if has_picture else None,
+        look=VisualAnswer(what=what, seen=seen) if pictured else None,
         fused=FusedItem(what=what, seen=seen, told=told, conflicts=conflicts),
     )
 
@@ -90,13 +125,13 @@ class Historian:
 
     def before(self, stop: int) -> Preference:
         """The preference carried into the window that ends at `stop`."""
-        done = (stop - 1) // self.settings.window_step
-        for number in range(1, done + 1):
+        *whole, _ = summarize_preferences.windows(stop, self.settings)
+        for number, (start, end) in enumerate(whole, 1):
             if number not in self.states:
                 self.states[number] = summarize_preferences.plain_preference(
-                    self.states[number - 1], self.whole_window(number), self.fused
+                    self.states[number - 1], self.events[start:end], self.fused
                 )
-        return self.states[done]
+        return self.states[len(whole)]
 
     def whole_window(self, number: int) -> Sequence[Event]:
         """The events of a window that others follow; the first has number 1."""
@@ -105,8 +140,8 @@ class Historian:
 
     def window(self, stop: int) -> Sequence[Event]:
         """The events of the last window of the history that ends at `stop`."""
-        start = (stop - 1) // self.settings.window_step * self.settings.window_step
-        return self.events[start:stop]
+        start, end = summarize_preferences.windows(stop, self.settings)[-1]
+        return self.events[start:end]
 
     def preference(self, stop: int) -> Preference:
         """The dynamic preference of the history that ends at `stop`."""
@@ -161,11 +196,13 @@ class Historian:
 
     def score_prompts(self, stop: int, items: Sequence[FusedItem]) -> list[Prompt]:
         """What the model is asked about some items after the history that ends at `stop`."""
-        taste = self.taste(stop)
         last = self.events[stop - 1]["timestamp"] if stop else None
         coming = self.events[stop]["timestamp"] if stop < len(self.events) else None
-        now = describe_now(coming, last)
-        return [score_prompt(taste.profile, taste.preference, now, item) for item in items]
+        now, without = describe_now(coming, last), self.settings.without
+        if without == "chain":
+            return raw_prompts(self.events[:stop], self.fused, now, items)
+        taste = self.taste(stop)
+        return chain_prompts(taste.profile, taste.preference, now, items, without)
 
 
 def share(name: str, salt: str = "") -> float:

@@ -16,7 +16,7 @@ from mllm_srec.finetune.data.model_teacher import ModelTeacher
 from mllm_srec.finetune.data.records import AnyRecord, file_hash, prompt_hashes, write_records
 from mllm_srec.finetune.data.rule_records import rule_records
 from mllm_srec.finetune.data.settings import DataSettings as DataSettings
-from mllm_srec.finetune.data.teacher import read_labels, share
+from mllm_srec.finetune.data.teacher import annotate_labelled, read_labels, share
 from mllm_srec.finetune.errors import FinetuneError
 from mllm_srec.store.home import Home
 
@@ -58,7 +58,8 @@ def write_data(
     if teacher is not None:
         made = teacher.records(home, settings)
     elif labels is not None:
-        made = rule_records(home, read_labels(str(labels)), settings)
+        annotated = annotate_labelled(home.catalogue.items(), read_labels(labels))
+        made = rule_records(home, annotated, settings)
     else:
         made = rule_records(home, annotate_catalogue(home), settings)
     every = chain(message_records(settings), made)

@@ -14,8 +14,9 @@ from mllm_srec.finetune.data.splits import Case, Split
 from mllm_srec.finetune.evaluation.baselines import Scorer
 from mllm_srec.finetune.evaluation.observer import Observer
 from mllm_srec.finetune.evaluation.truth import read_items
+from mllm_srec.finetune.shop.calendars import DAY_S, START
 from mllm_srec.finetune.shop.law import Shop, Tastes, law_scores
-from mllm_srec.finetune.shop.users import DAY_S, START, read_truth
+from mllm_srec.finetune.shop.users import read_truth
 from mllm_srec.store.records import Interaction
 
 

@@ -18,11 +18,16 @@ from mllm_srec.finetune.data.teacher import annotate
 from mllm_srec.finetune.evaluation.charts import draw_reliability
 from mllm_srec.finetune.evaluation.evaluate import SplitPart
 from mllm_srec.finetune.evaluation.fusion import FUSION, Fusions, fuse_thrice, fusion_figures
-from mllm_srec.finetune.evaluation.pairs import request
+from mllm_srec.finetune.evaluation.labelled import evaluate_labelled
+from mllm_srec.finetune.evaluation.pairs import check_described, request
 from mllm_srec.finetune.evaluation.scoring import score_pairs, scoring_figures
 from mllm_srec.finetune.evaluation.taste import preference_figures, profile_figures
 from mllm_srec.finetune.evaluation.truth import drifts, label_of, read_items, unseen_items
-from mllm_srec.finetune.evaluation.understanding import held_out_phrasings, measure
+from mllm_srec.finetune.evaluation.understanding import (
+    hand_written,
+    held_out_phrasings,
+    measure,
+)
 from mllm_srec.finetune.evaluation.watched_calls import AnswerCounts, WatchedCalls
 
 MESSAGES = 1_000
@@ -36,7 +41,7 @@ class ChainOptions:
     """What is measured, on whom."""
 
     truth: Path | None = None
-    """The folder `truth` of the shop."""
+    """The folder `truth` of the shop; or a file of labels, for what pictures and texts say."""
     part: SplitPart = "test"
     split_by: SplitBy = "user"
     """`time` has items without any training interaction."""
@@ -46,6 +51,8 @@ class ChainOptions:
     """Labelled pairs at least, which a calibration error rests on."""
     png: Path | None = None
     """Where to draw the reliability of the probabilities."""
+    messages: Path | None = None
+    """Messages with what they mean, JSON lines, besides the held-out phrasings of the grammar."""
     seed: int = 1
 
 
@@ -57,9 +64,16 @@ def evaluate_chain(recommender: Recommender, options: ChainOptions) -> dict[str,
         options: What and whom.
 
     Returns:
-        The object of `srec finetune evaluate --json`.
+        The object of `srec finetune evaluate --json`; with a file of labels only its fusion.
+
+    Raises:
+        FinetuneError: An item has no description yet, or the labels do not fit the home.
+        ValueError: A line of the messages is broken.
     """
+    if options.truth is not None and options.truth.is_file():
+        return evaluate_labelled(recommender, options.truth)
     deployment = recommender.deployment
+    check_described(deployment.home)
     settings = deployment.settings
     # What is scored here are drawn pairs; the list itself is `srec evaluate`'s to measure.
     context = recommender.context
@@ -85,7 +99,9 @@ def evaluate_chain(recommender: Recommender, options: ChainOptions) -> dict[str,
         error = scoring.figures()["ece"]
         draw_reliability(scoring.bins, error or 0.0, options.png)
     free = _Chain.run(recommender, warm[:FREE], options, constrained=False)
-    said = deployment.run(measure(recommender.context.calls, held_out_phrasings(MESSAGES)))
+    said = {"held_out": held_out_phrasings(MESSAGES)}
+    if options.messages is not None:
+        said["given"] = hand_written(options.messages)
     return {
         "part": options.part,
         "users": len(warm),
@@ -96,7 +112,10 @@ def evaluate_chain(recommender: Recommender, options: ChainOptions) -> dict[str,
             **scoring_figures(scoring, split, cases),
             "auc_without_picture": _auc_without_picture(recommender, split, warm, options),
         },
-        "understanding": said.to_dict(),
+        "understanding": {
+            name: deployment.run(measure(recommender.context.calls, messages)).to_dict()
+            for name, messages in said.items()
+        },
         **chain.counts.to_dict(),
         "without_schema": free.counts.to_dict(),
     }
@@ -163,7 +182,8 @@ def _tastes(
     profile: dict[str, float | None] = dict.fromkeys(("attribute_f1",))
     if truth is not None:
         annotated = {
-            item_id: annotate(label_of(item)).fused for item_id, item in read_items(truth).items()
+            item_id: annotate(label_of(item), pictured=item.has_picture).fused
+            for item_id, item in read_items(truth).items()
         }
         settings = recommender.deployment.settings
         preference = preference_figures(states, annotated, drifts(truth), settings)

@@ -18,7 +18,12 @@ from mllm_srec.finetune.evaluation.baselines import Tuning
 from mllm_srec.finetune.evaluation.combine import Example, Fitted, fit_combination
 from mllm_srec.finetune.evaluation.evaluate import Ranking
 from mllm_srec.finetune.evaluation.kept_rankings import KeptRankings, Pool
-from mllm_srec.finetune.evaluation.pairs import draw_pairs, model_logits, request
+from mllm_srec.finetune.evaluation.pairs import (
+    check_described,
+    draw_pairs,
+    model_logits,
+    request,
+)
 from mllm_srec.tools.collaborative import CollaborativeModel, CollaborativeSettings
 from mllm_srec.tools.ranking import CombineWeights, calibrated
 
@@ -39,6 +44,7 @@ class GraphRanker:
         progress: Progress = lambda stage, done, total: None,
         stage: str = "rank",
     ) -> None:
+        check_described(deployment.home)
         self.split = split
         self.home = deployment.home
         self.deployment = deployment

@@ -12,7 +12,9 @@ from mllm_srec.agent.nodes.score_targets import NO, YES, prompts
 from mllm_srec.agent.recommender import Recommender, Request
 from mllm_srec.agent.state import State
 from mllm_srec.finetune.data.splits import Case, Split
+from mllm_srec.finetune.errors import FinetuneError
 from mllm_srec.finetune.evaluation.evaluate import draw_unseen, popularity_log_q
+from mllm_srec.store.home import Home
 
 Value = TypeVar("Value", np.int64, np.float64)
 
@@ -75,10 +77,25 @@ def model_logits(
     asked = [
         prompt
         for state, rows in zip(states, pairs.by_case(pairs.items, len(states)), strict=True)
-        for prompt in prompts(state, context, [fused[item_ids[row]] for row in rows])
+        for prompt in prompts(state, context, {item_ids[row]: fused[item_ids[row]] for row in rows})
     ]
     answers = recommender.deployment.run(context.calls.score_labels(asked, (YES, NO)))
     return np.array([answer.logprobs[YES] - answer.logprobs[NO] for answer in answers])
+
+
+def check_described(home: Home) -> None:
+    """Refuse to measure a home of which items cannot be scored yet.
+
+    Raises:
+        FinetuneError: Some have no description; the figures would be those of a part of the shop.
+    """
+    items = home.catalogue.item_count()
+    missing = items - home.catalogue.representation_count()
+    if missing:
+        raise FinetuneError(
+            f"{missing:,} of {items:,} items {'has' if missing == 1 else 'have'} no description "
+            "yet: run `srec ingest` again"
+        )
 
 
 def request(case: Case) -> Request:

@@ -30,7 +30,8 @@ def report_view(report: Report) -> Group:
     """Accuracy, the lists themselves, and costs, one table each."""
     part = f"{report.part} part, {report.protocol} protocol"
     shuffles = f", mean of {report.shuffles} shuffles" if report.shuffles > 1 else ""
-    head = f"{part}: {report.users:,} users, {report.items:,} items{shuffles}"
+    targets = f"{report.cases:,} targets, " if report.cases != report.users else ""
+    head = f"{part}: {report.users:,} users, {targets}{report.items:,} items{shuffles}"
     tables = [_accuracy(report)]
     for names, digits in ((LISTS, 2), (COSTS, 3)):
         if any(name in row.figures for row in report.rows for name in names):

@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from mllm_srec.finetune.shop.users import DAY_S, START
+from mllm_srec.finetune.shop.calendars import DAY_S, START
 from mllm_srec.finetune.shop.vocabulary import ItemTruth
 
 

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,14 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from mllm_srec.finetune.shop.calendars import (
+    DAY_S,
+    LARGEST,
+    SMALLEST,
+    START,
+    Calendars,
+    draw_calendars,
+)
 from mllm_srec.finetune.shop.law import (
     DRIFTING,
     SEEN,
@@ -23,19 +30,10 @@ from mllm_srec.finetune.shop.law import (
     Shop,
     Tastes,
 )
-from mllm_srec.finetune.shop.vocabulary import DAYS, SUITS, TYPES, ItemTruth
+from mllm_srec.finetune.shop.vocabulary import SUITS, TYPES, ItemTruth
 
-START = int(datetime(2025, 6, 1, tzinfo=UTC).timestamp())
-"""First second of the shop's year."""
-DAY_S = 86_400
-"""Seconds of a day."""
-
-COLD_SHARE = 0.1
-"""Share of the users with 1 to 3 interactions before their last two liked ones."""
 LIKED = 4
 """Lowest rating that says a user liked an item."""
-MEAN_SIZE, SMALLEST, LARGEST = 17.5, 8, 60
-"""Interactions of a user who is not cold: aim of the mean, and the bounds."""
 
 
 def write_interactions(
@@ -68,7 +66,7 @@ def write_interactions(
             f"{len(items)!r} items leave users too little choice: "
             f"at least {2 * SMALLEST} must be sold from the first day"
         )
-    calendars = _calendars(rng, users, largest)
+    calendars = draw_calendars(rng, users, largest)
     tastes = draw_tastes(shop, calendars, rng)
     picks = [
         _live(shop, tastes, user, days, bool(calendars.cold[user]), rng)
@@ -116,34 +114,6 @@ def draw_shop(items: Sequence[ItemTruth], law: Law, rng: np.random.Generator) ->
     """Give each item a popularity."""
     log_popularity = rng.normal(0, law.popularity, len(items)).astype(np.float32)
     return Shop(law, items, Features.of(items), log_popularity)
-
-
-@dataclass(frozen=True)
-class Calendars:
-    """When each user picks something."""
-
-    days: list[NDArray[np.float64]]
-    """Rising days since the start of the year, one array a user."""
-    cold: NDArray[np.bool_]
-
-
-def _calendars(rng: np.random.Generator, users: int, largest: int) -> Calendars:
-    """Draw how often and when users pick: long-tailed sizes, spans from weeks to the year."""
-    cold = np.zeros(users, dtype=np.bool_)
-    cold[rng.permutation(users)[: round(users * COLD_SHARE)]] = True
-    spread = 0.6
-    typical = np.log(MEAN_SIZE - SMALLEST + 0.5) - spread**2 / 2
-    sizes = SMALLEST + rng.lognormal(typical, spread, users).astype(np.int64)
-    sizes = np.where(cold, rng.integers(3, 6, users), sizes.clip(SMALLEST, largest))
-    first = np.where(cold, rng.uniform(0, 300, users), rng.uniform(0, 180, users))
-    stopped = rng.random(users) < 0.25
-    last = DAYS - stopped * rng.uniform(0, 0.5, users) * (DAYS - first)
-    days = []
-    for size, start, end in zip(sizes, first, last, strict=True):
-        # Whole seconds without repetition, so that a user's order is never in doubt.
-        seconds = np.unique(rng.integers(int(start * DAY_S), int(end * DAY_S), 2 * size + 8))
-        days.append(np.sort(rng.permutation(seconds)[:size]) / DAY_S)
-    return Calendars(days, cold)
 
 
 def draw_tastes(shop: Shop, calendars: Calendars, rng: np.random.Generator) -> Tastes:

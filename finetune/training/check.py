@@ -10,7 +10,8 @@ from mllm_srec.finetune.data.entries import Entry, Fault, read_entries, shown
 from mllm_srec.finetune.data.records import RecordError, RecordGroup
 from mllm_srec.finetune.data.wording import other_prompts
 from mllm_srec.finetune.errors import FinetuneError
-from mllm_srec.finetune.training.collate import Encoded, Encoder, Pictures, PictureSource
+from mllm_srec.finetune.training.encode import Encoded, Encoder
+from mllm_srec.finetune.training.record_pictures import Pictures, PictureSource
 from mllm_srec.llm.chat_template import ChatTemplate
 from mllm_srec.llm.engine import ModelError
 from mllm_srec.llm.labels import label_token_ids

@@ -11,8 +11,8 @@ from transformers import AutoModelForImageTextToText
 
 from mllm_srec.agent.nodes.score_targets import NO, YES
 from mllm_srec.finetune.errors import FinetuneError
-from mllm_srec.finetune.training.collate import load_processor
 from mllm_srec.finetune.training.parity import Parity, check_parity
+from mllm_srec.finetune.training.record_pictures import load_processor
 from mllm_srec.finetune.training.run_settings import other_prompts, read_settings
 from mllm_srec.finetune.training.whole_folder import recover_folder, whole_folder
 from mllm_srec.llm.chat_template import ChatTemplate

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from transformers.modeling_outputs import CausalLMOutput
 
 from mllm_srec.finetune.training.batches import once
-from mllm_srec.finetune.training.collate import PICTURE_WORDS, Encoded
+from mllm_srec.finetune.training.encode import Encoded
+from mllm_srec.finetune.training.picture_words import PICTURE_WORDS
 
 Collate = Callable[[Sequence[Encoded]], dict[str, Tensor]]
 

@@ -9,7 +9,7 @@ from typing import Any, Self
 from mllm_srec.finetune.data.records import TASKS
 from mllm_srec.finetune.errors import FinetuneError
 from mllm_srec.finetune.training.augment import Augmentation
-from mllm_srec.finetune.training.collate import PICTURE_WORDS
+from mllm_srec.finetune.training.picture_words import PICTURE_WORDS
 from mllm_srec.finetune.training.tiny import TinyConfig
 
 FIGURES = ("loss", "right_tokens", "right_answers")

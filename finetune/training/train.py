@@ -18,19 +18,14 @@ from mllm_srec.finetune.data.records import RecordGroup
 from mllm_srec.finetune.training.best_model import BestModel
 from mllm_srec.finetune.training.check import OverLong, check_entries
 from mllm_srec.finetune.training.clock import Clock
-from mllm_srec.finetune.training.collate import (
-    Collator,
-    Encoded,
-    Encoder,
-    Pictures,
-    PictureSource,
-    load_processor,
-    picture_words,
-)
+from mllm_srec.finetune.training.collate import Collator
 from mllm_srec.finetune.training.curves import read_curves, write_png
+from mllm_srec.finetune.training.encode import Encoded, Encoder
 from mllm_srec.finetune.training.meter import Meter, Show, unseen
 from mllm_srec.finetune.training.model_folder import merged, write_model
+from mllm_srec.finetune.training.picture_words import picture_words
 from mllm_srec.finetune.training.recipe import Recipe, RecipeError
+from mllm_srec.finetune.training.record_pictures import Pictures, PictureSource, load_processor
 from mllm_srec.finetune.training.run_settings import (
     OtherRun,
     describe_run,

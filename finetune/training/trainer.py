@@ -18,7 +18,7 @@ from mllm_srec.finetune.data.records import TASKS
 from mllm_srec.finetune.training.batches import Draws, TaskBatches
 from mllm_srec.finetune.training.best_model import BestModel
 from mllm_srec.finetune.training.clock import Clock
-from mllm_srec.finetune.training.collate import PICTURE_WORDS, Encoded
+from mllm_srec.finetune.training.encode import Encoded
 from mllm_srec.finetune.training.losses import (
     Collate,
     learn_answers_only,
@@ -30,6 +30,7 @@ from mllm_srec.finetune.training.losses import (
 )
 from mllm_srec.finetune.training.meter import Meter
 from mllm_srec.finetune.training.muon import Muon
+from mllm_srec.finetune.training.picture_words import PICTURE_WORDS
 from mllm_srec.finetune.training.recipe import Recipe
 from mllm_srec.finetune.training.whole_folder import whole_folder
 

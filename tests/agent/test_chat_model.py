@@ -25,7 +25,7 @@ from PIL import Image
 from pydantic import BaseModel, ValidationError
 
 from mllm_srec.agent.chat_model import ChatMLLM
-from mllm_srec.agent.recommender import DeadlineExceeded
+from mllm_srec.agent.errors import DeadlineExceeded
 from mllm_srec.agent.tool_calls import ToolChoice
 from mllm_srec.llm.engine import EngineLost, Prompt
 from mllm_srec.llm.scripted import ScriptedEngine

@@ -18,6 +18,7 @@ COMMANDS = (
     "chat",
     "mcp",
     "trace",
+    "threads",
     "serve",
     "index",
     "evaluate",
@@ -38,7 +39,8 @@ HEAVY = (
 # Commands that only a test needs, run by the real `main`.
 EXTRA = """
 import os, signal, subprocess, sys
-from mllm_srec.agent.cli import Json, app, main
+from mllm_srec.agent.cli import app, main
+from mllm_srec.agent.cli_options import Json
 from mllm_srec.agent.terminal.output import Output
 from mllm_srec.store.errors import HomeError
 
@@ -120,7 +122,7 @@ print([name for name in {HEAVY} if name in sys.modules])
         ("recommend",),
         ("recommend", "u1", "-k", "0"),
         ("recommend", "u1", "--colour"),
-        ("ingest", "--items", "x"),
+        ("ingest", "--interactions", "x"),
         ("trace", "show"),
         ("nonsense",),
     ],

@@ -15,7 +15,8 @@ from mllm_srec.agent.inspection.view import trace_tree
 from mllm_srec.agent.nodes.fuse_items import one_line
 from mllm_srec.agent.recommender import Recommender
 from mllm_srec.agent.results import Recommendation
-from mllm_srec.agent.terminal.views import Pictures, recommendation_screen
+from mllm_srec.agent.terminal.item_pictures import Pictures
+from mllm_srec.agent.terminal.views import recommendation_screen
 from mllm_srec.llm.engine import Prompt
 from mllm_srec.llm.scripted import ScriptedEngine
 from mllm_srec.store.home import Home

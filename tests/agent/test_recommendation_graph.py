@@ -8,10 +8,11 @@ import pytest
 from mllm_srec.agent.deployment import Deployment
 from mllm_srec.agent.graph import NODES, build_graph
 from mllm_srec.agent.ingest import fuse_missing
+from mllm_srec.agent.nodes.fuse_items import compact
 from mllm_srec.agent.recommender import Recommender, Request
 from mllm_srec.llm.engine import Answer, EngineLost, Prompt
 from mllm_srec.llm.scripted import ScriptedEngine
-from mllm_srec.store.records import Interaction
+from mllm_srec.store.records import Interaction, Item
 from mllm_srec.store.traces import TraceStore
 
 from .shop import DAY_S, ITEMS, answer, deploy, score, scripted
@@ -74,22 +75,57 @@ def test_the_same_request_gives_the_same_list_and_asks_the_model_nothing(
     assert (len(engine.generated), len(engine.scored)) == calls
 
 
+def test_two_fresh_homes_give_the_same_list_by_the_same_steps(tmp_path: Path) -> None:
+    results = []
+    for name in ("one", "other"):
+        engine = scripted()
+        with deploy(tmp_path / name, engine) as opened:
+            fuse_missing(opened)
+            results.append((Recommender(opened).recommend("mia", k=2), engine.scored))
+    (one, asked_one), (other, asked_other) = results
+    assert (one.items, one.profile, one.windows) == (other.items, other.profile, other.windows)
+    assert asked_one == asked_other
+
+
 def test_one_new_interaction_costs_one_window_the_profile_and_the_scoring(
     deployment: Deployment, engine: ScriptedEngine
 ) -> None:
-    recommender = Recommender(deployment)
-    recommender.recommend("mia", k=1)
+    Recommender(deployment).recommend("ben", k=2)
     engine.generated.clear()
     engine.scored.clear()
     new = Interaction(
-        user_id="mia", item_id="i7", position=6, rating=5, timestamp=1_700_000_000 + 7 * DAY_S
+        user_id="ben", item_id="i2", position=4, rating=5, timestamp=1_700_000_000 + 7 * DAY_S
     )
     deployment.home.catalogue.put_interactions([new])
-    Recommender(deployment).recommend("mia", k=1)
+    result = Recommender(deployment).recommend("ben", k=2)
     assert asked(engine, "Update what") == 1
-    assert asked(engine, "Describe the stable taste") <= 1
-    assert asked(engine, "What does the picture show?") == 0
-    assert len(engine.scored) == 1
+    assert asked(engine, "Describe the stable taste") == 1
+    # A reason that was given before, in the same words about the same taste, is not asked again.
+    reasons = asked(engine, "Say in one sentence")
+    assert reasons <= len(result.items) == 2
+    assert len(engine.generated) == 2 + reasons
+    candidates = [prompt.messages[1].text.rpartition("Item: ")[2] for prompt in engine.scored]
+    assert sorted(text.partition(":")[0] for text in candidates) == ["ball", "duck", "robot"]
+
+
+def test_an_item_without_picture_and_text_goes_through_the_chain(tmp_path: Path) -> None:
+    def of_nothing(prompt: Prompt) -> str:
+        text = prompt.messages[1].text
+        if text.startswith("Merge") and "Title: Fine" not in text:
+            return compact({"what": "unknown", "seen": {}, "told": {}, "conflicts": {}})
+        return answer(prompt)
+
+    with deploy(tmp_path / "home", ScriptedEngine(answer=of_nothing, score=score)) as deployment:
+        catalogue = deployment.home.catalogue
+        catalogue.put_items([Item(item_id="bare"), Item(item_id="blank")])
+        bare = Interaction(user_id="mia", item_id="bare", position=6, rating=5)
+        catalogue.put_interactions([bare])
+        assert fuse_missing(deployment) == (10, 0)
+        result = Recommender(deployment).recommend("mia", k=10)
+    assert result.history[-1].item_id == "bare"
+    assert {item.item_id for item in result.items} == {"i7", "i8", "blank"}
+    assert all(item.reason for item in result.items)
+    assert result.fallbacks == 0
 
 
 def test_an_unknown_user_gets_what_others_choose_and_is_told_so(deployment: Deployment) -> None:

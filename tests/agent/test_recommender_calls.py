@@ -3,21 +3,25 @@
 import asyncio
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
+from mllm_srec.agent.deadline import within
 from mllm_srec.agent.deployment import Deployment
-from mllm_srec.agent.events import NodeEnded, NodeStarted, Recommended
+from mllm_srec.agent.errors import DeadlineExceeded
+from mllm_srec.agent.events import Event, NodeEnded, NodeStarted, Recommended
 from mllm_srec.agent.ingest import fuse_missing
-from mllm_srec.agent.recommender import DeadlineExceeded, Recommender, Request
-from mllm_srec.llm.engine import Prompt
+from mllm_srec.agent.recommender import Recommender, Request
+from mllm_srec.agent.results import Recommendation
+from mllm_srec.llm.engine import LabelScores, Prompt
 from mllm_srec.llm.scripted import ScriptedEngine
 from mllm_srec.llm.stopping import governing
-from mllm_srec.store.records import Item
-from mllm_srec.tools.errors import CannotDo
+from mllm_srec.tools.errors import CannotDo, WrongCall
 from mllm_srec.tools.filters import ItemFilter
+from mllm_srec.tools.ranking import Calibration, CombineWeights
 
 from .shop import answer, deploy, score, scripted
 
@@ -96,13 +100,17 @@ def test_events_tell_of_every_node_and_end_with_the_list(srec: Recommender) -> N
 
 
 def test_an_asynchronous_program_gets_the_same(srec: Recommender) -> None:
-    async def both() -> tuple[object, list[object]]:
-        result = await srec.arecommend("mia", k=2)
-        return result, [event async for event in srec.astream("mia", k=2)]
+    asked = [Request("mia"), Request.of("guest", history=["i1"])]
 
-    result, events = asyncio.run(both())
-    assert ids(result) == ids(srec.recommend("mia", k=2))
+    async def all_forms() -> tuple[Recommendation, list[Event], list[Recommendation]]:
+        result = await srec.arecommend("mia", k=2, exclude=["i7"])
+        events = [event async for event in srec.astream("mia", k=2)]
+        return result, events, await srec.arecommend_many(asked, k=2)
+
+    result, events, many = asyncio.run(all_forms())
+    assert ids(result) == ids(srec.recommend("mia", k=2, exclude=["i7"]))
     assert isinstance(events[-1], Recommended)
+    assert list(map(ids, many)) == list(map(ids, srec.recommend_many(asked, k=2)))
 
 
 def test_many_users_are_answered_in_the_order_of_the_requests(srec: Recommender) -> None:
@@ -111,10 +119,12 @@ def test_many_users_are_answered_in_the_order_of_the_requests(srec: Recommender)
 
 
 def test_a_list_of_no_length_is_refused_wherever_it_is_asked(srec: Recommender) -> None:
-    with pytest.raises(ValueError, match="k is 0"):
+    with pytest.raises(WrongCall, match="k is 0"):
         srec.recommend("mia", k=0)
-    with pytest.raises(ValueError, match="k is 0"):
-        srec.recommend_many([Request("mia")], k=0)
+    with pytest.raises(WrongCall, match="k is 0"):
+        list(srec.stream("mia", k=0))
+    with pytest.raises(WrongCall, match="k is 0"):
+        srec.recommend_many([], k=0)
 
 
 def test_a_deadline_ends_the_wait_with_an_error_that_says_so(tmp_path: Path) -> None:
@@ -126,9 +136,68 @@ def test_a_deadline_ends_the_wait_with_an_error_that_says_so(tmp_path: Path) -> 
     with deploy(tmp_path / "home", ScriptedEngine(answer=slow, score=score)) as deployment:
         fuse_missing(deployment)
         srec = Recommender(deployment)
-        with pytest.raises(DeadlineExceeded, match=r"within 0\.2 s"):
-            srec.recommend("mia", deadline_s=0.2)
-        assert srec.recommend("mia", k=1).items
+        for wait in waits(srec, 0.2):
+            with pytest.raises(DeadlineExceeded, match=r"within 0\.2 s"):
+                wait()
+        assert srec.recommend("mia", k=1, deadline_s=PATIENCE_S).items
+
+
+def waits(srec: Recommender, deadline_s: float) -> list[Callable[[], object]]:
+    """Every way to wait for a list so long."""
+    asked = [Request("mia"), Request("ben")]
+
+    async def left(events: AsyncIterator[Event]) -> None:
+        async for _ in events:
+            pass
+
+    return [
+        lambda: srec.recommend("mia", deadline_s=deadline_s),
+        lambda: srec.recommend_many(asked, deadline_s=deadline_s),
+        lambda: list(srec.stream("mia", deadline_s=deadline_s)),
+        lambda: asyncio.run(srec.arecommend("mia", deadline_s=deadline_s)),
+        lambda: asyncio.run(srec.arecommend_many(asked, deadline_s=deadline_s)),
+        lambda: asyncio.run(left(srec.astream("mia", deadline_s=deadline_s))),
+    ]
+
+
+def test_an_error_of_the_work_itself_is_not_taken_for_the_deadline() -> None:
+    async def slow_line() -> None:
+        raise TimeoutError("the line is slow")
+
+    with pytest.raises(TimeoutError, match="the line is slow"):
+        asyncio.run(within(PATIENCE_S, slow_line()))
+
+
+@dataclass
+class Noisy(ScriptedEngine):
+    """Moves a margin by .06 nats where prompts go together."""
+
+    def score_labels(self, prompts: Sequence[Prompt], labels: Sequence[str]) -> list[LabelScores]:
+        moved = 0.06 * (len(prompts) > 1)
+        return [
+            LabelScores({**each.logprobs, "No": each.logprobs["No"] - moved}, each.usage)
+            for each in super().score_labels(prompts, labels)
+        ]
+
+
+def test_a_list_says_how_far_the_engines_noise_moves_its_scores(tmp_path: Path) -> None:
+    real = replace(ScriptedEngine().info, engine="vllm")
+    noisy = Noisy(answer=answer, score=lambda *_: {"Yes": -0.1, "No": -2.3}, info=real)
+    with deploy(tmp_path / "home", noisy) as deployment:
+        fuse_missing(deployment)
+        weights = CombineWeights(model=0.5, calibration=Calibration(a=3.0))
+        srec = Recommender(deployment, deployment.context(weights=weights))
+        # The same item, scored with others and alone: only the noise tells the two apart.
+        together = {each.item_id: each.score for each in srec.recommend("ben").items}
+        result = srec.recommend("ben", candidates=["i8"])
+        assert deployment.noise_floor == pytest.approx(0.06)
+    assert result.noise_floor == pytest.approx(0.5 * 3.0 * 0.06)
+    assert result.to_dict()["noise_floor"] == result.noise_floor
+    assert abs(result.items[0].score - together["i8"]) > 0
+
+
+def test_an_engine_without_noise_says_so(srec: Recommender) -> None:
+    assert srec.recommend("ben").noise_floor == 0.0
 
 
 def endless(begun: threading.Event, ended: threading.Event) -> ScriptedEngine:
@@ -176,13 +245,3 @@ def test_who_stops_waiting_stops_the_work_of_the_engine(tmp_path: Path, way: str
 
             asyncio.run(cancelled())
         assert ended.wait(PATIENCE_S)
-
-
-def test_an_item_that_was_added_can_be_recommended_and_a_deleted_one_cannot(
-    srec: Recommender,
-) -> None:
-    new = Item(item_id="i9", title="Fine wagon", description="Made of wood.", price=9.0)
-    srec.put_items([new])
-    assert "i9" in ids(srec.recommend("mia"))
-    assert srec.delete_item("i9")
-    assert "i9" not in ids(srec.recommend("mia"))

@@ -5,20 +5,26 @@ import base64
 import io
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from langchain_core.tools import BaseTool
+from langchain_core.tools import BaseTool, ToolException
 from mcp import Client, StdioServerParameters
+from numpy.typing import NDArray
 from PIL import Image
 
-from mllm_srec.agent.ingest import fuse_missing
+from mllm_srec.agent.ingest import fuse_missing, ingest
+from mllm_srec.agent.langchain_toolbox import langchain_tools
 from mllm_srec.agent.mcp_server import build_server
 from mllm_srec.agent.recommender import Recommender
-from mllm_srec.agent.toolbox import langchain_tools
+from mllm_srec.llm.engine import EngineLost, Prompt
+from mllm_srec.llm.scripted import ScriptedEngine
+from mllm_srec.tools.errors import CannotDo, ToolError, WrongCall
 
+from .commands import PROGRAM, Shop
 from .conversation.talk import engine
 from .shop import deploy
 
@@ -35,16 +41,25 @@ TOOLS = {
     "give_feedback",
     "undo_feedback",
 }
-SERVE = """
-import sys
+# A model that prints while it works, as libraries do: from Python, from C, from a child.
+NOISY = """
+import os, subprocess, sys
 from pathlib import Path
 from mllm_srec.agent.mcp_server import build_server
 from mllm_srec.agent.recommender import Recommender
-from tests.agent.conversation.talk import engine
-from tests.agent.shop import deploy
+from mllm_srec.llm.scripted import ScriptedEngine
+from tests.agent.conversation.talk import answering
+from tests.agent.shop import deploy, score
 
-with deploy(Path(sys.argv[1]), engine()) as deployment:
-    build_server(Recommender(deployment), "ben").run("stdio")
+def noisy(prompt, labels):
+    Path(sys.argv[2]).touch()
+    print("noise of a library")
+    os.write(1, b"noise from C\\n")
+    subprocess.run([sys.executable, "-c", "print('noise of a child')"], check=True)
+    return score(prompt, labels)
+
+with deploy(Path(sys.argv[1]), ScriptedEngine(answer=answering(), score=noisy)) as deployment:
+    build_server(Recommender(deployment), "mia").run("stdio")
 """
 
 
@@ -67,6 +82,9 @@ def tools(srec: Recommender) -> dict[str, BaseTool]:
 
 def call(tool: BaseTool, **arguments: Any) -> Any:
     return asyncio.run(tool.ainvoke(arguments))
+
+
+NO_PICTURE = base64.b64encode(b"no picture at all").decode()
 
 
 def png() -> str:
@@ -105,49 +123,164 @@ def test_feedback_is_kept_with_its_origin_and_taken_back(tools: dict[str, BaseTo
     assert call(tools["user_profile"])["wishes"] == []
 
 
-@pytest.mark.parametrize(
-    ("name", "arguments", "message"),
-    [
-        ("item_details", {"item_id": "i404"}, "no item has the id 'i404'"),
-        ("recommend", {"k": 500}, "ask for 1 to 50"),
-        ("recommend", {"min_price": 9, "max_price": 1}, "swap them"),
-        ("search_picture", {"picture_base64": "no"}, "not base64"),
-        ("give_feedback", {"stance": "more", "value": "gold"}, "no item here is 'gold'"),
-    ],
-)
-def test_a_call_that_fails_says_why_in_words(
-    tools: dict[str, BaseTool], name: str, arguments: dict[str, Any], message: str
+FAILING = [
+    ("item_details", {"item_id": "i404"}, WrongCall, "no item has the id 'i404'"),
+    ("recommend", {"k": 500}, WrongCall, "ask for 1 to 50"),
+    ("recommend", {"min_price": 9, "max_price": 1}, WrongCall, "swap them"),
+    ("recommend", {"min_price": -1}, WrongCall, "min_price: "),
+    ("search_picture", {"picture_base64": "no"}, WrongCall, "not base64"),
+    ("search_picture", {"picture_base64": NO_PICTURE}, WrongCall, "picture"),
+    ("recommend", {"having": ["gold"]}, CannotDo, "no item here is gold"),
+    ("give_feedback", {"stance": "more", "value": "gold"}, CannotDo, "no item here is 'gold'"),
+    ("undo_feedback", {}, CannotDo, "no wish to take back"),
+]
+OFF_THE_SCHEMA = [
+    ("recommend", {"k": "many"}, "k: Input should be a valid integer"),
+    ("item_details", {}, "item_id: Field required"),
+]
+Arguments = dict[str, Any]
+
+
+@pytest.mark.parametrize(("name", "arguments", "kind", "message"), FAILING)
+def test_an_agent_is_told_which_kind_of_failure_it_is_and_why(
+    tools: dict[str, BaseTool],
+    name: str,
+    arguments: Arguments,
+    kind: type[ToolError],
+    message: str,
 ) -> None:
-    assert message in call(tools[name], **arguments)
+    said = call(tools[name], **arguments)
+    assert said.startswith("wrong call: " if kind is WrongCall else "cannot do: ")
+    assert message in said
+
+
+@pytest.mark.parametrize(("name", "arguments", "message"), OFF_THE_SCHEMA)
+def test_arguments_off_the_schema_are_a_wrong_call(
+    tools: dict[str, BaseTool], name: str, arguments: Arguments, message: str
+) -> None:
+    assert call(tools[name], **arguments).startswith(f"wrong call: {message}")
+
+
+@pytest.mark.parametrize(("name", "arguments", "kind", "message"), FAILING)
+def test_a_langchain_program_can_have_the_failure_raised(
+    srec: Recommender, name: str, arguments: Arguments, kind: type[ToolError], message: str
+) -> None:
+    [tool] = [each for each in langchain_tools(srec, "ben") if each.name == name]
+    tool.handle_tool_error = False
+    with pytest.raises(kind, match=message) as failed:
+        call(tool, **arguments)
+    assert isinstance(failed.value, ToolException)
+
+
+def test_a_model_that_is_gone_cannot_do_it_whatever_the_call(tmp_path: Path) -> None:
+    class Lost(ScriptedEngine):
+        def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+            if texts[0] != "dimension":
+                raise EngineLost("the engine is gone: start it again")
+            return super().embed(texts)
+
+    with deploy(tmp_path / "home", Lost()) as deployment:
+        tools = {tool.name: tool for tool in langchain_tools(Recommender(deployment), "ben")}
+        said = call(tools["search_text"], words="a red kite")
+    assert said == "cannot do: the engine is gone: start it again"
 
 
 def test_an_mcp_client_lists_and_calls_the_tools(srec: Recommender) -> None:
-    async def talk() -> tuple[set[str], Any, Any]:
+    async def talk() -> tuple[set[str], Any]:
         async with Client(build_server(srec, "ben")) as client:
             listed = await client.list_tools()
             found = await client.call_tool("recommend", {"k": 2})
-            failed = await client.call_tool("item_details", {"item_id": "i404"})
-            return {tool.name for tool in listed.tools}, found, failed
+            return {tool.name for tool in listed.tools}, found
 
-    names, found, failed = asyncio.run(talk())
+    names, found = asyncio.run(talk())
     assert names == TOOLS
     assert not found.is_error
     assert len(found.structured_content["items"]) == 2
+
+
+def over_mcp(srec: Recommender, name: str, arguments: Arguments) -> Any:
+    async def talk() -> Any:
+        async with Client(build_server(srec, "ben")) as client:
+            return await client.call_tool(name, arguments)
+
+    return asyncio.run(talk())
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "kind", "message"),
+    [*FAILING, *((name, given, WrongCall, why) for name, given, why in OFF_THE_SCHEMA)],
+)
+def test_an_mcp_client_is_told_the_kind_in_words_and_as_a_field(
+    srec: Recommender, name: str, arguments: Arguments, kind: type[ToolError], message: str
+) -> None:
+    failed = over_mcp(srec, name, arguments)
     assert failed.is_error
-    assert "no item has the id 'i404'" in failed.content[0].text
+    told = failed.structured_content
+    assert told["failure"] == kind.kind
+    assert message in told["message"]
+    assert failed.content[0].text == f"{kind.kind.replace('_', ' ')}: {told['message']}"
 
 
-def test_the_server_speaks_over_standard_input_and_output(srec: Recommender, home: Path) -> None:
+def test_a_tool_that_there_is_not_is_a_wrong_call(srec: Recommender) -> None:
+    assert over_mcp(srec, "buy", {}).structured_content["failure"] == "wrong_call"
+
+
+def test_a_bug_is_no_failure_of_a_call_and_shows_nothing_of_the_inside(tmp_path: Path) -> None:
+    def broken(prompt: Prompt) -> str:
+        raise ZeroDivisionError("inside")
+
+    with deploy(tmp_path / "home", ScriptedEngine(answer=broken)) as deployment:
+        failed = over_mcp(Recommender(deployment), "search_picture", {"picture_base64": png()})
+    assert failed.is_error
+    assert failed.structured_content is None
+    assert "inside" not in failed.content[0].text
+
+
+def over_stdio(words: Sequence[str], *calls: tuple[str, Arguments]) -> list[Any]:
+    """What a program that speaks MCP on its standard streams answers."""
     program = StdioServerParameters(
         command=sys.executable,
-        args=["-c", SERVE, str(home)],
+        args=list(words),
         cwd=str(Path(__file__).parents[2]),
         env=dict(os.environ),
     )
 
-    async def talk() -> Any:
+    async def talk() -> list[Any]:
         async with Client(program) as client:
-            return await client.call_tool("compare_items", {"first": "i1", "second": "i3"})
+            return [await client.call_tool(name, arguments) for name, arguments in calls]
 
-    compared = asyncio.run(talk())
-    assert set(compared.structured_content["both"]) == {"red", "wood"}
+    return asyncio.run(talk())
+
+
+def test_what_is_printed_during_a_call_stays_out_of_the_protocol(
+    srec: Recommender, home: Path, tmp_path: Path
+) -> None:
+    printed = tmp_path / "printed"
+    [found] = over_stdio(["-c", NOISY, str(home), str(printed)], ("recommend", {"k": 2}))
+    assert printed.exists()
+    assert len(found.structured_content["items"]) == 2
+
+
+def test_the_command_serves_the_tools_over_standard_input_and_output(
+    tmp_path: Path, shop: Shop
+) -> None:
+    home = tmp_path / "home"
+    ingest(
+        home,
+        items=shop.folder / "items.jsonl",
+        interactions=shop.folder / "log.jsonl",
+        engine="transformers",
+    )
+    serve = ["mcp", "--user", "u0", "--home", str(home), "--engine", "transformers"]
+    found, history, failed = over_stdio(
+        ["-c", PROGRAM, *serve],
+        ("recommend", {"k": 1}),
+        ("user_history", {}),
+        ("item_details", {"item_id": "i404"}),
+    )
+    [item] = found.structured_content["items"]
+    assert item["item_id"] in {"i1", "i2", "i3"}
+    assert item["reason"]
+    assert found.structured_content["engine"] == "transformers"
+    assert [each["item_id"] for each in history.structured_content["items"]] == ["i0"]
+    assert failed.structured_content["failure"] == "wrong_call"

@@ -4,8 +4,6 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-import pytest
-
 from bench.recording import Stopwatch, record_turns
 from bench.traces import fill, turn
 from mllm_srec.agent.ingest import fuse_missing
@@ -59,14 +57,16 @@ def test_what_the_trace_file_takes_is_recording_and_what_the_engine_takes_is_not
 
 
 def test_a_stopwatch_counts_what_is_nested_once_and_stands_still_where_told() -> None:
-    watch = Stopwatch()
+    # Read when something starts or stops.
+    times = iter([0.0, 1.0, 3.0, 10.0, 50.0, 60.0])
+    watch = Stopwatch(clock=lambda: next(times))
     with watch.running():
-        time.sleep(SLEEP_S)
         with watch.running():
-            time.sleep(SLEEP_S)
+            pass
         with watch.running(on=False):
-            time.sleep(10 * SLEEP_S)
-    assert watch.seconds == pytest.approx(2 * SLEEP_S, abs=1.5 * SLEEP_S)
+            pass
+    # From 10 to 50 it stood still.
+    assert watch.seconds == 20.0
 
 
 def test_made_turns_are_whole_traces(tmp_path: Path) -> None:

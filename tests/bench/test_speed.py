@@ -9,16 +9,17 @@ from typing import Any
 
 import pytest
 
-from bench.figures import Figure, write
+from bench.figures import Figure, exit_code, write
 from bench.increment import window_seconds
 from bench.machine import made_on
 from bench.peer import loop_seconds
 from bench.raw import merged
 from bench.sampling import Sampler
-from bench.shop import Call
+from bench.shop import Call, tokens, users_with
 from mllm_srec.agent.nodes.summarize_preferences import Preference
-from mllm_srec.llm.engine import Message, Prompt
+from mllm_srec.llm.engine import Message, Prompt, Usage
 from mllm_srec.store.steps import StepCache
+from tests.agent.shop import deploy, scripted
 
 
 def prompt(text: str) -> Prompt:
@@ -58,14 +59,44 @@ def test_the_loop_asks_for_every_prompt_by_itself() -> None:
 
 def test_a_figure_is_kept_with_its_machine_and_day(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
-    figure = Figure("many", 0.9, 0.8, at_least=True, detail="of something")
+    parts = {"users_per_second": 1.5}
+    figure = Figure("many", 0.9, 0.8, at_least=True, detail="of something", parts=parts)
     write(path, [figure], made_on())
     write(path, [Figure("other", 2.0, 1.0, at_least=False, detail="")], made_on())
     held: dict[str, Any] = json.loads(path.read_text("utf-8"))
     assert held["many"]["passed"]
+    assert held["many"]["parts"] == parts
     assert not held["other"]["passed"]
     assert "cores" in held["many"]["machine"]
     assert held["many"]["date"] == made_on()["date"]
+    assert "python" in held["many"]["versions"]
+
+
+def test_one_missed_limit_fails_the_bench() -> None:
+    reached = Figure("a", 0.9, 0.8, at_least=True, detail="")
+    missed = Figure("b", 0.9, 0.8, at_least=False, detail="")
+    assert exit_code([reached]) == 0
+    assert exit_code([reached, missed]) == 1
+    assert exit_code([]) == 1
+
+
+def test_tokens_are_those_computed_written_and_attended_to() -> None:
+    usages = [Usage(100, 10, cached_tokens=64), Usage(20, 2)]
+    found = tokens([Call([prompt("a"), prompt("b")], usages=usages)], 2)
+    assert found == {
+        "prompt_tokens": (36 + 20) / 2,
+        "completion_tokens": 6.0,
+        "attended_tokens": (10 * 105 + 2 * 21) / 2,
+    }
+
+
+def test_users_are_chosen_by_the_length_of_their_history(tmp_path: Path) -> None:
+    with deploy(tmp_path / "home", scripted()) as deployment:
+        catalogue = deployment.home.catalogue
+        assert users_with(catalogue, 4, wanted=2) == ["ben", "mia"]
+        assert users_with(catalogue, 2, 4, wanted=1) == ["ada", "ben"]
+        with pytest.raises(RuntimeError, match="2 users with 5 to any number"):
+            users_with(catalogue, 5, wanted=2)
 
 
 def test_the_sampler_finds_our_function_and_not_who_waits(tmp_path: Path) -> None:

@@ -24,9 +24,12 @@ def home(tmp_path: Path) -> Path:
     return tmp_path / "home"
 
 
-def srec(home: Path, *arguments: object) -> "subprocess.CompletedProcess[str]":
+def srec(
+    home: Path, *arguments: object, group: str | None = "finetune"
+) -> "subprocess.CompletedProcess[str]":
+    groups = [] if group is None else [group]
     return subprocess.run(
-        [sys.executable, "-c", SREC, "finetune", *map(str, arguments), "--home", str(home)],
+        [sys.executable, "-c", SREC, *groups, *map(str, arguments), "--home", str(home)],
         capture_output=True,
         text=True,
         check=False,
@@ -82,3 +85,17 @@ def test_data_from_traces_need_traces_and_take_no_labels(home: Path, tmp_path: P
     both = srec(home, "data", "--from-traces", "--labels", tmp_path / "x", "--out", tmp_path / "s")
     assert both.returncode == 2
     assert "give one of them" in both.stderr
+
+
+@pytest.mark.parametrize(("targets", "cases"), [(1, 2), (2, 4)])
+def test_several_successive_targets_of_a_user_can_be_asked_for(
+    home: Path, targets: int, cases: int
+) -> None:
+    asked = ("evaluate", "--rows", "popularity", "--targets", targets)
+    report = answer(srec(home, *asked, "--json", group=None))
+    assert (report["users"], report["cases"]) == (2, cases)
+    if targets == 2:
+        assert "2 users, 4 targets, 8 items" in srec(home, *asked, group=None).stdout
+        refused = srec(home, *asked, "--split-by", "time", group=None)
+        assert refused.returncode == 1
+        assert "a time split asks each user once" in refused.stderr

@@ -14,13 +14,18 @@ from mllm_srec.agent.deployment import Deployment
 from mllm_srec.agent.ingest import fuse_missing
 from mllm_srec.agent.recommender import Recommender
 from mllm_srec.finetune.data.records import Record, read_records
+from mllm_srec.finetune.data.splits import split_home
 from mllm_srec.finetune.data.write import DataSettings, write_data
+from mllm_srec.finetune.evaluation.graph_ranking import GraphRanker, combine_home
 from mllm_srec.finetune.evaluation.truth import unseen_items
 from mllm_srec.finetune.shop.make import make_shop
+from mllm_srec.finetune.training.recipe import Recipe
+from mllm_srec.finetune.training.train import train
 from mllm_srec.llm.scripted import ScriptedEngine
 from mllm_srec.store.home import Home
 from mllm_srec.store.intake import load_shop
 from tests.agent.shop import MODEL
+from tests.finetune.small import SHARES, SMALL
 
 NOW = 1_900_000_000.0
 # linux/inotify.h: a file was opened, or read.
@@ -88,7 +93,7 @@ def test_the_watch_sees_a_reading_by_any_library(shop: Path) -> None:
         assert "" in watching.opened()
 
 
-def test_ingest_recommendation_and_training_data_open_nothing_of_the_truth(
+def test_ingest_recommendation_data_training_and_combination_open_nothing_of_the_truth(
     shop: Path, tmp_path: Path
 ) -> None:
     unseen = unseen_items(shop / "truth")
@@ -137,3 +142,10 @@ def _use(shop: Path, folder: Path) -> None:
             settings = DataSettings(fuse_per_item=1, messages=0, groups_per_user=2)
             report = write_data(home, shop / "labels.parquet", folder / "sft", settings)
             assert report.train > 0
+            recipe = Recipe(
+                scratch=SMALL, steps=2, tokens_per_batch=2048, validation_records=4, shares=SHARES
+            )
+            trained = train(recipe, folder / "sft", home.pictures.load, folder / "out")
+            assert (trained.folder / "model.safetensors").exists()
+            split = split_home(home, min_rating=deployment.settings.liked_rating)
+            assert combine_home(GraphRanker(deployment, split), users=12).users > 0

@@ -1,7 +1,6 @@
 """Engines over one random-weight model, loaded once a session."""
 
 import importlib
-import importlib.util
 import os
 import sys
 from collections.abc import Iterator
@@ -50,15 +49,6 @@ def transformers_engine(tiny_model: Path) -> Iterator[Engine]:
     engine = TransformersEngine(tiny_model, dtype="float32")
     yield engine
     engine.close()
-
-
-@pytest.fixture(scope="session")
-def vllm_installed() -> None:
-    """Skip where vLLM is not installed; fail there in CI, where it must be."""
-    if importlib.util.find_spec("vllm") is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("vLLM is not installed, and CI must test it: run `make dev`")
-        pytest.skip("vLLM is not installed")
 
 
 @pytest.fixture(scope="session")

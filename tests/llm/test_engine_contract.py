@@ -2,8 +2,9 @@
 
 import itertools
 import json
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,6 +15,7 @@ import pytest
 from mllm_srec.llm import server
 from mllm_srec.llm.engine import Engine, Message, ModelError, Picture, Prompt
 from mllm_srec.llm.recorded import RecordedEngine, RecordingEngine
+from mllm_srec.llm.scripted import ScriptedEngine
 
 LABELS = ("Yes", "No")
 FLOAT32_BOUND = 0.005
@@ -32,10 +34,12 @@ SCHEMA = {
     "additionalProperties": False,
 }
 
+TEXTS = ["red shoes", "red sporty shoes", "blue ball", ""]
+
 
 def make_prompts(pictures: list[Picture]) -> list[Prompt]:
     shared = "Profile of the user: loves red sporty shoes; dislikes plastic toys. " * 4
-    texts = [f"What does the picture show? {i}" for i in range(15)]
+    texts = [f"What does the picture show, in one word or two or three? {i}" for i in range(15)]
     texts += [f"{shared}Item: a blue ball {i}. Answer Yes or No." for i in range(35)]
     system = Message("system", "You are a recommendation assistant.")
     return [
@@ -76,13 +80,28 @@ def recorded_engine(transformers_engine: Engine, prompts: list[Prompt]) -> Engin
         recorder.score_labels([prompt], LABELS)
     recorder.score_labels(swapped(prompts), LABELS)
     recorder.generate(prompts[:4], max_tokens=8)
+    recorder.generate(prompts[20:30], max_tokens=4)
     recorder.generate(prompts[:4], max_tokens=64, schema=SCHEMA)
     list(recorder.stream(prompts[0], max_tokens=8))
-    recorder.embed(["red shoes", "red sporty shoes", "blue ball", ""])
+    recorder.embed(TEXTS)
     return RecordedEngine(store, transformers_engine.info)
 
 
-@pytest.fixture(params=["transformers", "vllm", "server", "recorded"])
+@pytest.fixture(scope="session")
+def scripted_engine() -> Engine:
+    """A script that looks at pictures as well as at words, as every script of ours may."""
+
+    def score(prompt: Prompt, labels: Sequence[str]) -> Mapping[str, float]:
+        seen = [*(message.text for message in prompt.messages), *(p.key for p in prompt.pictures)]
+        share = int(sha256("".join(seen).encode()).hexdigest()[:8], 16) / 2**32
+        return dict(
+            zip(labels, np.log([0.9 * share + 0.01, 0.9 * (1 - share) + 0.01]), strict=True)
+        )
+
+    return ScriptedEngine(answer=lambda prompt: '{"what":"red toy ball","seen":[]}', score=score)
+
+
+@pytest.fixture(params=["transformers", "vllm", "server", "recorded", "scripted"])
 def engine(request: pytest.FixtureRequest) -> Engine:
     found: Engine = request.getfixturevalue(f"{request.param}_engine")
     return found
@@ -123,6 +142,16 @@ class TestEveryEngine:
         for a, b in zip(together, alone, strict=True):
             assert a.logprobs == pytest.approx(b.logprobs, abs=NOISE)
 
+    def test_answers_and_vectors_of_a_batch_are_those_of_single_calls(
+        self, engine: Engine, prompts: list[Prompt]
+    ) -> None:
+        asked = prompts[20:30]
+        together = engine.generate(asked, max_tokens=4)
+        alone = [engine.generate([prompt], max_tokens=4)[0] for prompt in asked]
+        assert [answer.text for answer in together] == [answer.text for answer in alone]
+        single = [engine.embed([text])[0] for text in TEXTS]
+        np.testing.assert_allclose(engine.embed(TEXTS), single, atol=1e-5)
+
     def test_the_token_limit_holds(self, engine: Engine, prompts: list[Prompt]) -> None:
         for answer in engine.generate(prompts[:4], max_tokens=8):
             assert answer.usage.completion_tokens <= 8
@@ -144,7 +173,7 @@ class TestEveryEngine:
         assert "".join(pieces) == answer.text
 
     def test_vectors_have_unit_length(self, engine: Engine) -> None:
-        vectors = engine.embed(["red shoes", "red sporty shoes", "blue ball", ""])
+        vectors = engine.embed(TEXTS)
         assert vectors.dtype == np.float32
         np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-5)
         assert vectors[0] @ vectors[1] > vectors[0] @ vectors[2]

@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import pytest
 from PIL import Image
 
 from mllm_srec.store.home import Home
+from mllm_srec.store.representations import RepresentationIndex
+from tests.store.vectors import FACTS
 
 NOW = 1_800_000_000.0
 
@@ -18,6 +21,14 @@ NOW = 1_800_000_000.0
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Home]:
     with Home.open(tmp_path / "home", create=True) as opened:
+        yield opened
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Iterator[RepresentationIndex]:
+    (tmp_path / "vectors").mkdir()
+    with closing(RepresentationIndex(tmp_path / "vectors")) as opened:
+        opened.use(FACTS)
         yield opened
 
 

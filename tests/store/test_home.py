@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from mllm_srec.store.errors import HomeBusy, HomeError, StoreError
-from mllm_srec.store.home import FORMAT, Home
+from mllm_srec.store.home import Home
+from mllm_srec.store.home_mark import FORMAT
 from mllm_srec.store.manifest import IndexFacts
 from mllm_srec.store.records import Interaction, Item
 from tests.store.conftest import start

@@ -90,6 +90,9 @@ def test_a_home_that_has_a_shop_does_not_change_its_database(
         ('database_url = "hunter2"', "database_url: .*postgresql://USER"),
         ('database_url = "mystery://u:hunter2@h/d"', "database_url: .*postgresql://USER"),
         ("database_url = 7", "database_url: "),
+        ('chroma_url = "127.0.0.1:8000"', "chroma_url: .*http://HOST"),
+        ('chroma_url = "http://u:hunter2@127.0.0.1:8000"', "chroma_url: .*http://HOST"),
+        ('chroma_url = "http://127.0.0.1:8000/?key=hunter2"', "chroma_url: .*http://HOST"),
     ],
 )
 def test_a_wrong_file_is_refused_by_name_without_what_it_says(

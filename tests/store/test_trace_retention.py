@@ -72,10 +72,11 @@ def store(tmp_path: Path) -> TraceStore:
 
 
 def content(store: TraceStore) -> bytes:
-    """Every byte of the file and of its log, and every blob as it was before it was packed."""
+    """Every byte of the file and of its log, and blobs and spans as before they were packed."""
+    spans = repr(store.select("")).encode()
     files = (path.read_bytes() for path in store.path.parent.glob("traces.sqlite*"))
     blobs = (bytes(key) for (key,) in store.rows("SELECT sha256 FROM blobs"))
-    return b"".join([*files, *(store.blob(key.hex()) or b"" for key in blobs)])
+    return b"".join([spans, *files, *(store.blob(key.hex()) or b"" for key in blobs)])
 
 
 @pytest.mark.parametrize(
@@ -223,4 +224,26 @@ def test_a_file_of_the_first_version_is_brought_up(tmp_path: Path) -> None:
         assert [r.trace_id for r in find(store, TraceFilter(user="mia", words="beginning"))]
         compact(store)
         assert store.spans("ab") == [root, call]
+        assert store.rows("PRAGMA user_version") == [(SCHEMA,)]
+
+
+def test_a_file_of_the_second_version_is_read_as_it_is(tmp_path: Path) -> None:
+    """Until then each call had a row of its own, with its line in the table of its batch."""
+    path = tmp_path / "traces.sqlite"
+    with TraceStore.open(path) as store:
+        blob = store.put_blob(b'[["prompt"],[["a kite"],["a drum"]],{"model":"tiny"}]')
+        [(number,)] = store.rows("SELECT id FROM blobs WHERE sha256 = ?", bytes.fromhex(blob))
+        marks = ", ".join("?" * len(COLUMNS))
+        for line in (0, 1):
+            store.rows(
+                f"INSERT INTO spans ({', '.join(COLUMNS)}) VALUES ({marks})",
+                *(b"\xab" * 16, bytes(7) + bytes([line + 1]), bytes(8), "score_labels", "LLM"),
+                *(1, 2, "OK", "", str(line), number, "[]"),
+            )
+        store.rows("PRAGMA user_version = 2")
+    with TraceStore.open(path) as store:
+        assert [dict(span.attributes) for span in store.spans("ab")] == [
+            {"model": "tiny", "prompt": "a kite"},
+            {"model": "tiny", "prompt": "a drum"},
+        ]
         assert store.rows("PRAGMA user_version") == [(SCHEMA,)]

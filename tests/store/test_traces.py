@@ -2,6 +2,7 @@ import multiprocessing
 import os
 import sqlite3
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -68,7 +69,26 @@ def test_packed_spans_come_back_as_they_were(
         blobs.append(content)
         return len(blobs) - 1
 
-    assert [unpack(row, blobs.__getitem__) for row in pack(batch, put)] == batch
+    assert [each for row in pack(batch, put) for each in unpack(row, blobs.__getitem__)] == batch
+
+
+def test_calls_that_went_together_are_one_row_and_others_are_rows_of_their_own(
+    store: TraceStore,
+) -> None:
+    together = [span(number, attributes={"prompt": f"{number}"}) for number in (1, 2, 3)]
+    # Some were answered from the cache, and have other facts than the rest.
+    together[1] = replace(together[1], attributes={"prompt": "2", "srec.stored": True})
+    alone = [span(4, name="taste"), span(5, status="ERROR"), span(6, end_ns=3_000)]
+    store.put_spans([*together, *alone])
+    assert store.spans("ab") == [*together, *alone]
+    assert store.rows("SELECT count(*) FROM spans") == [(4,)]
+
+
+def test_a_row_of_calls_whose_bytes_are_gone_says_so(store: TraceStore) -> None:
+    store.put_spans([span(1, attributes={"x": 1}), span(2, attributes={"x": 2})])
+    store.rows("DELETE FROM blobs")
+    [left] = store.spans("ab")
+    assert left.attributes == {"[lost]": "[lost]"}
 
 
 def test_spans_are_read_in_the_order_of_their_start_and_then_of_their_writing(
@@ -231,14 +251,19 @@ def test_a_torn_tail_costs_what_was_written_last_and_nothing_before(store: Trace
     log = store.path.with_name(f"{store.path.name}-wal")
     database, whole = store.path.read_bytes(), log.read_bytes()
     store.close()
+    # Where a write ends whole: what comes after the cut was never begun.
+    frame, ends = 24 + 4_096, {0, 32, len(whole)}
+    ends |= {at + frame for at in range(32, len(whole), frame) if any(whole[at + 4 : at + 8])}
     kept = set()
-    for cut in (*range(0, len(whole), 1_709), len(whole)):
+    for cut in (*range(0, len(whole), 1_709), *sorted(ends)):
         torn = store.path.with_name("torn.sqlite")
         torn.write_bytes(database)
         torn.with_name(f"{torn.name}-wal").write_bytes(whole[:cut])
         try:
             with TraceStore.open(torn) as reader:
                 found = reader.select("ORDER BY id")
+                # Of a header alone nothing can be told.
+                assert reader.is_torn is (cut not in ends and cut > 32), cut
         finally:
             for path in torn.parent.glob("torn.sqlite*"):
                 path.unlink()

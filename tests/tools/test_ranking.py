@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mllm_srec.llm.engine import ModelError
 from mllm_srec.tools.ranking import (
     CALIBRATION,
     Calibration,
@@ -41,6 +42,12 @@ def test_the_score_is_the_weighted_sum() -> None:
     weights = CombineWeights(followed=2.0, model=0.5, calibration=Calibration(a=2.0, b=-1.0))
     ranked = combine(PAIR[:1], np.array([3.0]), weights)
     assert ranked[0].score == pytest.approx(2.0 * 0.5 + 0.5 * (2.0 * 3.0 - 1.0))
+
+
+def test_a_change_of_the_logit_is_told_as_a_change_of_the_score() -> None:
+    weights = CombineWeights(model=0.5, calibration=Calibration(a=-2.0, b=0.3))
+    low, high = (combine(PAIR[:1], np.array([logit]), weights)[0].score for logit in (1.0, 1.2))
+    assert weights.score_change(0.2) == pytest.approx(abs(high - low))
 
 
 def test_a_candidate_that_the_model_could_not_score_counts_as_an_average_one() -> None:
@@ -84,5 +91,5 @@ def test_a_model_without_a_calibration_is_taken_at_its_word(tmp_path: Path) -> N
 
 def test_a_broken_calibration_is_named(tmp_path: Path) -> None:
     (tmp_path / CALIBRATION).write_text('{"a": "much"}')
-    with pytest.raises(ValueError, match=r"calibration.*calibration.json.*delete the file"):
+    with pytest.raises(ModelError, match=r"calibration.*calibration.json.*delete the file"):
         shipped_calibration(tmp_path)

@@ -1,3 +1,4 @@
+from collections import Counter
 from collections.abc import Collection, Sequence
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from mllm_srec.store.records import FusedItem, Interaction
 from mllm_srec.tools.collaborative import CollaborativeModel
 from mllm_srec.tools.facets import FacetModel
-from mllm_srec.tools.retrieval import Query, Retriever
+from mllm_srec.tools.retrieval import SOURCES, Query, Retriever
 
 ITEMS = [f"i{n:02}" for n in range(12)]
 NEW = "new"
@@ -69,19 +70,23 @@ def history(*items: str, rating: float | None = None) -> list[Interaction]:
 
 
 def test_seen_items_are_left_out_also_when_they_were_disliked() -> None:
-    found = retriever().retrieve(Query(history(*ITEMS[:4], rating=1.0), VECTORS[ITEMS[0]]))
+    found = (
+        retriever().retrieve(Query(history(*ITEMS[:4], rating=1.0), VECTORS[ITEMS[0]])).candidates
+    )
     assert not {candidate.item_id for candidate in found} & set(ITEMS[:4])
     assert len(found) == len(ITEMS) - 4 + 1
 
 
 def test_each_candidate_says_where_it_came_from() -> None:
-    found = retriever().retrieve(Query(history(ITEMS[0], ITEMS[1]), VECTORS[NEW]), count=6)
+    found = (
+        retriever().retrieve(Query(history(ITEMS[0], ITEMS[1]), VECTORS[NEW]), count=6).candidates
+    )
     assert all(candidate.sources for candidate in found)
     assert {source for candidate in found for source in candidate.sources} >= {"followed", "taste"}
 
 
 def test_an_item_without_interactions_is_found_by_its_content() -> None:
-    found = retriever().retrieve(Query(history(ITEMS[0]), VECTORS[NEW]))
+    found = retriever().retrieve(Query(history(ITEMS[0]), VECTORS[NEW])).candidates
     new = next(candidate for candidate in found if candidate.item_id == NEW)
     assert "taste" in new.sources
     assert "followed" not in new.sources
@@ -90,7 +95,7 @@ def test_an_item_without_interactions_is_found_by_its_content() -> None:
 
 def test_an_item_with_the_values_of_the_likes_is_found_by_them() -> None:
     # Neither followed nor near: like ITEMS[0], the new item is a lamp of the first colour.
-    found = retriever().retrieve(Query(history(ITEMS[0])))
+    found = retriever().retrieve(Query(history(ITEMS[0]))).candidates
     new = next(candidate for candidate in found if candidate.item_id == NEW)
     assert "facets" in new.sources
     assert new.features["facets"] == max(candidate.features["facets"] for candidate in found)
@@ -98,7 +103,7 @@ def test_an_item_with_the_values_of_the_likes_is_found_by_them() -> None:
 
 def test_an_unknown_user_gets_what_is_popular() -> None:
     shop = retriever()
-    found = shop.retrieve(Query(), count=5)
+    found = shop.retrieve(Query(), count=5).candidates
     popularity = dict(zip(ITEMS, shop.collaborative.popularity, strict=True))
     counts = [popularity[candidate.item_id] for candidate in found]
     assert len(found) == 5
@@ -107,19 +112,19 @@ def test_an_unknown_user_gets_what_is_popular() -> None:
 
 
 def test_a_user_with_only_a_preference_gets_what_is_near_to_it() -> None:
-    found = retriever().retrieve(Query(preference=VECTORS[ITEMS[3]]), count=3)
+    found = retriever().retrieve(Query(preference=VECTORS[ITEMS[3]]), count=3).candidates
     assert any(candidate.item_id == ITEMS[3] for candidate in found)
 
 
 def test_only_allowed_items_are_found() -> None:
     allowed = frozenset({ITEMS[5], ITEMS[6], NEW})
-    found = retriever().retrieve(Query(history(ITEMS[5]), VECTORS[NEW], allowed))
+    found = retriever().retrieve(Query(history(ITEMS[5]), VECTORS[NEW], allowed)).candidates
     assert {candidate.item_id for candidate in found} == {ITEMS[6], NEW}
 
 
 def test_an_empty_index_leaves_the_collaborative_sources() -> None:
     shop = Retriever(retriever().collaborative, FACETS, ExactIndex({}))
-    found = shop.retrieve(Query(history(ITEMS[0]), VECTORS[NEW]), count=4)
+    found = shop.retrieve(Query(history(ITEMS[0]), VECTORS[NEW]), count=4).candidates
     assert len(found) == 4
     assert all(candidate.features["taste"] == 0 for candidate in found)
 
@@ -136,7 +141,7 @@ def test_candidates_are_distinct_ordered_allowed_and_the_same_again(
 ) -> None:
     shop = retriever()
     query = Query(history(*seen), VECTORS[preference] if preference else None, allowed)
-    found = shop.retrieve(query, count=count)
+    found = shop.retrieve(query, count=count).candidates
     ids = [candidate.item_id for candidate in found]
     scores = [candidate.retrieval_score for candidate in found]
     assert len(set(ids)) == len(ids) <= count
@@ -144,4 +149,42 @@ def test_candidates_are_distinct_ordered_allowed_and_the_same_again(
     assert allowed is None or set(ids) <= allowed
     assert scores == sorted(scores, reverse=True)
     assert [candidate.retrieval_rank for candidate in found] == list(range(1, len(ids) + 1))
-    assert shop.retrieve_many([Query(), query], count=count)[1] == found
+    again = shop.retrieve(query, count=count)
+    assert again.candidates == found
+
+
+def test_what_was_dropped_is_named_with_its_reason_and_counted() -> None:
+    allowed = frozenset({ITEMS[1], *ITEMS[4:], NEW})
+    found = retriever().retrieve(Query(history(ITEMS[0], ITEMS[1]), VECTORS[NEW], allowed), count=3)
+    dropped = {each.item_id: each for each in found.dropped}
+    assert not set(dropped) & {candidate.item_id for candidate in found.candidates}
+    assert {ITEMS[0], ITEMS[1]} == {i for i, e in dropped.items() if e.reason == "seen before"}
+    assert {e.item_id for e in found.dropped if e.reason == "not allowed"} <= {*ITEMS[2:4]}
+    below = [each for each in found.dropped if each.reason == "below the list"]
+    assert [each.place for each in below] == list(range(4, 4 + len(below)))
+    assert all(each.sources for each in found.dropped)
+    assert found.dropped_counts == Counter(each.reason for each in found.dropped)
+
+
+def test_only_the_best_of_each_reason_are_named() -> None:
+    found = retriever().retrieve(Query(preference=VECTORS[NEW], allowed=frozenset({NEW})))
+    assert len(found.dropped) == 10 < found.dropped_counts["not allowed"] == len(ITEMS)
+    assert {each.place for each in found.dropped} == set(range(1, 11))
+
+
+def test_an_item_without_a_description_is_dropped_as_such() -> None:
+    shop = retriever()
+    described = FacetModel.fit({NEW: FusedItem(what="lamp"), ITEMS[1]: FusedItem(what="toy")})
+    found = Retriever(shop.collaborative, described, ExactIndex({})).retrieve(Query())
+    assert [candidate.item_id for candidate in found.candidates] == [ITEMS[1]]
+    assert set(found.dropped_counts) == {"not described"}
+
+
+def test_each_source_says_when_it_worked_and_what_it_found() -> None:
+    found = retriever().retrieve(Query(history(ITEMS[0]), VECTORS[NEW]), count=4)
+    assert [each.source for each in found.searches] == list(SOURCES)
+    ends = [moment for each in found.searches for moment in (each.start_ns, each.end_ns)]
+    assert ends == sorted(ends)
+    for candidate in found.candidates:
+        brought = {e.source: e.found for e in found.searches if candidate.item_id in e.found}
+        assert candidate.sources == {n: items[candidate.item_id] for n, items in brought.items()}

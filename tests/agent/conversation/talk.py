@@ -9,6 +9,7 @@ from uuid import uuid4
 
 from mllm_srec.agent.conversation.conversation import Conversations
 from mllm_srec.agent.conversation.intents import Understood
+from mllm_srec.agent.conversation.results import TurnResult
 from mllm_srec.agent.ingest import fuse_missing
 from mllm_srec.agent.nodes.fuse_items import compact
 from mllm_srec.agent.recommender import Recommender
@@ -52,11 +53,26 @@ _READINGS: dict[str, dict[str, Any]] = {
     "what did I get": {"intent": "history"},
     "I have the puzzle": {"intent": "history", "do": "add", "item": "puzzle"},
     "drop the rattle from it": {"intent": "history", "do": "remove", "item": "rattle"},
+    "add wood but no rubber to my profile": {
+        "intent": "profile",
+        "do": "add",
+        "having": ("wood",),
+        "without": ("rubber",),
+    },
+    "add to my profile": {"intent": "profile", "do": "add"},
+    "forget wood": {"intent": "profile", "do": "forget", "having": ("wood",)},
     "undo": {"intent": "undo"},
     "i am ben": {"intent": "user"},
     "help": {"intent": "help"},
     "what is the weather": {"intent": "other"},
 }
+INVENTIONS = {
+    "show me an offer": '{"intent":"why","item":"i404"}',
+    "a cheap thing": '{"intent":"recommend","under":"999","k":"7"}',
+    "nice": '{"intent":"compare","item":"Golden Robot","second":"2"}',
+    "well": "There is a Golden Robot at 4.99!",
+}
+"""What a model says that makes things up, by the message."""
 READINGS = {said: Understood(**reading) for said, reading in _READINGS.items()}
 
 
@@ -97,6 +113,11 @@ def opened(path: Path, model: ScriptedEngine | None = None) -> Iterator[Conversa
         fuse_missing(deployment)
         with Conversations(Recommender(deployment)) as talks:
             yield talks
+
+
+def ids(turn: TurnResult) -> list[str]:
+    """The items of an answer."""
+    return [item.item_id for item in turn.items]
 
 
 def guest(talks: Conversations) -> str:

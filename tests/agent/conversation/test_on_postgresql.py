@@ -2,21 +2,32 @@
 
 import asyncio
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from mllm_srec.agent.conversation import postgresql as postgresql_saver
 from mllm_srec.agent.conversation.checkpoints import Saver, open_saver
 from mllm_srec.agent.conversation.conversation import Conversation, Conversations
 from mllm_srec.agent.conversation.intents import Understood
+from mllm_srec.agent.conversation.run_turn import TurnRunner
 from mllm_srec.store.errors import StoreError
-from tests.postgresql import PASSWORD, Server
+from mllm_srec.store.threads import KeptTurn
+from tests.postgresql import MISSING, PASSWORD, Server, binaries, running
 
 from .talk import guest, opened
 
 TABLES = ("checkpoints", "checkpoint_blobs", "checkpoint_writes")
+
+
+def kept_at(path: Path, url: str) -> Path:
+    path.mkdir()
+    (path / "srec.toml").write_text(f'database_url = "{url}"\n')
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -26,10 +37,7 @@ def url(postgresql: Server) -> str:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory, url: str) -> Path:
-    path = tmp_path_factory.mktemp("talks") / "home"
-    path.mkdir()
-    (path / "srec.toml").write_text(f'database_url = "{url}"\n')
-    return path
+    return kept_at(tmp_path_factory.mktemp("talks") / "home", url)
 
 
 @pytest.fixture(scope="module")
@@ -68,9 +76,7 @@ def test_nothing_of_the_shop_or_the_talk_lies_in_the_home(
 def test_a_thread_goes_on_in_another_process_and_with_its_list(
     postgresql: Server, tmp_path: Path
 ) -> None:
-    path = tmp_path / "home"
-    path.mkdir()
-    (path / "srec.toml").write_text(f'database_url = "{postgresql.empty()}"\n')
+    path = kept_at(tmp_path / "home", postgresql.empty())
     with opened(path) as talks, talks.begin("ben") as chat:
         first = chat.say("two things please")
         request = {"text": "never blue", "picture": None, "command": None}
@@ -149,3 +155,77 @@ def test_without_the_extra_the_way_to_it_is_named(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(sys.modules, "psycopg_pool", None)
     with pytest.raises(StoreError, match=r"pip install 'mllm-srec\[postgres\]'"):
         asyncio.run(open_saver("postgresql://srec@127.0.0.1:9/shop"))
+
+
+@contextmanager
+def held(url: str) -> Iterator[None]:
+    """Another connection has the checkpoints locked."""
+    with psycopg.connect(url) as other:
+        other.execute("LOCK TABLE checkpoints IN ACCESS EXCLUSIVE MODE")
+        yield
+
+
+def test_a_memory_that_stays_locked_is_an_error_in_words_and_no_turn_is_lost(
+    postgresql: Server, tmp_path: Path
+) -> None:
+    url = postgresql.empty()
+    impatient = url.replace("options=", "options=-clock_timeout%3D200%20", 1)
+    with opened(kept_at(tmp_path / "home", impatient)) as talks, talks.begin("ben") as chat:
+        first = chat.say("two things please")
+        with held(url), pytest.raises(StoreError, match=r"could not be kept .*lock timeout"):
+            chat.say("others", key="second")
+        with held(url), pytest.raises(StoreError, match="lock timeout"):
+            talks.fork(chat.thread)
+        others = chat.say("others", key="second")
+        assert others.turn == 2
+        assert not {i.item_id for i in others.items} & {i.item_id for i in first.items}
+
+
+def test_a_connection_that_is_lost_within_a_turn_is_an_error_in_words_and_no_turn_is_lost(
+    postgresql: Server, tmp_path: Path
+) -> None:
+    url = postgresql.empty()
+    with opened(kept_at(tmp_path / "home", url)) as talks, talks.begin("ben") as chat:
+        chat.say("help")
+        with closing(psycopg.connect(url)) as other:
+            other.execute("LOCK TABLE checkpoints IN ACCESS EXCLUSIVE MODE")
+            waiting = chat.start("two things please", lambda event: None)
+            while not waits_for_a_lock(postgresql):
+                time.sleep(0.05)
+            postgresql.cut()
+            with pytest.raises(StoreError, match="could not be kept") as lost:
+                waiting.result(timeout=60)
+        assert PASSWORD not in str(lost.value)
+        [_, cut_off] = chat.turns()
+        assert cut_off.result is None
+        thread = chat.thread
+        chat.close()
+        with talks.begin("ben", thread) as again:
+            assert again.resumed is not None
+            assert len(again.resumed.items) == 2
+
+
+def test_a_server_that_stays_away_is_an_error_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs = binaries()
+    if programs is None:
+        pytest.skip(MISSING)
+    monkeypatch.setattr(postgresql_saver, "AWAY_S", 1.0)
+    with ExitStack() as stack:
+        server = stack.enter_context(running(programs))
+        with opened(kept_at(tmp_path / "home", server.empty())) as talks:
+            thread = talks.home.threads.start("t", "ben", now=1)
+            runner = TurnRunner(talks.srec, talks.graph, talks.saver, thread)
+            stack.close()
+            request = {"text": "help", "picture": None, "command": None}
+            with pytest.raises(StoreError, match="could not be kept"):
+                talks.srec.deployment.run(runner.run(KeptTurn(turn=1, said=request)))
+
+
+def waits_for_a_lock(server: Server) -> bool:
+    with psycopg.connect(server.url()) as connection:
+        asked = connection.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        )
+        return asked.fetchone() != (0,)

@@ -1,5 +1,6 @@
 """The trace commands, from options to exit codes."""
 
+import shutil
 import stat
 from pathlib import Path
 
@@ -51,6 +52,19 @@ def test_a_run_is_shown_exported_and_replayed(home: tuple[Path, list[str]], tmp_
     assert stat.S_IMODE(page.stat().st_mode) == 0o600
     code, text = srec(path, "replay", first)
     assert (code, text.strip()) == (0, "equal, bit for bit")
+
+
+def test_a_last_write_that_was_cut_off_is_reported(tmp_path: Path) -> None:
+    with deploy(tmp_path / "home", scripted()) as deployment:
+        with deployment.tracer.run("recommend", user="mia"):
+            pass
+        log = deployment.home.traces_path / "traces.sqlite-wal"
+        shutil.copytree(deployment.home.path, tmp_path / "copy")
+    torn = tmp_path / "copy" / "traces" / log.name
+    torn.write_bytes(torn.read_bytes()[:-100])
+    done = CliRunner().invoke(trace_app, ["list", "--home", str(tmp_path / "copy")])
+    assert "the last write to the traces was cut off" in done.stderr
+    assert "unfinished" in done.stdout
 
 
 def test_one_step_is_shown_alone_or_refused(home: tuple[Path, list[str]]) -> None:

@@ -20,15 +20,16 @@ from mllm_srec.agent.inspection.replay import fork, replay
 from mllm_srec.agent.inspection.sections import shown
 from mllm_srec.agent.inspection.state import EXTENDED, states
 from mllm_srec.agent.inspection.view import trace_tree
-from mllm_srec.agent.recommender import Recommender
+from mllm_srec.agent.recommender import Recommender, Request
 from mllm_srec.agent.state import State
-from mllm_srec.agent.tracing.attributes import REFUSED
+from mllm_srec.agent.tracing.attributes import PROVENANCE, REFUSED
 from mllm_srec.llm.engine import Message, Prompt
 from mllm_srec.llm.scripted import ScriptedEngine
 from mllm_srec.store.trace_schema import TraceError
 from mllm_srec.store.trace_search import TraceFilter, find
 from mllm_srec.store.trace_settings import TraceSettings, write_settings
 from mllm_srec.store.traces import TraceStore
+from mllm_srec.tools.filters import ItemFilter
 from tests.agent.shop import answer, deploy, scripted
 
 
@@ -83,15 +84,13 @@ def test_a_trace_shows_on_what_grounds_each_node_decided(
     trace = load_trace(store, recommend(deployment))
     assert trace.run.noise_floor == 0.0
     assert trace.run.score == pytest.approx(-2.2)
-    assert {"srec.index.hash", "srec.prompts.hash", "srec.settings", "srec.model.hash"} <= set(
-        trace.run.provenance
-    )
+    assert set(trace.run.provenance) == set(PROVENANCE)
     titles = {
         step: [section["title"] for section in node(trace, step)["sections"]]  # type: ignore[attr-defined]
         for step in ("retrieve_candidates", "score_targets", "profile_user", "explain")
     }
     assert titles == {
-        "retrieve_candidates": ["Candidates"],
+        "retrieve_candidates": ["Candidates", "Sources", "Dropped"],
         "score_targets": ["Scores"],
         "profile_user": ["Profile"],
         "explain": ["Reasons"],
@@ -107,6 +106,42 @@ def test_a_trace_shows_on_what_grounds_each_node_decided(
         "distance",
         "path load_user → fuse_items",
     ):
+        assert wanted in text
+
+
+def test_a_retrieval_shows_its_sources_and_what_it_dropped(
+    deployment: Deployment, store: TraceStore
+) -> None:
+    srec = Recommender(deployment)
+    srec.feedback("mia", "never", "green")
+    srec.feedback("ben", "never", "green")
+    srec.recommend_many([Request.of("ada", conditions=ItemFilter(without=("steel",)))], k=1)
+    trace = load_trace(store, store.recent(1)[0].trace_id)
+    [plain] = [each for each in trace.nodes if each.name == "retrieve_candidates"]
+    assert plain.dropped["counts"] == {"seen before": 2, "not allowed": 1}
+    [steel] = [each for each in plain.dropped["named"] if each["reason"] == "not allowed"]
+    assert (steel["item_id"], "wish" in steel) == ("i4", False)
+    assert [each.source for each in plain.searches] == [
+        "followed", "facets", "taste", "recent", "popular"
+    ]  # fmt: skip
+    assert plain.stores["Chroma"][0] > 0
+    assert plain.stores["Catalogue"][1] <= plain.store_seconds  # type: ignore[operator]
+
+    trace = load_trace(store, srec.recommend("ben", k=1).trace_id)
+    dropped = node(trace, "retrieve_candidates")["dropped"]
+    wishes = {each["item_id"]: each.get("wish") for each in dropped["named"]}  # type: ignore[index]
+    assert wishes == {"i1": None, "i3": None, "i5": None, "i7": None, "i8": "never green"}
+    text = screen(trace_tree(trace, step="retrieve_candidates"))
+    page = html_page(trace, store.blob)
+    for wanted in (
+        "Dropped",
+        "not allowed, never green",
+        "4 seen before; 1 not allowed",
+        "Sources",
+    ):
+        assert wanted in text
+        assert wanted in page
+    for wanted in ("└ taste", "stores: Chroma"):
         assert wanted in text
 
 
@@ -140,6 +175,25 @@ def test_an_answer_that_was_repaired_shows_why(tmp_path: Path) -> None:
     assert (repair.repairs, repair.problem) == (True, None)
     assert "refused: " in screen(trace_tree(trace))
     assert "repaired" in screen(trace_tree(trace))
+
+
+def test_a_plain_form_shows_why_the_repair_was_refused_too(tmp_path: Path) -> None:
+    def stubborn(prompt: Prompt) -> str:
+        if prompt.messages[1].text.startswith("Describe"):
+            return f"Red, as I said {len(prompt.messages)} messages ago."
+        return answer(replace(prompt, messages=prompt.messages[:2]))
+
+    engine = ScriptedEngine(answer=stubborn, score=scripted().score)
+    with deploy(tmp_path / "home", engine) as deployment:
+        fuse_missing(deployment)
+        path = deployment.home.traces_path / "traces.sqlite"
+        with TraceStore.open(path) as store:
+            trace = load_trace(store, recommend(deployment))
+    [profile] = [each for each in trace.nodes if each.name == "profile_user"]
+    [event] = profile.events
+    assert (event.name, profile.fallbacks) == ("plain form", 1)
+    assert event.attributes["refused"] == "Red, as I said 4 messages ago."
+    assert "no complete JSON object" in str(event.attributes["problem"])
 
 
 def test_the_same_request_twice_is_the_same(deployment: Deployment, store: TraceStore) -> None:

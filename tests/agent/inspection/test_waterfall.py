@@ -43,7 +43,7 @@ class Telling:
         max_tokens: int,
         schema: Mapping[str, Any] | None = None,
     ) -> list[Answer]:
-        with store_time():
+        with store_time("Catalogue"):
             await asyncio.sleep(SLEEP_S)
         return [Answer("red", self._usage, True) for _ in prompts]
 
@@ -64,7 +64,7 @@ def recorded(path: Path, usage: Usage) -> TraceRecord:
 
         async def work() -> str:
             with tracer.run("recommend") as run, tracer.node("fuse_items"):
-                with store_time():
+                with store_time("Catalogue"):
                     time.sleep(SLEEP_S)
                 await calls.generate([prompt, prompt], max_tokens=9)
             return run.trace_id
@@ -85,6 +85,9 @@ def test_phases_and_store_time_are_recorded(tmp_path: Path) -> None:
     assert SLEEP_S <= node.store_seconds < 2 * SLEEP_S
     assert node.engine_seconds >= SLEEP_S
     assert node.to_dict()["store_seconds"] == node.store_seconds
+    [(store, (uses, seconds))] = node.stores.items()
+    assert (store, uses) == ("Catalogue", 1)
+    assert seconds == pytest.approx(node.store_seconds, abs=1e-6)
 
 
 def test_an_engine_that_does_not_say_gets_no_phases(tmp_path: Path) -> None:
@@ -171,13 +174,14 @@ def test_terminal_and_page_name_the_parts_that_are_there() -> None:
 
 
 def test_store_time_counts_once_and_only_where_it_is_watched() -> None:
-    told: list[float] = []
-    with store_time():
+    told: list[tuple[str, float]] = []
+    with store_time("Catalogue"):
         pass
-    with watching(told.append):
-        with store_time(), store_time():
+    with watching(lambda store, seconds: told.append((store, seconds))):
+        with store_time("Chroma"), store_time("Catalogue"):
             time.sleep(SLEEP_S)
-        with watching(None), store_time():
+        with watching(None), store_time("Catalogue"):
             pass
-    assert len(told) == 1
-    assert told[0] >= SLEEP_S
+    [(store, seconds)] = told
+    assert store == "Chroma"
+    assert seconds >= SLEEP_S

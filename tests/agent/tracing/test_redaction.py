@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from mllm_srec.agent.inspection.reading import read_trace
-from mllm_srec.agent.tracing.attributes import EDITS, REDACTED, Attributes, as_json
+from mllm_srec.agent.tracing.attributes import DROPPED, EDITS, REDACTED, Attributes, as_json
 from mllm_srec.agent.tracing.calls import TracedCalls
 from mllm_srec.agent.tracing.redaction import SECRET
 from mllm_srec.agent.tracing.tracer import EXPIRE_EVERY, Tracer
@@ -96,6 +96,7 @@ def run(tracer: Tracer, text: str = TEXT, user: str = "wilhelmina") -> str:
                 await calls.score_labels([prompt, prompt], ["Yes", "No"])
                 await calls.embed([text])
                 node.event("dropped", reason=text)
+                node.record({DROPPED: as_json({"named": [{"item_id": text}]})})
                 node.set(note=text)
                 node.output({"said": text})
             try:
@@ -109,10 +110,11 @@ def run(tracer: Tracer, text: str = TEXT, user: str = "wilhelmina") -> str:
 
 
 def content(store: TraceStore) -> bytes:
-    """Every byte of the file and of its log, and every blob as it was before it was packed."""
+    """Every byte of the file and of its log, and blobs and spans as before they were packed."""
+    spans = repr(store.select("")).encode()
     files = (path.read_bytes() for path in store.path.parent.glob("traces.sqlite*"))
     blobs = (bytes(key) for (key,) in store.rows("SELECT sha256 FROM blobs"))
-    return b"".join([*files, *(store.blob(key.hex()) or b"" for key in blobs)])
+    return b"".join([spans, *files, *(store.blob(key.hex()) or b"" for key in blobs)])
 
 
 def test_secrets_never_get_in(store: TraceStore, monkeypatch: pytest.MonkeyPatch) -> None:

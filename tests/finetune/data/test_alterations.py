@@ -25,14 +25,17 @@ SHOWN = {"pattern": "striped", "style": "sporty"}
 ANNOTATIONS = {
     "i0": annotate(
         {"what": "soap", "colour": "blue", **SHOWN, "material": "cotton", "brand": "Nordal",
-         "price": "budget", "purpose": "travel", "suits": "dry"}
+         "price": "budget", "purpose": "travel", "suits": "dry"},
+        pictured=True,
     ),
     "i1": annotate(
         {"what": "robot", "colour": "green", **SHOWN, "material": "steel", "brand": "Hellmo",
-         "price": "premium", "purpose": "work", "text_colour": "red"}
+         "price": "premium", "purpose": "work", "text_colour": "red"},
+        pictured=True,
     ),
     "i2": annotate(
-        {"what": "kite", "material": "linen", "brand": "Hellmo", "price": "mid", "purpose": "rain"}
+        {"what": "kite", "material": "linen", "brand": "Hellmo", "price": "mid", "purpose": "rain"},
+        pictured=False,
     ),
 }  # fmt: skip
 

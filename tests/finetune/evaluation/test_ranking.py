@@ -103,9 +103,9 @@ def test_other_weights_or_another_seed_rank_anew(home: Path) -> None:
 
 ABLATIONS: dict[Part, tuple[str, str]] = {
     "profile": ("Profile of the user: nothing stable yet", "Profile of the user: loves"),
-    "temporal": ("Preference lately: nothing yet", "Preference lately: strong"),
     "chain": ("- liked, 4 days before: rattle: red; wood", "Preference lately: strong"),
     "picture": ("Item: ball: rubber", "red"),
+    "text": ("Item: ball: blue\n", "wood"),
 }
 
 
@@ -122,6 +122,21 @@ def test_each_ablation_leaves_its_part_out_of_the_scoring_prompts(home: Path, pa
     assert any(there in text for text in texts)
     left_out = [text for text in texts if gone not in text]
     assert 0 < len(left_out) < len(texts)
+
+
+def test_without_the_temporal_step_the_history_is_one_window(home: Path) -> None:
+    engine = scripted()
+    evaluate_home(
+        home,
+        RankingOptions(rows=("full",), without=("temporal",)),
+        settings=Settings(window_size=2, window_step=2),
+        engine=engine,
+        model=MODEL,
+    )
+    asked = [prompt.messages[1].text for prompt in engine.generated]
+    lengths = [text.count("\n- ") for text in asked if text.startswith("Update what")]
+    # Mia has five interactions before her target, ben three.
+    assert sorted(lengths) == [1, 1, 2, 2, 2, 3, 5]
 
 
 def test_shuffled_days_are_the_mean_of_several_orders(home: Path) -> None:
@@ -174,6 +189,7 @@ def test_an_unknown_row_is_named_with_those_that_there_are(home: Path) -> None:
 
 
 def test_what_is_no_part_of_the_chain_is_wrong_use() -> None:
-    result = CliRunner().invoke(evaluate_app, ["--without", "text"])
+    result = CliRunner().invoke(evaluate_app, ["--without", "price"])
     assert result.exit_code == 2
-    assert "say picture or temporal or profile or chain" in " ".join(result.output.split())
+    said = " ".join(result.output.replace("│", " ").split())
+    assert "say picture or text or temporal or profile or chain" in said

@@ -12,8 +12,8 @@ from mllm_srec.finetune.data.records import AnyRecord, RecordError
 from mllm_srec.finetune.errors import FinetuneError
 from mllm_srec.finetune.training.check import Checked, check_data
 from mllm_srec.finetune.training.check_view import checked_facts, checked_view
-from mllm_srec.finetune.training.collate import picture_files
 from mllm_srec.finetune.training.recipe import Recipe
+from mllm_srec.finetune.training.record_pictures import picture_files
 from mllm_srec.finetune.training.train import train
 from tests.finetune.small import (
     SHARES,

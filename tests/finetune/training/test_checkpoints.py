@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from mllm_srec.finetune.training.collate import picture_files
 from mllm_srec.finetune.training.recipe import LoraSettings, Recipe
+from mllm_srec.finetune.training.record_pictures import picture_files
 from mllm_srec.finetune.training.run_settings import OtherRun
 from mllm_srec.finetune.training.train import TrainReport, train
 from tests.finetune.small import (
@@ -32,7 +32,7 @@ KILLED_AT = 11
 TRAIN = """
 import json, os, signal, sys
 from pathlib import Path
-from mllm_srec.finetune.training.collate import picture_files
+from mllm_srec.finetune.training.record_pictures import picture_files
 from mllm_srec.finetune.errors import FinetuneError
 from mllm_srec.finetune.training.recipe import Recipe
 from mllm_srec.finetune.training.train import train

@@ -8,7 +8,6 @@ import pytest
 import torch
 from transformers import AutoModelForImageTextToText
 
-from mllm_srec.finetune.training.collate import picture_files
 from mllm_srec.finetune.training.export import ExportError, export
 from mllm_srec.finetune.training.model_folder import write_model
 from mllm_srec.finetune.training.parity import (
@@ -21,6 +20,7 @@ from mllm_srec.finetune.training.parity import (
     parity_prompts,
 )
 from mllm_srec.finetune.training.recipe import Recipe
+from mllm_srec.finetune.training.record_pictures import picture_files
 from mllm_srec.finetune.training.train import TrainReport, train
 from mllm_srec.llm.pictures import PictureBudget, load_budget
 from mllm_srec.llm.scripted import ScriptedEngine

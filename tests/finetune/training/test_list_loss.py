@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from mllm_srec.finetune.training.collate import Collator, Encoder, Pictures, picture_files
+from mllm_srec.finetune.training.collate import Collator
+from mllm_srec.finetune.training.encode import Encoder
 from mllm_srec.finetune.training.losses import Answers, list_loss
+from mllm_srec.finetune.training.record_pictures import Pictures, picture_files
 from tests.finetune.small import group, write_small_model
 
 YES, NO, END = 0, 1, 2

@@ -15,8 +15,10 @@ from transformers import AutoModelForImageTextToText
 from mllm_srec.finetune.data.entries import write_origins
 from mllm_srec.finetune.data.records import RecordError, RecordGroup, read_records, write_records
 from mllm_srec.finetune.training.batches import TaskBatches, once
-from mllm_srec.finetune.training.collate import Collator, Encoder, Pictures, picture_files
+from mllm_srec.finetune.training.collate import Collator
+from mllm_srec.finetune.training.encode import Encoder
 from mllm_srec.finetune.training.recipe import Recipe, RecipeError
+from mllm_srec.finetune.training.record_pictures import Pictures, picture_files
 from mllm_srec.finetune.training.train import DROPPED, train
 from mllm_srec.llm.prompting import render
 from tests.finetune.small import (

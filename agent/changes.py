@@ -1,0 +1,126 @@
+"""What a program changes in a home: wishes, items, users."""
+
+import asyncio
+from collections.abc import Sequence
+
+from mllm_srec.agent.chain import Chain
+from mllm_srec.agent.deployment import Deployment
+from mllm_srec.agent.nodes.fuse_items import fuse
+from mllm_srec.agent.state import Context
+from mllm_srec.store.closing import Closing
+from mllm_srec.store.feedback import Feedback, Stance
+from mllm_srec.store.records import Item
+from mllm_srec.tools import feedback as tools
+
+
+class Changes(Closing):
+    """A deployment whose shop and users may change; each call has an asynchronous form, `a...`."""
+
+    def __init__(self, deployment: Deployment, context: Context | None = None) -> None:
+        self.deployment = deployment
+        self._chain = Chain(deployment, context or deployment.context())
+
+    @property
+    def context(self) -> Context:
+        """What the nodes depend on."""
+        return self._chain.context
+
+    def feedback(
+        self, user: str, stance: Stance, words: str, *, origin: str = "Python"
+    ) -> Feedback:
+        """Keep that a user wants more, less or nothing of a value: see `tools.feedback`.
+
+        Raises:
+            CannotDo: No item of the shop has such a value.
+        """
+        return tools.give_feedback(self.deployment.home, user, stance, words, origin=origin)
+
+    async def afeedback(
+        self, user: str, stance: Stance, words: str, *, origin: str = "Python"
+    ) -> Feedback:
+        """`feedback` for asynchronous callers."""
+        return await asyncio.to_thread(self.feedback, user, stance, words, origin=origin)
+
+    def feedback_of(self, user: str) -> list[Feedback]:
+        """The wishes of a user that count, each with where it was said; oldest first."""
+        return tools.feedback_of(self.deployment.home, user)
+
+    async def afeedback_of(self, user: str) -> list[Feedback]:
+        """`feedback_of` for asynchronous callers."""
+        return await asyncio.to_thread(self.feedback_of, user)
+
+    def undo_feedback(self, user: str, feedback_id: int | None = None) -> Feedback:
+        """Take a wish back, the last one by default.
+
+        Raises:
+            CannotDo: There is nothing to take back.
+        """
+        return tools.undo_feedback(self.deployment.home, user, feedback_id)
+
+    async def aundo_feedback(self, user: str, feedback_id: int | None = None) -> Feedback:
+        """`undo_feedback` for asynchronous callers."""
+        return await asyncio.to_thread(self.undo_feedback, user, feedback_id)
+
+    def put_items(self, items: Sequence[Item]) -> None:
+        """Add items, or change those whose id is known, and describe them at once.
+
+        Raises:
+            HomeBusy: Another process writes to the home.
+            EngineLost: The engine stopped answering; the same call goes on from there.
+        """
+        home = self.deployment.home
+        with home.lock():
+            home.catalogue.put_items(items)
+            self.deployment.run(self._describe(items))
+        self._renew()
+
+    async def aput_items(self, items: Sequence[Item]) -> None:
+        """`put_items` for asynchronous callers, from any loop; cancelling it stops the engine.
+
+        What was put stays put: a later call, or `srec ingest`, describes what is left.
+        """
+        home = self.deployment.home
+        with home.lock():
+            await asyncio.to_thread(home.catalogue.put_items, items)
+            await self.deployment.arun(self._describe(items))
+        await asyncio.to_thread(self._renew)
+
+    def delete_item(self, item_id: str) -> bool:
+        """Delete an item with its interactions, description and vector; False if unknown.
+
+        Raises:
+            HomeBusy: Another process writes to the home.
+        """
+        deleted = self.deployment.home.delete_item(item_id)
+        self._renew()
+        return deleted
+
+    async def adelete_item(self, item_id: str) -> bool:
+        """`delete_item` for asynchronous callers."""
+        return await asyncio.to_thread(self.delete_item, item_id)
+
+    def delete_user(self, user: str) -> int:
+        """Delete everything that is kept of a user; the number of interactions deleted.
+
+        Raises:
+            HomeBusy: Another process writes to the home.
+        """
+        deleted = self.deployment.home.delete_user(user)
+        self._renew()
+        return deleted
+
+    async def adelete_user(self, user: str) -> int:
+        """`delete_user` for asynchronous callers."""
+        return await asyncio.to_thread(self.delete_user, user)
+
+    async def _describe(self, items: Sequence[Item]) -> None:
+        with self.deployment.tracer.run("put_items", inputs={"items": len(items)}):
+            await fuse(self.context, items)
+
+    def _renew(self) -> None:
+        """Know the catalogue and the log as they are now."""
+        now = self.context
+        context = self.deployment.context_of(
+            now.calls, now.tracer, settings=now.settings, weights=now.weights
+        )
+        self._chain = Chain(self.deployment, context)

@@ -1,0 +1,44 @@
+"""What the commands share: options, default folders, and how a group of commands looks."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+HELP = {"help_option_names": ["-h", "--help"]}
+PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
+"""What is handed on parses its own commands, `--help` included."""
+
+DATA = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share")
+DEFAULT_HOME = DATA / "srec"
+DEMO_HOME = DATA / "srec-demo"
+
+Json = Annotated[bool, typer.Option("--json", help="JSON on stdout, all else on stderr.")]
+Home = Annotated[
+    Path, typer.Option("--home", envvar="SREC_HOME", help="Folder that holds everything.")
+]
+Engine = Annotated[
+    str, typer.Option(help="auto, vllm-server, vllm or transformers.", show_default=True)
+]
+Model = Annotated[
+    Path | None, typer.Option(help="Folder of the model; srec-tiny, which ships, by default.")
+]
+Count = Annotated[int, typer.Option("-k", min=1, help="Length of the list.")]
+WithPictures = Annotated[
+    bool, typer.Option("--pictures/--no-pictures", help="Pictures, where the terminal can.")
+]
+
+
+def group(name: str, about: str, *, bare: bool = False) -> typer.Typer:
+    """A command that has commands; a bare one has a single command, which is not named."""
+    return typer.Typer(
+        name=name,
+        help=about,
+        no_args_is_help=not bare,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        # Plain help: the drawn one costs half of the time that `srec --help` takes.
+        rich_markup_mode=None,
+        context_settings=HELP,
+    )

@@ -1,0 +1,67 @@
+"""The toolbox for LangChain and LangGraph agents."""
+
+import asyncio
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from langchain_core.tools import BaseTool, StructuredTool, ToolException
+
+from mllm_srec.agent.recommender import Recommender
+from mllm_srec.agent.toolbox import Result, Tool, Toolbox, faults, told
+from mllm_srec.tools.errors import CannotDo, ToolError, WrongCall
+
+
+class WrongToolCall(WrongCall, ToolException):
+    """`WrongCall`, as LangChain knows failures of tools."""
+
+
+class ToolCannotDo(CannotDo, ToolException):
+    """`CannotDo`, as LangChain knows failures of tools."""
+
+
+def langchain_tools(srec: Recommender, user: str) -> list[BaseTool]:
+    """The tools for a LangChain or LangGraph agent that acts for one user, synchronous or not.
+
+    A failure goes to the model as text that begins with its kind: `wrong call: ...`, after which
+    another call may succeed, or `cannot do: ...`. A program that sets `handle_tool_error` of a tool
+    to False gets `WrongCall` or `CannotDo` raised.
+    """
+    return [
+        StructuredTool.from_function(
+            _waiting(tool),
+            coroutine=tool,
+            handle_tool_error=_told,
+            handle_validation_error=lambda error: told(WrongCall(faults(error))),
+        )
+        for tool in map(_raising, Toolbox(srec, user, origin="an agent").functions())
+    ]
+
+
+def _told(error: ToolException) -> str:
+    return told(error) if isinstance(error, ToolError) else str(error)
+
+
+def _raising(tool: Tool) -> Tool:
+    """A tool that fails as LangChain expects it."""
+
+    @functools.wraps(tool)
+    async def call(**arguments: Any) -> Result:
+        try:
+            return await tool(**arguments)
+        except WrongCall as error:
+            raise WrongToolCall(str(error)) from error
+        except CannotDo as error:
+            raise ToolCannotDo(str(error)) from error
+
+    return call
+
+
+def _waiting(tool: Tool) -> Callable[..., Result]:
+    """A tool as a plain function, for threads that have no event loop."""
+
+    @functools.wraps(tool)
+    def call(**arguments: Any) -> Result:
+        return asyncio.run(tool(**arguments))
+
+    return call

@@ -1,0 +1,58 @@
+"""The pictures of items on a terminal: where they come from, and how this one shows them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from PIL.Image import Image
+from rich.console import Console, RenderableType
+from rich.text import Text
+
+from mllm_srec.agent.terminal.pictures import Picture, Way, picture_way
+from mllm_srec.store.errors import StoreError
+from mllm_srec.store.home import Home
+
+PICTURE_COLUMNS = 12
+"""Cells of a picture: the smallest size at which type, colour and pattern can be seen."""
+
+THUMBNAIL_PX = 240
+"""Longest side of a picture before it is drawn: enough for Kitty's real pixels."""
+
+PictureSource = Callable[[str], Image | None]
+"""Item id to its picture, None without one; raises `StoreError` for a damaged one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """The pictures of items, and how the terminal shows them."""
+
+    source: PictureSource
+    way: Way
+
+    @classmethod
+    def on(cls, console: Console, source: PictureSource, *, wanted: bool = True) -> "Pictures":
+        """Pictures as this console can show them; none where they are not wanted."""
+        return cls(source, picture_way(console) if wanted else "none")
+
+    def of(self, item_id: str) -> RenderableType | None:
+        """The picture of an item, None where the terminal shows none."""
+        if self.way == "none":
+            return None
+        try:
+            image = self.source(item_id)
+        except StoreError:
+            return Text("damaged".center(PICTURE_COLUMNS), "yellow italic")
+        if image is None:
+            return Text("no picture".center(PICTURE_COLUMNS), "dim italic")
+        return Picture(image, columns=PICTURE_COLUMNS, way=self.way)
+
+
+def home_pictures(home: Home) -> PictureSource:
+    """The pictures of a home's items, small."""
+
+    def source(item_id: str) -> Image | None:
+        item = home.catalogue.item(item_id)
+        if item is None or item.picture is None:
+            return None
+        return home.pictures.thumbnail(item.picture, THUMBNAIL_PX)
+
+    return source

@@ -1,0 +1,62 @@
+"""Pictures by the names that records give them, and where they come from."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from torch import Tensor
+from transformers import AutoProcessor
+
+from mllm_srec.finetune.data.records import RecordError
+from mllm_srec.llm.pictures import load_budget, open_prepared, prepare
+from mllm_srec.store.errors import BadPicture
+from mllm_srec.store.pictures import open_picture, read_inside
+
+PictureSource = Callable[[str], Image.Image]
+"""Gives the picture of a name: `PictureStore.load`, or `picture_files(folder)`."""
+
+
+def load_processor(model_path: Path) -> Any:
+    """A model's processor: its tokenizer, and what makes its pictures into numbers."""
+    return AutoProcessor.from_pretrained(model_path)  # type: ignore[no-untyped-call]
+
+
+class Pictures:
+    """Pictures by the names that records give them, as the model's own processor makes them."""
+
+    def __init__(self, load: PictureSource, model_path: Path) -> None:
+        self._load = load
+        self._budget = load_budget(model_path)
+        self._processor = load_processor(model_path)
+        self._features: dict[str, dict[str, Tensor]] = {}
+
+    def load(self, name: str) -> Image.Image:
+        """The prepared pixels of one picture: what serving sends."""
+        return open_prepared(prepare(self._load(name), self._budget))
+
+    def features(self, name: str) -> dict[str, Tensor]:
+        """What the picture processor makes of one picture; kept for the next epoch."""
+        if name not in self._features:
+            made = self._processor.image_processor([[self.load(name)]], return_tensors="pt")
+            self._features[name] = {
+                key: value for key, value in made.items() if isinstance(value, Tensor)
+            }
+        return self._features[name]
+
+
+def picture_files(folder: Path) -> PictureSource:
+    """A source that reads picture files below a folder.
+
+    The source raises `RecordError` for a file that is missing or no picture.
+    """
+
+    def load(name: str) -> Image.Image:
+        try:
+            return open_picture(read_inside(folder, name))
+        except BadPicture as error:
+            raise RecordError(
+                f"picture {name!r} cannot be read ({error}): put it below {folder.name!r}"
+            ) from error
+
+    return load

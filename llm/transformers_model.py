@@ -1,0 +1,54 @@
+"""A model folder loaded by transformers, and what its configuration must name."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForImageTextToText, AutoProcessor
+from transformers.utils import logging as transformers_logging
+
+from mllm_srec.llm.engine import ModelError
+
+
+def load_model(model_path: Path, dtype: torch.dtype) -> tuple[Any, Any]:
+    """The model and its processor, from its folder alone.
+
+    Raises:
+        ModelError: transformers cannot load it.
+    """
+    quiet: Any = transformers_logging  # without types
+    quiet.set_verbosity_error()
+    quiet.disable_progress_bar()
+    make_processor: Any = AutoProcessor
+    try:
+        processor = make_processor.from_pretrained(model_path, local_files_only=True)
+        model = AutoModelForImageTextToText.from_pretrained(
+            model_path, dtype=dtype, local_files_only=True, use_safetensors=True
+        )
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise ModelError(f"transformers cannot load {model_path}: {error}") from error
+    return model, processor
+
+
+def end_ids(settings: Any) -> list[int]:
+    """Tokens that end an answer, by the generation settings.
+
+    Raises:
+        ModelError: They name none.
+    """
+    ends = settings.eos_token_id
+    if ends is None:
+        raise ModelError("the model names no end token: set eos_token_id in generation_config.json")
+    return list(ends) if isinstance(ends, list) else [int(ends)]
+
+
+def image_token_id(config: Any) -> int:
+    """The token that stands for a picture.
+
+    Raises:
+        ModelError: The model takes no pictures.
+    """
+    for name in ("image_token_id", "image_token_index"):
+        if getattr(config, name, None) is not None:
+            return int(getattr(config, name))
+    raise ModelError("the model's config names no image token: use an image-text-to-text model")

@@ -1,0 +1,31 @@
+import sys
+from pathlib import Path
+
+import pytest
+
+from mllm_srec.agent.cli import main
+from tests.agent.commands import Done, Shop, Srec
+
+
+@pytest.fixture
+def srec(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Srec:
+    """The command line in this process, from its arguments to its exit code."""
+
+    def run(*arguments: str | Path) -> Done:
+        monkeypatch.setattr(sys, "argv", ["srec", *map(str, arguments)])
+        with pytest.raises(SystemExit) as left:
+            main()
+        out, err = capfd.readouterr()
+        assert "Traceback" not in err
+        return Done(int(left.value.code or 0), out, err)
+
+    return run
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Shop:
+    """A good shop in a folder."""
+    (tmp_path / "shop").mkdir()
+    made = Shop(tmp_path / "shop")
+    made.write()
+    return made

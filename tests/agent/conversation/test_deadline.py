@@ -1,0 +1,56 @@
+"""A turn that takes longer than its caller would wait."""
+
+import asyncio
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from mllm_srec.agent.conversation.conversation import Conversation
+from mllm_srec.agent.errors import DeadlineExceeded
+from mllm_srec.llm.engine import Prompt
+from mllm_srec.llm.scripted import ScriptedEngine
+from mllm_srec.llm.stopping import governing
+from tests.agent.shop import score
+
+from .talk import answering, guest, opened
+
+PATIENCE_S = 60
+
+
+@pytest.mark.parametrize("form", ["say", "asay"])
+def test_a_late_turn_stops_the_engine_and_the_talk_goes_on(tmp_path: Path, form: str) -> None:
+    begun, ended = threading.Event(), threading.Event()
+    rule = answering()
+
+    def reply(prompt: Prompt) -> str:
+        if "User: something slow" not in prompt.messages[-1].text:
+            return rule(prompt)
+        begun.set()
+        try:
+            while True:
+                governing().check()
+                time.sleep(0.001)
+        finally:
+            ended.set()
+
+    def slow(chat: Conversation, deadline_s: float) -> None:
+        if form == "say":
+            chat.say("something slow", deadline_s=deadline_s)
+        else:
+            asyncio.run(chat.asay("something slow", deadline_s=deadline_s))
+
+    with (
+        opened(tmp_path / "home", ScriptedEngine(answer=reply, score=score)) as talks,
+        talks.begin(guest(talks)) as chat,
+    ):
+        deadline_s = 0.3
+        while not begun.is_set():  # a busy machine may be late
+            with pytest.raises(DeadlineExceeded, match=f"within {deadline_s} s"):
+                slow(chat, deadline_s)
+            deadline_s *= 2
+        assert ended.wait(PATIENCE_S)
+        assert chat.say("help", deadline_s=PATIENCE_S).intent == "help"
+        *late, _ = chat.turns()
+        assert all(each.result and each.result["answer"] == "Stopped." for each in late)

@@ -1,0 +1,61 @@
+"""What is remembered of a user, shown and changed by talk."""
+
+from mllm_srec.agent.conversation.conversation import Conversation
+
+from .talk import ids
+
+
+def test_the_history_is_shown_changed_and_restored(chat: Conversation) -> None:
+    assert "Fine rattle [i1], rated 5" in chat.say("what did I get").answer
+    assert "Taken out" in chat.say("drop the rattle from it").answer
+    assert "Fine rattle" not in chat.say("what did I get").answer
+    chat.say("undo")
+    assert "Fine rattle [i1], rated 5" in chat.say("what did I get").answer
+
+
+def test_a_wish_can_be_forgotten_and_the_forgetting_undone(chat: Conversation) -> None:
+    chat.say("never blue")
+    assert "Forgotten: never blue" in chat.say("forget blue").answer
+    assert "never blue" not in chat.say("who am i to you").answer
+    chat.say("undo")
+    assert "never blue" in chat.say("who am i to you").answer
+
+
+def test_talk_does_not_change_whose_conversation_it_is(chat: Conversation) -> None:
+    assert f"conversation of {chat.user}" in chat.say("i am ben").answer
+    assert chat.user != "ben"
+
+
+def test_wishes_are_added_to_the_profile_and_taken_back_one_by_one(chat: Conversation) -> None:
+    assert chat.say("what should I get").items
+    before = ids(chat.say("what should I get"))
+    added = chat.say("add wood but no rubber to my profile")
+    assert added.answer == "In your profile now: more wood; less rubber."
+    assert added.items == ()
+    known = chat.say("who am i to you").answer
+    assert f"you said: more wood (chat {chat.thread}, turn 3)" in known
+    assert f"you said: less rubber (chat {chat.thread}, turn 3)" in known
+    after = ids(chat.say("what should I get"))
+    assert after.index("i4") < after.index("i6") < after.index("i8")
+    assert after != before
+    assert chat.say("undo").answer == "Taken back: less rubber."
+    assert chat.say("undo").answer == "Taken back: more wood."
+    assert "you said" not in chat.say("who am i to you").answer
+    assert ids(chat.say("what should I get")) == before
+
+
+def test_an_added_wish_is_forgotten_again(chat: Conversation) -> None:
+    chat.say("add wood but no rubber to my profile")
+    assert chat.say("forget wood").answer == "Forgotten: more wood."
+    said = chat.say("who am i to you").answer
+    assert "more wood" not in said
+    assert "less rubber" in said
+    assert "Add what?" in chat.say("add to my profile").answer
+
+
+def test_what_only_the_history_shows_is_not_forgotten_but_the_way_is_named(
+    chat: Conversation,
+) -> None:
+    answer = chat.say("forget wood").answer
+    assert "you said nothing about wood" in answer
+    assert "remove ... from my history" in answer

@@ -1,0 +1,116 @@
+"""Which reasons are believed, and what they may cite."""
+
+import re
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from mllm_srec.agent.nodes import explain
+from mllm_srec.agent.nodes.explain import (
+    MAX_CITED,
+    CitedReason,
+    check_reason,
+    exhibits_for,
+    plain_reason,
+)
+from mllm_srec.agent.nodes.fuse_items import compact
+from mllm_srec.agent.nodes.summarize_preferences import Preference, plain_preference
+from mllm_srec.agent.state import Event
+from mllm_srec.llm.structured import InvalidAnswer
+from mllm_srec.store.records import FusedItem
+
+from .described_items import FUSED, ITEMS, as_answer, event, histories, item, property_test
+
+
+class TestExplain:
+    exhibits = exhibits_for(FUSED["i2"], [event("i3"), event("i4"), event("i1")], FUSED)
+
+    def test_exhibits_are_liked_and_share_most_first(self) -> None:
+        assert [exhibit.item_id for exhibit in self.exhibits] == ["i1", "i4"]
+        assert [exhibit.shared for exhibit in self.exhibits] == [("red",), ("wood",)]
+        assert exhibits_for(FUSED["i2"], [event("i4", "disliked")], FUSED) == []
+
+    def test_a_reason_about_the_item_and_what_it_cites_passes(self) -> None:
+        said = compact({"reason": "This drum is red, like the kite.", "cites": [1, 1]})
+        found = check_reason(said, self.exhibits, FUSED["i2"])
+        assert found.cites == [1]
+
+    @pytest.mark.parametrize(
+        ("reason", "cites", "problem"),
+        [
+            ("This drum is red.", [3], "[3] was not shown"),
+            ("This drum is red.", [0], "[0] was not shown"),
+            ("This drum is red.", [-1], "[-1] was not shown"),
+            ("This drum is blue.", [1], "'blue' is not a value"),
+            ("This drum is like the train.", [], "'train' is not a value"),
+            ("You will like it.", [1], "nothing about the item"),
+            ("Cotton again.", [1], "'cotton' is not a value"),
+            ("This drum is red and budget.", [1], "'budget' is not a value"),
+        ],
+    )
+    def test_a_stray_value_or_citation_is_refused(
+        self, reason: str, cites: list[int], problem: str
+    ) -> None:
+        with pytest.raises(InvalidAnswer, match=re.escape(problem)):
+            check_reason(compact({"reason": reason, "cites": cites}), self.exhibits, FUSED["i2"])
+
+    def test_a_name_with_points_and_signs_is_read_as_one(self) -> None:
+        own = item("bottle", told=("Dr. Brown's",))
+        other = item("cup", told=("St. Ives (UK)",))
+        shown = [explain.Exhibit("i9", other, ())]
+        good = compact({"reason": "It is from Dr. Brown's."})
+        assert check_reason(good, shown, own).reason
+        with pytest.raises(InvalidAnswer, match="is not a value of the item"):
+            check_reason(compact({"reason": "A bottle from St. Ives (UK)."}), shown, own)
+
+    @property_test
+    @given(histories(), ITEMS, st.text(max_size=60), st.lists(st.integers(-1, 4), max_size=3))
+    def test_a_reason_that_passes_cites_only_what_was_shown(
+        self,
+        history: tuple[list[Event], dict[str, FusedItem]],
+        target: FusedItem,
+        words: str,
+        cites: list[int],
+    ) -> None:
+        shown = exhibits_for(target, *history)
+        assert len(shown) <= MAX_CITED
+        said = compact({"reason": f"{target.what} {words}", "cites": cites})
+        try:
+            found = check_reason(said, shown, target)
+        except InvalidAnswer:
+            return
+        assert all(1 <= cite <= len(shown) for cite in found.cites)
+
+    @property_test
+    @given(histories(), ITEMS)
+    def test_the_counted_form_passes_its_own_check(
+        self, history: tuple[list[Event], dict[str, FusedItem]], target: FusedItem
+    ) -> None:
+        events, fused = history
+        # A value without a letter or digit cannot be told from punctuation.
+        assume(
+            all(re.search(r"\w", v) for each in (target, *fused.values()) for v in each.facets())
+        )
+        preference = plain_preference(Preference(), events, fused).text
+        shown = exhibits_for(target, events, fused)
+        found = plain_reason(preference, shown, target)
+        assert check_reason(as_answer(found), shown, target) == found
+
+    def test_a_value_inside_a_longer_name_is_not_named(self) -> None:
+        own = item("tent", told=("Blue Ridge",))
+        shown = [explain.Exhibit("i9", item("cup", "blue"), ())]
+        said = compact({"reason": "A tent from Blue Ridge."})
+        assert check_reason(said, shown, own).reason
+        with pytest.raises(InvalidAnswer, match="'blue' is not a value"):
+            check_reason(compact({"reason": "A blue tent from Blue Ridge."}), shown, own)
+
+    def test_the_name_of_an_attribute_is_no_template(self) -> None:
+        own = FusedItem(what="cup", told={"{0!r} {x}": "tin"})
+        shown = exhibits_for(own, [event("i1")], {"i1": own})
+        assert "{0!r} {x} tin" in plain_reason("nothing yet", shown, own).reason
+
+    def test_the_counted_form_of_the_longest_item_is_a_reason(self) -> None:
+        long = item("w" * 80, *(f"{n}" * 80 for n in range(8)), told=tuple("abcdefghij"))
+        found = plain_reason("nothing yet", [], long)
+        assert CitedReason.model_validate(found.model_dump()) == found

@@ -1,0 +1,47 @@
+"""What a scoring prompt says."""
+
+import datetime as dt
+
+from mllm_srec.agent.nodes.profile_user import Profile
+from mllm_srec.agent.nodes.score_targets import describe_now, in_common, score_prompt
+from mllm_srec.agent.nodes.summarize_preferences import Preference
+from tests.agent.shop import DAY_S
+
+from .described_items import FUSED
+
+
+class TestScorePrompt:
+    profile = Profile(loves=["red"], dislikes=["cotton"])
+    preference = Preference(strong=["kite", "red"], slight=["blue"], rising=["red"])
+
+    def test_an_attribute_is_told_every_list_that_names_its_value(self) -> None:
+        assert in_common(self.profile, self.preference, FUSED["i1"]) == (
+            "what: strong; s0: loves, strong, rising; t0: dislikes"
+        )
+
+    def test_an_item_that_has_nothing_of_them_says_so(self) -> None:
+        assert in_common(Profile(), Preference(), FUSED["i1"]) == "none"
+
+    def test_the_candidates_of_a_user_share_everything_before_the_item(self) -> None:
+        asked = [
+            score_prompt(self.profile, self.preference, "June", FUSED[item_id]).messages[-1].text
+            for item_id in ("i1", "i3")
+        ]
+        assert len({text.partition("\nItem: ")[0] for text in asked}) == 1
+
+
+class TestNow:
+    now = int(dt.datetime(2026, 3, 5, tzinfo=dt.UTC).timestamp())
+
+    def test_now_is_a_month_and_the_days_since(self) -> None:
+        assert describe_now(None, None) == describe_now(None, self.now) == "unknown"
+        assert describe_now(self.now, None) == "March"
+        assert (
+            describe_now(self.now, self.now - 3 * DAY_S - 1)
+            == "March, 3 days after the last interaction"
+        )
+
+    def test_a_request_from_before_the_last_interaction_is_no_days_after_it(self) -> None:
+        assert describe_now(self.now, self.now + DAY_S).endswith(
+            ", 0 days after the last interaction"
+        )

@@ -1,0 +1,73 @@
+"""What single fields are read as: times, numbers, lists, and text without hidden parts."""
+
+import math
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from mllm_srec.store.fields import FieldError, clean_text, number, seconds, words
+from tests.store.conftest import NOW
+
+
+def test_milliseconds_are_named_as_such() -> None:
+    with pytest.raises(FieldError, match="milliseconds"):
+        seconds({"t": 1_700_000_000_000}, "t", now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (5, 5),
+        (5.9, 5),
+        ("5", 5),
+        ("1970-01-02", 86_400),
+        ("1970-01-01T01:00:00+01:00", 0),
+        (datetime(1970, 1, 1, 0, 1), 60),
+        (datetime(1970, 1, 1, 0, 1, tzinfo=UTC), 60),
+        (None, None),
+        ("", None),
+        (math.nan, None),
+    ],
+)
+def test_times_are_seconds(value: object, expected: int | None) -> None:
+    assert seconds({"t": value}, "t", now=NOW) == expected
+
+
+def test_numbers_may_carry_a_currency() -> None:
+    assert number({"p": " $1,299.00"}, "p") == 1299.0
+    assert number({"p": "€5"}, "p") == 5.0
+
+
+def test_lists_may_be_json_or_have_bars_between() -> None:
+    assert words({"c": '["a", "b"]'}, "c") == ("a", "b")
+    assert words({"c": "a|b||a"}, "c") == ("a", "b")
+    assert words({"c": "[unknown"}, "c") == ("[unknown",)
+    assert words({"c": [["a", "b"], None, "c"]}, "c") == ("a > b", "c")
+
+
+def test_control_characters_escapes_and_hidden_text_are_removed() -> None:
+    assert clean_text("\x1b[31mred\x1b[0m") == "red"
+    assert clean_text("\x1b]0;owned\x07title") == "title"
+    assert clean_text("\x1b]8;;http://evil.example\x1b\\click\x1b]8;;\x1b\\") == "click"
+    assert clean_text("\x9b31mred\x07\x00") == "red"
+    assert clean_text("\x1bPdcs\x1b\\x\x1bc") == "x"
+    assert clean_text("a\tb\r\nc\u2028d\x85e") == "a b c d e"
+    assert clean_text("abc\u202edef\u2066\U000e0041") == "abcdef"
+    assert (
+        clean_text("[bold]sale[/] \N{FAMILY} e\u0301 日本")
+        == "[bold]sale[/] \N{FAMILY} e\u0301 日本"
+    )
+
+
+@settings(deadline=None)
+@given(st.text())
+@example("\x1b")
+@example("\x1b]unfinished")
+def test_cleaned_text_is_clean_whatever_came_in(text: str) -> None:
+    clean = clean_text(text)
+    assert clean_text(clean) == clean
+    assert "\x1b" not in clean
+    assert not any(ord(c) < 32 or 127 <= ord(c) < 160 or 0xD800 <= ord(c) < 0xE000 for c in clean)
+    clean.encode()
