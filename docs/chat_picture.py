@@ -22,7 +22,7 @@ from tests.agent.chat.terminal import COLUMNS, Terminal
 SREC = str(Path(sys.executable).with_name("srec"))
 ROWS = 200
 """So high that nothing scrolls away."""
-TALK = ("recommend three things", "why the first one?", "never blue", "/compare 1 2", "undo")
+TALK = ("show me 3 things", "why the first one?", "never yellow", "/compare 1 2", "undo")
 DIM = b"\x1b[38;2;145;148;146m"
 """In place of SGR 2, which the emulator leaves out."""
 

@@ -174,7 +174,8 @@ def _known(home: Home, item_id: str) -> tuple[Item, FusedItem | None]:
 
 
 def _values(item: Item, fused: FusedItem | None) -> list[str]:
-    return [*(fused.facets() if fused else ()), *filter(None, (item.brand,))]
+    told = (*(fused.facets() if fused else ()), *filter(None, (item.brand,)))
+    return list(dict.fromkeys(told))
 
 
 def _title(item: Item) -> str:
