@@ -44,4 +44,4 @@ def test_ci_runs_make_test_with_its_rules(tmp_path: Path) -> None:
         text=True,
         check=True,
     )
-    assert done.stdout == "CI=true addopts=-q --session-timeout=720 make test\n"
+    assert done.stdout == "CI=true addopts=-q make test\n"
