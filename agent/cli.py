@@ -45,22 +45,15 @@ def main() -> NoReturn:
     try:
         app(prog_name="srec")
     except Exception as error:
-        if not _ours(error):
-            raise
+        from mllm_srec.agent.errors import SREC_ERRORS
         from mllm_srec.agent.untrusted import visible
+
+        if not isinstance(error, SREC_ERRORS):
+            raise
 
         sys.stderr.write(f"srec: {visible(str(error))}\n")
         sys.exit(1)
     sys.exit(0)
-
-
-def _ours(error: Exception) -> bool:
-    """Whether the error is meant for the person: it names the way out."""
-    from mllm_srec.llm.engine import ModelError
-    from mllm_srec.store.errors import StoreError
-    from mllm_srec.tools.errors import ToolError
-
-    return isinstance(error, StoreError | ModelError | ToolError)
 
 
 def _say_version(wanted: bool) -> None:

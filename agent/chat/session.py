@@ -20,14 +20,12 @@ from mllm_srec.agent.chat.view import Ticker, turn_view
 from mllm_srec.agent.conversation.conversation import Conversations
 from mllm_srec.agent.conversation.intents import Understood
 from mllm_srec.agent.conversation.results import TurnResult
+from mllm_srec.agent.errors import SREC_ERRORS
 from mllm_srec.agent.events import Begin, follow
 from mllm_srec.agent.terminal.item_pictures import Pictures, home_pictures
 from mllm_srec.agent.terminal.output import Output
 from mllm_srec.agent.untrusted import sound, visible, words
-from mllm_srec.llm.engine import ModelError
-from mllm_srec.store.errors import StoreError
 from mllm_srec.store.files import owner_only
-from mllm_srec.tools.errors import ToolError
 
 FRAMES_A_SECOND = 10
 """Drawings of the line of nodes."""
@@ -138,7 +136,7 @@ class Chat:
                 run_command(self, sound(line))
             else:
                 self.turn(line)
-        except (ToolError, StoreError, ModelError) as error:
+        except SREC_ERRORS as error:
             text = visible(str(error))
             if self.out.as_json:
                 self.out.result({"error": text}, lambda _: "")

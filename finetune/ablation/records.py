@@ -46,14 +46,7 @@ def later_steps(
     fused = described(catalogue, catalogue.item_ids(), without=chain.without)
     histories = annotated_histories(home, set(fused), chain)
     rng = np.random.default_rng(settings.seed)
-    sampler = Others(
-        histories,
-        fused,
-        rng,
-        liked=settings.liked_per_group,
-        others=settings.others_per_group,
-        alike=settings.alike_per_group,
-    )
+    sampler = Others(histories, fused, rng, settings)
     scores = _ScoreRecords(sampler, _pictures(home) if chain.scoring_picture else None)
     for user, events in histories.items():
         if len(events) > 1:

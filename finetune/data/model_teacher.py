@@ -5,7 +5,7 @@ the model says Yes to what the user liked next and No to an item drawn in its pl
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -73,9 +73,7 @@ class ModelTeacher:
                 yield f"item:{item_id}", record
         histories = annotated_histories(home, set(fused), Settings())
         rng = np.random.default_rng(settings.seed)
-        others = Others(
-            histories, fused, rng, liked=settings.liked_per_group, others=settings.others_per_group
-        )
+        others = Others(histories, fused, rng, replace(settings, alike_per_group=0))
         historians = {
             user: ModelHistorian(events, fused, Settings()) for user, events in histories.items()
         }

@@ -7,6 +7,7 @@ import numpy as np
 
 from mllm_srec.agent.state import Event
 from mllm_srec.finetune.data.records import RecordGroup
+from mllm_srec.finetune.data.settings import DataSettings
 from mllm_srec.finetune.data.teacher import Historian
 from mllm_srec.store.records import FusedItem
 
@@ -22,10 +23,7 @@ class Others:
         histories: Mapping[str, Sequence[Event]],
         fused: Mapping[str, FusedItem],
         rng: np.random.Generator,
-        *,
-        liked: int,
-        others: int,
-        alike: int = 0,
+        settings: DataSettings,
     ) -> None:
         """Count the popularity.
 
@@ -33,15 +31,11 @@ class Others:
             histories: Of all users, by name; the training part alone.
             fused: What may be drawn.
             rng: For the draws.
-            liked: Next liked items of a group, at most.
-            others: Unseen items that stand against them; fewer where a user has seen nearly all.
-            alike: How many more of them resemble what the user liked.
+            settings: How many items a group holds; fewer where a user has seen nearly all.
         """
         self._fused = fused
         self._ids = list(fused)
-        self._liked = liked
-        self._others = others
-        self._near = alike
+        self._settings = settings
         self._rng = rng
         counts = dict.fromkeys(self._ids, 1.0)
         for history in histories.values():
@@ -72,8 +66,8 @@ class Others:
         Such others teach p / (p + q) with a known q, which `combine` takes out again. The ones
         alike teach what the few candidates are told apart by that retrieval leaves.
         """
-        liked = liked_items(historian.events[stop:])[: self._liked]
-        others = self.unseen(historian, self._others) if liked else []
+        liked = liked_items(historian.events[stop:])[: self._settings.liked_per_group]
+        others = self.unseen(historian, self._settings.others_per_group) if liked else []
         if not others:
             return [], []
         return liked, [*others, *self._unseen_alike(historian, stop, {*liked, *others})]
@@ -109,7 +103,7 @@ class Others:
         )
         taken = drawn | {event["item_id"] for event in historian.events}
         near: list[str] = []
-        for _ in range(self._near):
+        for _ in range(self._settings.alike_per_group):
             pool = [self._popular() for _ in range(ALIKE_OF)]
             free = [item_id for item_id in pool if item_id not in taken and item_id not in near]
             near += sorted(free, key=lambda item_id: -self._overlap(item_id, past))[:1]

@@ -30,14 +30,7 @@ def rule_records(
     yield from _item_records(items, annotations, alter, settings)
     fused = {item_id: entry.fused for item_id, entry in annotations.items()}
     histories = annotated_histories(home, set(fused), Settings())
-    sampler = Others(
-        histories,
-        fused,
-        rng,
-        liked=settings.liked_per_group,
-        others=settings.others_per_group,
-        alike=settings.alike_per_group,
-    )
+    sampler = Others(histories, fused, rng, settings)
     for user, history in histories.items():
         renamed = rng.random() < settings.renamed_users
         words = Renamed(fused, invented, rng) if renamed else fused

@@ -1,10 +1,29 @@
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from mllm_srec.agent.cli import main
+from mllm_srec.agent.deployment import Deployment
+from mllm_srec.agent.ingest import fuse_missing
+from mllm_srec.llm.scripted import ScriptedEngine
 from tests.agent.commands import Done, Shop, Srec
+from tests.agent.shop import deploy, scripted
+
+
+@pytest.fixture
+def engine() -> ScriptedEngine:
+    """A model that answers by the rules of the shop."""
+    return scripted()
+
+
+@pytest.fixture
+def deployment(tmp_path: Path, engine: ScriptedEngine) -> Iterator[Deployment]:
+    """The shop in a home, described."""
+    with deploy(tmp_path / "home", engine) as opened:
+        fuse_missing(opened)
+        yield opened
 
 
 @pytest.fixture

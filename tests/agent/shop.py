@@ -2,7 +2,10 @@
 
 import io
 import re
+import threading
+import time
 from pathlib import Path
+from typing import NoReturn
 
 from PIL import Image
 
@@ -10,6 +13,7 @@ from mllm_srec.agent.deployment import Deployment
 from mllm_srec.agent.nodes.fuse_items import compact
 from mllm_srec.llm.engine import Prompt
 from mllm_srec.llm.scripted import ScriptedEngine
+from mllm_srec.llm.stopping import governing
 from mllm_srec.store.home import Home
 from mllm_srec.store.records import Interaction, Item
 
@@ -106,6 +110,17 @@ def score(prompt: Prompt, labels: object) -> dict[str, float]:
     """Say yes to red things."""
     red = "red" in prompt.messages[1].text.rpartition("Item: ")[2]
     return {"Yes": -0.1, "No": -2.3} if red else {"Yes": -2.3, "No": -0.1}
+
+
+def work_until_stopped(begun: threading.Event, ended: threading.Event) -> NoReturn:
+    """Work as an engine does that is told to stop; says when it begins and that it ended."""
+    begun.set()
+    try:
+        while True:
+            governing().check()
+            time.sleep(0.001)
+    finally:
+        ended.set()
 
 
 def scripted() -> ScriptedEngine:

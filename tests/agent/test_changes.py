@@ -3,8 +3,6 @@
 import asyncio
 import io
 import threading
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,27 +13,14 @@ from mllm_srec.agent.ingest import fuse_missing
 from mllm_srec.agent.recommender import Recommender
 from mllm_srec.llm.engine import Prompt
 from mllm_srec.llm.scripted import ScriptedEngine
-from mllm_srec.llm.stopping import governing
 from mllm_srec.store.records import Item
 from mllm_srec.tools.errors import CannotDo
 from mllm_srec.tools.filters import ItemFilter
 
-from .shop import answer, deploy, score, scripted
+from .shop import answer, deploy, score, work_until_stopped
 
 PATIENCE_S = 60
 WAGON = Item(item_id="i9", title="Fine wagon", description="Made of wood.", price=9.0)
-
-
-@pytest.fixture
-def engine() -> ScriptedEngine:
-    return scripted()
-
-
-@pytest.fixture
-def deployment(tmp_path: Path, engine: ScriptedEngine) -> Iterator[Deployment]:
-    with deploy(tmp_path / "home", engine) as opened:
-        fuse_missing(opened)
-        yield opened
 
 
 @pytest.fixture
@@ -141,13 +126,7 @@ def test_a_cancelled_change_stops_the_engine_and_lets_the_home_go(tmp_path: Path
     def endless(prompt: Prompt) -> str:
         if "Fine wagon" not in prompt.messages[1].text:
             return answer(prompt)
-        begun.set()
-        try:
-            while True:
-                governing().check()
-                time.sleep(0.001)
-        finally:
-            ended.set()
+        return work_until_stopped(begun, ended)
 
     async def cancelled(srec: Recommender) -> None:
         task = asyncio.create_task(srec.aput_items([WAGON]))

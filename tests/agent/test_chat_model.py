@@ -5,7 +5,6 @@ import base64
 import io
 import json
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -29,8 +28,8 @@ from mllm_srec.agent.errors import DeadlineExceeded
 from mllm_srec.agent.tool_calls import ToolChoice
 from mllm_srec.llm.engine import EngineLost, Prompt
 from mllm_srec.llm.scripted import ScriptedEngine
-from mllm_srec.llm.stopping import governing
 from mllm_srec.llm.structured import InvalidAnswer
+from tests.agent.shop import work_until_stopped
 
 PATIENCE_S = 60
 
@@ -260,12 +259,7 @@ def flaky_always() -> str:
 
 def endless(ended: threading.Event) -> Callable[[Prompt], str]:
     def reply(prompt: Prompt) -> str:
-        try:
-            while True:
-                governing().check()
-                time.sleep(0.001)
-        finally:
-            ended.set()
+        return work_until_stopped(threading.Event(), ended)
 
     return reply
 

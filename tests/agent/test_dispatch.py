@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +12,7 @@ import pytest
 from mllm_srec.agent.dispatch import AsyncEngine
 from mllm_srec.llm.engine import Answer, EngineLost, LabelScores, Message, Prompt
 from mllm_srec.llm.scripted import ScriptedEngine
-from mllm_srec.llm.stopping import governing
+from tests.agent.shop import work_until_stopped
 
 PATIENCE_S = 60
 
@@ -191,13 +190,7 @@ def test_the_engine_is_told_to_stop_when_all_who_wait_are_gone() -> None:
     def working(prompt: Prompt) -> str:
         if prompt.messages[0].text == "quick":
             return "done"
-        begun.set()
-        try:
-            while True:
-                governing().check()
-                time.sleep(0.001)
-        finally:
-            ended.set()
+        return work_until_stopped(begun, ended)
 
     async def work() -> list[str]:
         slow = AsyncEngine(ScriptedEngine(answer=working))

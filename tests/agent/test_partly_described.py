@@ -18,7 +18,7 @@ from mllm_srec.llm.scripted import ScriptedEngine
 from mllm_srec.tools.errors import ToolError
 
 from .conversation.talk import engine as talking
-from .shop import ITEMS, deploy, scripted
+from .shop import ITEMS, deploy
 
 DESCRIBED = ("i1", "i2", "i3", "i4", "i5", "i6", "i7")
 """All but `i8`, of which nobody knows yet that it is a green duck of rubber."""
@@ -30,11 +30,6 @@ def describe(deployment: Deployment, item_ids: tuple[str, ...]) -> Recommender:
     items = list(deployment.home.catalogue.items(item_ids).values())
     deployment.run(fuse(context, items))
     return Recommender(deployment)
-
-
-@pytest.fixture
-def engine() -> ScriptedEngine:
-    return scripted()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,18 +16,6 @@ from mllm_srec.store.records import Interaction, Item
 from mllm_srec.store.traces import TraceStore
 
 from .shop import DAY_S, ITEMS, answer, deploy, score, scripted
-
-
-@pytest.fixture
-def engine() -> ScriptedEngine:
-    return scripted()
-
-
-@pytest.fixture
-def deployment(tmp_path: Path, engine: ScriptedEngine) -> Iterator[Deployment]:
-    with deploy(tmp_path / "home", engine) as opened:
-        fuse_missing(opened)
-        yield opened
 
 
 def asked(engine: ScriptedEngine, beginning: str) -> int:

@@ -18,12 +18,11 @@ from mllm_srec.agent.recommender import Recommender, Request
 from mllm_srec.agent.results import Recommendation
 from mllm_srec.llm.engine import LabelScores, Prompt
 from mllm_srec.llm.scripted import ScriptedEngine
-from mllm_srec.llm.stopping import governing
 from mllm_srec.tools.errors import CannotDo, WrongCall
 from mllm_srec.tools.filters import ItemFilter
 from mllm_srec.tools.ranking import Calibration, CombineWeights
 
-from .shop import answer, deploy, score, scripted
+from .shop import answer, deploy, score, scripted, work_until_stopped
 
 PATIENCE_S = 60
 
@@ -206,13 +205,7 @@ def endless(begun: threading.Event, ended: threading.Event) -> ScriptedEngine:
     def reply(prompt: Prompt) -> str:
         if not prompt.messages[1].text.startswith("Update what"):
             return answer(prompt)
-        begun.set()
-        try:
-            while True:
-                governing().check()
-                time.sleep(0.001)
-        finally:
-            ended.set()
+        return work_until_stopped(begun, ended)
 
     return ScriptedEngine(answer=reply, score=score)
 

@@ -60,6 +60,21 @@ def start(program: str, *arguments: object) -> "subprocess.Popen[str]":
     )
 
 
+def run_at_once(program: str, *calls: list[str]) -> None:
+    """Run a program in several processes, let loose together once all are ready."""
+    running = [start(program, *arguments) for arguments in calls]
+    for process in running:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in running:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    for process in running:
+        _, errors = process.communicate(timeout=120)
+        assert (process.returncode, errors) == (0, "")
+
+
 def picture(
     colour: str = "red", size: tuple[int, int] = (40, 30), kind: str = "JPEG", **options: Any
 ) -> bytes:

@@ -11,7 +11,7 @@ from mllm_srec.store.errors import HomeError
 from mllm_srec.store.home import Home
 from mllm_srec.store.records import Item
 from tests.postgresql import PASSWORD, Server
-from tests.store.conftest import start
+from tests.store.conftest import run_at_once
 
 OPEN = """
 import sys
@@ -88,17 +88,7 @@ def test_a_home_from_before_there_were_ids_gets_one(postgresql: Server, tmp_path
     mark = json.loads((path / "home.json").read_text())
     del mark["id"]
     (path / "home.json").write_text(json.dumps(mark))
-    running = [start(OPEN, path) for _ in range(4)]
-    for process in running:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-    for process in running:
-        assert process.stdin is not None
-        process.stdin.write("go\n")
-        process.stdin.flush()
-    for process in running:
-        _, errors = process.communicate(timeout=120)
-        assert (process.returncode, errors) == (0, "")
+    run_at_once(OPEN, *[[str(path)]] * 4)
     assert len(json.loads((path / "home.json").read_text())["id"]) == 32
 
 

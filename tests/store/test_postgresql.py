@@ -10,7 +10,7 @@ from mllm_srec.store.errors import StoreError
 from mllm_srec.store.records import Item
 from mllm_srec.store.steps import StepCache
 from tests.postgresql import PASSWORD, Server
-from tests.store.conftest import start
+from tests.store.conftest import run_at_once
 
 OPEN = """
 import sys
@@ -32,21 +32,6 @@ sys.stdin.readline()
 for _ in range(3):
     cache.put_many({key: sys.argv[2] for key in keys})
 """
-
-
-def run_at_once(program: str, *calls: list[str]) -> None:
-    """Run a program in several processes, let loose together once all are ready."""
-    running = [start(program, *arguments) for arguments in calls]
-    for process in running:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-    for process in running:
-        assert process.stdin is not None
-        process.stdin.write("go\n")
-        process.stdin.flush()
-    for process in running:
-        _, errors = process.communicate(timeout=120)
-        assert (process.returncode, errors) == (0, "")
 
 
 def test_ids_are_in_the_order_of_python(database: str) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -11,8 +10,7 @@ from mllm_srec.agent.conversation.conversation import Conversation
 from mllm_srec.agent.errors import DeadlineExceeded
 from mllm_srec.llm.engine import Prompt
 from mllm_srec.llm.scripted import ScriptedEngine
-from mllm_srec.llm.stopping import governing
-from tests.agent.shop import score
+from tests.agent.shop import score, work_until_stopped
 
 from .talk import answering, guest, opened
 
@@ -27,13 +25,7 @@ def test_a_late_turn_stops_the_engine_and_the_talk_goes_on(tmp_path: Path, form:
     def reply(prompt: Prompt) -> str:
         if "User: something slow" not in prompt.messages[-1].text:
             return rule(prompt)
-        begun.set()
-        try:
-            while True:
-                governing().check()
-                time.sleep(0.001)
-        finally:
-            ended.set()
+        return work_until_stopped(begun, ended)
 
     def slow(chat: Conversation, deadline_s: float) -> None:
         if form == "say":

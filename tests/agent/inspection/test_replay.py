@@ -34,18 +34,6 @@ from tests.agent.shop import answer, deploy, scripted
 
 
 @pytest.fixture
-def engine() -> ScriptedEngine:
-    return scripted()
-
-
-@pytest.fixture
-def deployment(tmp_path: Path, engine: ScriptedEngine) -> Iterator[Deployment]:
-    with deploy(tmp_path / "home", engine) as opened:
-        fuse_missing(opened)
-        yield opened
-
-
-@pytest.fixture
 def store(deployment: Deployment) -> Iterator[TraceStore]:
     path = deployment.home.traces_path / "traces.sqlite"
     with TraceStore.open(path, create=False) as opened:

@@ -11,6 +11,7 @@ from mllm_srec.agent.state import Event, Settings
 from mllm_srec.finetune.data.invented_words import InventedWords
 from mllm_srec.finetune.data.others import Others
 from mllm_srec.finetune.data.renamed import Renamed
+from mllm_srec.finetune.data.settings import DataSettings
 from mllm_srec.finetune.data.teacher import Historian
 from mllm_srec.store.records import MAX_WORD, UNKNOWN, FusedItem
 
@@ -66,10 +67,14 @@ def liked(item_id: str, day: int) -> Event:
     return Event(item_id=item_id, position=day, rating=5.0, timestamp=day * 86_400, verdict="liked")
 
 
+def per_group(alike: int) -> DataSettings:
+    return DataSettings(liked_per_group=1, others_per_group=3, alike_per_group=alike)
+
+
 def test_a_renamed_user_is_asked_about_in_the_same_words_everywhere() -> None:
     events = [liked("i0", 1), liked("i6", 2), liked("i12", 3)]
     rng = np.random.default_rng(0)
-    others = Others({"u": events}, FUSED, rng, liked=1, others=3)
+    others = Others({"u": events}, FUSED, rng, per_group(alike=0))
     view = renamed(3)
     group = others.group(Historian(events, view, Settings()), 2)
     assert group is not None
@@ -85,7 +90,7 @@ def test_items_alike_share_more_with_what_was_liked_than_popular_ones_do() -> No
     popular, near = list[int](), list[int]()
     for seed in range(60):
         rng = np.random.default_rng(seed)
-        others = Others({"u": events}, FUSED, rng, liked=1, others=3, alike=2)
+        others = Others({"u": events}, FUSED, rng, per_group(alike=2))
         group = others.group(Historian(events, FUSED, Settings()), 2)
         assert group is not None
         assert [branch.label for branch in group.branches] == ["Yes", "No", "No", "No", "No", "No"]
