@@ -1,8 +1,8 @@
 """Ask the model for typed answers: generate, check, repair once, else the counted plain form."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from mllm_srec.agent.calls import Calls
 from mllm_srec.agent.tracing.tracer import current_step
@@ -37,7 +37,6 @@ async def ask(
     questions: Sequence[Question[T]],
     *,
     max_tokens: int,
-    schema: Mapping[str, Any],
 ) -> list[Reply[T]]:
     """Answer all questions in one batch, and repair the invalid ones in a second.
 
@@ -45,7 +44,7 @@ async def ask(
     becomes the question's plain form, marked as a fallback.
     """
     prompts = [question.prompt for question in questions]
-    answers = await calls.generate(prompts, max_tokens=max_tokens, schema=schema)
+    answers = await calls.generate(prompts, max_tokens=max_tokens)
     replies: dict[int, Reply[T]] = {}
     repairs: dict[int, Prompt] = {}
     for index, (question, answer) in enumerate(zip(questions, answers, strict=True)):
@@ -54,7 +53,7 @@ async def ask(
         except InvalidAnswer as error:
             repairs[index] = _repair(question.prompt, answer.text, str(error))
     if repairs:
-        again = await calls.generate(list(repairs.values()), max_tokens=max_tokens, schema=schema)
+        again = await calls.generate(list(repairs.values()), max_tokens=max_tokens)
         for index, answer in zip(repairs, again, strict=True):
             try:
                 replies[index] = Reply(questions[index].check(answer.text), fallback=False)

@@ -7,7 +7,7 @@ it had not answered yet, and one new interaction re-runs one window, the profile
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -39,22 +39,15 @@ class CachedCalls:
         """What answers."""
         return self._inner.info
 
-    async def generate(
-        self,
-        prompts: Sequence[Prompt],
-        *,
-        max_tokens: int,
-        schema: Mapping[str, Any] | None = None,
-    ) -> list[Answer]:
+    async def generate(self, prompts: Sequence[Prompt], *, max_tokens: int) -> list[Answer]:
         """See `Engine.generate`."""
-        settings = f"generate {max_tokens} {json.dumps(schema, sort_keys=True)}"
 
         async def run(missing: Sequence[Prompt]) -> Sequence[Answer]:
-            return await self._inner.generate(missing, max_tokens=max_tokens, schema=schema)
+            return await self._inner.generate(missing, max_tokens=max_tokens)
 
         return await self._through(
             prompts,
-            settings,
+            f"generate {max_tokens}",
             run,
             pack=lambda answer: json.dumps([answer.text, answer.finished]),
             unpack=_stored_answer,
@@ -107,7 +100,7 @@ class CachedCalls:
 
     def _key(self, prompt: Prompt, settings: str) -> str:
         digest = hashlib.sha256(self._base)
-        digest.update(settings.encode())
+        digest.update(f"{settings}\0{prompt.schema or ''}".encode())
         for message in prompt.messages:
             pictures = ",".join(picture.key for picture in message.pictures)
             digest.update(f"\0{message.role}\0{pictures}\0{message.text}".encode())

@@ -1,7 +1,7 @@
 """The model as the nodes see it: asynchronous, and batched, cached and traced below this seam."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,13 +17,7 @@ class Calls(Protocol):
         """What answers."""
         ...
 
-    async def generate(
-        self,
-        prompts: Sequence[Prompt],
-        *,
-        max_tokens: int,
-        schema: Mapping[str, Any] | None = None,
-    ) -> list[Answer]:
+    async def generate(self, prompts: Sequence[Prompt], *, max_tokens: int) -> list[Answer]:
         """See `Engine.generate`."""
         ...
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -227,7 +228,10 @@ class ChatMLLM(BaseChatModel):
         elif schema is not None:
             text = json.dumps(schema, ensure_ascii=False)
             also.append(template("answer_as_json").substitute(schema=text))
-        answer = self._asked(prompt_of(messages, self.budget, also=also), schema, call)
+        prompt = prompt_of(messages, self.budget, also=also)
+        if schema is not None:
+            prompt = replace(prompt, schema=json.dumps(schema))
+        answer = self._asked(prompt, call)
         text = _cut(answer.text, stop or self.stop or ())
         message = AIMessage(text) if choice is None else choice.message(text)
         message.usage_metadata = _usage(answer.usage)
@@ -238,7 +242,7 @@ class ChatMLLM(BaseChatModel):
         }
         return ChatResult(generations=[ChatGeneration(message=message)])
 
-    def _asked(self, prompt: Prompt, schema: Mapping[str, Any] | None, call: Stop) -> Answer:
+    def _asked(self, prompt: Prompt, call: Stop) -> Answer:
         """Ask the engine, one call at a time, again where it was lost, until the time is over."""
         timer = None if self.timeout is None else threading.Timer(self.timeout, call.ask)
         if timer:
@@ -248,9 +252,7 @@ class ChatMLLM(BaseChatModel):
                 for tries_left in reversed(range(self.max_retries + 1)):
                     call.check()
                     try:
-                        [answer] = self.engine.generate(
-                            [prompt], max_tokens=self.max_tokens, schema=schema
-                        )
+                        [answer] = self.engine.generate([prompt], max_tokens=self.max_tokens)
                         break
                     except EngineLost:
                         if not tries_left:

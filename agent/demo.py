@@ -12,7 +12,7 @@ import polars as pl
 
 from mllm_srec.agent import serving
 from mllm_srec.agent.deployment import Deployment
-from mllm_srec.agent.ingest import fuse_missing, ingest
+from mllm_srec.agent.ingest import fuse_missing, ingest, make_vectors_anew
 from mllm_srec.agent.recommender import Recommender
 from mllm_srec.agent.results import IngestReport
 from mllm_srec.agent.terminal.item_pictures import Pictures, home_pictures
@@ -20,6 +20,7 @@ from mllm_srec.agent.terminal.output import Output
 from mllm_srec.agent.terminal.views import ingest_view, next_steps, recommendation_screen
 from mllm_srec.llm import server
 from mllm_srec.llm.vllm_settings import vllm_distribution
+from mllm_srec.store.errors import IndexMismatch
 from mllm_srec.store.home import Home
 
 HISTORY = (12, 18)
@@ -48,8 +49,7 @@ def run_demo(
         report = _take_in(out, home)
         chosen = ready.result()
         with Deployment.open(home, engine=chosen, model=model, say=out.note) as deployment:
-            with out.progress() as progress:
-                fused, fallbacks = fuse_missing(deployment, progress)
+            fused, fallbacks = describe(out, deployment)
             seconds = time.perf_counter() - started
             info = deployment.info
             report = replace(
@@ -94,6 +94,17 @@ def _take_in(out: Output, home: Path) -> IngestReport:
             fuse_now=False,
             progress=progress,
         )
+
+
+def describe(out: Output, deployment: Deployment) -> tuple[int, int]:
+    """Fuse what has no current description, after another version's model if need be."""
+    with out.progress() as progress:
+        try:
+            return fuse_missing(deployment, progress)
+        except IndexMismatch:
+            out.note("another model described this shop before: describing it anew")
+            make_vectors_anew(deployment, progress)
+            return fuse_missing(deployment, progress)
 
 
 @contextmanager

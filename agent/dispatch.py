@@ -2,7 +2,7 @@
 
 import asyncio
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
@@ -50,19 +50,13 @@ class AsyncEngine:
         """What answers."""
         return self._engine.info
 
-    async def generate(
-        self,
-        prompts: Sequence[Prompt],
-        *,
-        max_tokens: int,
-        schema: Mapping[str, Any] | None = None,
-    ) -> list[Answer]:
+    async def generate(self, prompts: Sequence[Prompt], *, max_tokens: int) -> list[Answer]:
         """See `Engine.generate`."""
 
         def run(inputs: list[Prompt]) -> Sequence[Answer]:
-            return self._engine.generate(inputs, max_tokens=max_tokens, schema=schema)
+            return self._engine.generate(inputs, max_tokens=max_tokens)
 
-        return list(await self._join(("generate", max_tokens, repr(schema)), run, prompts))
+        return list(await self._join(("generate", max_tokens), run, prompts))
 
     async def score_labels(
         self, prompts: Sequence[Prompt], labels: Sequence[str]

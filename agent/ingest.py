@@ -114,18 +114,24 @@ def rebuild_index(
         ModelError: The model could not be loaded.
     """
     with Deployment.open(home, engine=engine, model=model, say=say) as deployment:
-        entries = list(deployment.home.catalogue.representations().values())
-        batch = deployment.settings.ingest_batch
+        return make_vectors_anew(deployment, progress)
 
-        def batches() -> Iterator[tuple[list[str], NDArray[np.float32]]]:
-            for start in range(0, len(entries), batch):
-                progress("vectors", start, len(entries))
-                part = entries[start : start + batch]
-                lines = [entry.fused.line for entry in part]
-                vectors = deployment.run(deployment.calls.embed(lines))
-                yield [entry.item_id for entry in part], vectors
 
-        return deployment.home.representations.rebuild(deployment.index_facts(), batches())
+def make_vectors_anew(
+    deployment: Deployment, progress: Progress = lambda stage, done, total: None
+) -> int:
+    """Replace all vectors by those of this deployment's model; returns how many."""
+    entries = list(deployment.home.catalogue.representations().values())
+    batch = deployment.settings.ingest_batch
+
+    def batches() -> Iterator[tuple[list[str], NDArray[np.float32]]]:
+        for start in range(0, len(entries), batch):
+            progress("vectors", start, len(entries))
+            part = entries[start : start + batch]
+            vectors = deployment.run(deployment.calls.embed([entry.fused.line for entry in part]))
+            yield [entry.item_id for entry in part], vectors
+
+    return deployment.home.representations.rebuild(deployment.index_facts(), batches())
 
 
 def stale_items(context: Context) -> list[Item]:

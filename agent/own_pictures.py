@@ -3,7 +3,6 @@
 from mllm_srec.agent.ask import ask
 from mllm_srec.agent.nodes.fuse_items import (
     MAX_TOKENS,
-    VisualAnswer,
     fuse_question,
     look_question,
 )
@@ -19,12 +18,10 @@ async def fused_picture(context: Context, picture: str, words: str = "") -> Fuse
         context.calls,
         [look_question(image)],
         max_tokens=MAX_TOKENS,
-        schema=VisualAnswer.model_json_schema(),
     )
     [fused] = await ask(
         context.calls,
         [fuse_question(Item(item_id="picture", title=words), look.value)],
         max_tokens=MAX_TOKENS,
-        schema=FusedItem.model_json_schema(),
     )
     return fused.value

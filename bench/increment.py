@@ -4,6 +4,7 @@ from bench.figures import Figure, ratio
 from bench.shop import Call, Shop
 from mllm_srec.agent.nodes.summarize_preferences import Preference
 from mllm_srec.agent.recommender import Recommender
+from mllm_srec.llm.answer_schema import form_name
 
 HISTORY = 60
 USERS = 5
@@ -43,8 +44,11 @@ def window_seconds(calls: list[Call]) -> float:
     Raises:
         RuntimeError: There is none; then a cache had it, which is not what is to be measured.
     """
-    schema = Preference.model_json_schema()
-    seconds = [call.seconds for call in calls if call.schema == schema]
+    seconds = [
+        call.seconds
+        for call in calls
+        if (schema := call.prompts[0].schema) and form_name(schema) == Preference.__name__
+    ]
     if not seconds:
         raise RuntimeError("the engine was not asked for any window")
     return sum(seconds)

@@ -30,21 +30,22 @@ def merged(calls: Sequence[Call]) -> list[Call]:
     at once; what replays them does.
     """
 
-    def kind(call: Call) -> tuple[int, str, tuple[str, ...]]:
-        return call.max_tokens, repr(call.schema), tuple(call.labels)
+    def kind(call: Call) -> tuple[int, tuple[str, ...]]:
+        return call.max_tokens, tuple(call.labels)
 
     found = []
     for _, group in groupby(sorted(calls, key=kind), key=kind):
         same = list(group)
         prompts = [prompt for call in same for prompt in call.prompts]
-        found.append(Call(prompts, same[0].max_tokens, same[0].schema, same[0].labels))
+        found.append(Call(prompts, same[0].max_tokens, same[0].labels))
     return found
 
 
-def _params(inner: VLLMEngine, call: Call) -> Any:
+def _params(inner: VLLMEngine, call: Call) -> list[Any]:
     if not call.labels:
-        return inner._sampling(call.max_tokens, call.schema)
+        return [inner._sampling(call.max_tokens, prompt.schema) for prompt in call.prompts]
     ids = label_token_ids(inner._template, call.labels)
-    return inner._vllm.SamplingParams(
+    scoring = inner._vllm.SamplingParams(
         temperature=0.0, max_tokens=1, logprob_token_ids=list(ids.values()), detokenize=False
     )
+    return [scoring] * len(call.prompts)

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -118,16 +118,10 @@ class Switched:
         """What answers."""
         return self._inner.info
 
-    async def generate(
-        self,
-        prompts: Sequence[Prompt],
-        *,
-        max_tokens: int,
-        schema: Mapping[str, Any] | None = None,
-    ) -> list[Answer]:
+    async def generate(self, prompts: Sequence[Prompt], *, max_tokens: int) -> list[Answer]:
         """See `Engine.generate`."""
         with self._watch.running(self._on):
-            return await self._inner.generate(prompts, max_tokens=max_tokens, schema=schema)
+            return await self._inner.generate(prompts, max_tokens=max_tokens)
 
     async def score_labels(
         self, prompts: Sequence[Prompt], labels: Sequence[str]

@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,7 +28,6 @@ class Call:
 
     prompts: Sequence[Prompt]
     max_tokens: int = 1
-    schema: Mapping[str, Any] | None = None
     labels: Sequence[str] = ()
     seconds: float = 0.0
     """What the engine took for it."""
@@ -54,19 +53,13 @@ class HeardEngine:
         """The `vllm.LLM` below."""
         return self.inner._llm
 
-    def generate(
-        self,
-        prompts: Sequence[Prompt],
-        *,
-        max_tokens: int,
-        schema: Mapping[str, Any] | None = None,
-    ) -> list[Answer]:
+    def generate(self, prompts: Sequence[Prompt], *, max_tokens: int) -> list[Answer]:
         """See `Engine.generate`."""
         started = time.perf_counter()
-        answers = self.inner.generate(prompts, max_tokens=max_tokens, schema=schema)
+        answers = self.inner.generate(prompts, max_tokens=max_tokens)
         taken = time.perf_counter() - started
         usages = [answer.usage for answer in answers]
-        self.calls.append(Call(prompts, max_tokens, schema, seconds=taken, usages=usages))
+        self.calls.append(Call(prompts, max_tokens, seconds=taken, usages=usages))
         return answers
 
     def stream(self, prompt: Prompt, *, max_tokens: int) -> Iterator[str]:

@@ -1,15 +1,17 @@
 """A generated catalogue, and an engine that costs nothing: what is left is the product's own."""
 
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from mllm_srec.agent.nodes.fuse_items import VisualAnswer
+from mllm_srec.llm.answer_schema import form_name
 from mllm_srec.llm.engine import Answer, EngineInfo, LabelScores, Prompt, Usage
+from mllm_srec.store.records import FusedItem
 
 DIMENSION = 256
 """Of the vectors; that of srec-tiny."""
@@ -33,17 +35,10 @@ class StubEngine:
         drawn = np.random.default_rng(0).normal(size=(DIRECTIONS, DIMENSION))
         self._vectors = (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float32)
 
-    def generate(
-        self,
-        prompts: Sequence[Prompt],
-        *,
-        max_tokens: int,
-        schema: Mapping[str, Any] | None = None,
-    ) -> list[Answer]:
+    def generate(self, prompts: Sequence[Prompt], *, max_tokens: int) -> list[Answer]:
         """The shortest valid answer of the schema's kind, with words of the item's title."""
         del max_tokens
-        wanted = set((schema or {}).get("properties", {}))
-        return [Answer(_answer(wanted, prompt), NOTHING, finished=True) for prompt in prompts]
+        return [Answer(_answer(prompt), NOTHING, finished=True) for prompt in prompts]
 
     def stream(self, prompt: Prompt, *, max_tokens: int) -> Iterator[str]:
         """Nothing: no path that is measured streams."""
@@ -70,8 +65,8 @@ class StubEngine:
         """Nothing to give back."""
 
 
-def _answer(wanted: set[str], prompt: Prompt) -> str:
-    if "what" in wanted:
+def _answer(prompt: Prompt) -> str:
+    if prompt.schema and form_name(prompt.schema) in (VisualAnswer.__name__, FusedItem.__name__):
         text = prompt.messages[-1].text
         words = text.partition("Title: ")[2].partition("\n")[0].split()
         told = ",".join(f'"{name}":"{word}"' for name, word in zip("ab", words[:2], strict=False))

@@ -5,7 +5,7 @@ An engine knows prompts and tokens; it does not know items, users or the chain.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +45,8 @@ class Prompt:
     """A multimodal prompt: messages in order, the last one the user's."""
 
     messages: tuple[Message, ...]
+    schema: str | None = None
+    """JSON schema that a generated answer is held to, as JSON text; see `answer_schema`."""
 
     @property
     def pictures(self) -> tuple[Picture, ...]:
@@ -115,14 +117,8 @@ class Engine(Protocol):
         """What answers."""
         ...
 
-    def generate(
-        self,
-        prompts: Sequence[Prompt],
-        *,
-        max_tokens: int,
-        schema: Mapping[str, Any] | None = None,
-    ) -> list[Answer]:
-        """Answer each prompt greedily, within a JSON schema where one is given.
+    def generate(self, prompts: Sequence[Prompt], *, max_tokens: int) -> list[Answer]:
+        """Answer each prompt greedily, within its JSON schema where it has one.
 
         Raises:
             ModelError: A prompt is too long or has a picture that the model cannot take.

@@ -27,7 +27,9 @@ def prompt_hash(*names: str) -> str:
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()
 
 
-def render(name: str, *, pictures: tuple[Picture, ...] = (), **values: str) -> Prompt:
+def render(
+    name: str, *, pictures: tuple[Picture, ...] = (), schema: str | None = None, **values: str
+) -> Prompt:
     """Fill a prompt.
 
     Raises:
@@ -44,5 +46,6 @@ def render(name: str, *, pictures: tuple[Picture, ...] = (), **values: str) -> P
         (
             Message("system", template("system").template),
             Message("user", source.substitute(values), pictures),
-        )
+        ),
+        schema,
     )

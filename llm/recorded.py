@@ -34,17 +34,11 @@ class RecordingEngine:
         """What answers: the engine behind."""
         return self._inner.info
 
-    def generate(
-        self,
-        prompts: Sequence[Prompt],
-        *,
-        max_tokens: int,
-        schema: Mapping[str, Any] | None = None,
-    ) -> list[Answer]:
+    def generate(self, prompts: Sequence[Prompt], *, max_tokens: int) -> list[Answer]:
         """Answer and record."""
-        answers = self._inner.generate(prompts, max_tokens=max_tokens, schema=schema)
+        answers = self._inner.generate(prompts, max_tokens=max_tokens)
         for prompt, answer in zip(prompts, answers, strict=True):
-            self._keep("generate", prompt, [max_tokens, schema], _untimed(answer))
+            self._keep("generate", prompt, [max_tokens], _untimed(answer))
         return answers
 
     def stream(self, prompt: Prompt, *, max_tokens: int) -> Iterator[str]:
@@ -98,19 +92,13 @@ class RecordedEngine:
         """The model that was recorded, under the name of this engine."""
         return self._info
 
-    def generate(
-        self,
-        prompts: Sequence[Prompt],
-        *,
-        max_tokens: int,
-        schema: Mapping[str, Any] | None = None,
-    ) -> list[Answer]:
+    def generate(self, prompts: Sequence[Prompt], *, max_tokens: int) -> list[Answer]:
         """Replay each answer.
 
         Raises:
             ModelError: A prompt was never recorded with these settings.
         """
-        found = (self._find("generate", prompt, [max_tokens, schema]) for prompt in prompts)
+        found = (self._find("generate", prompt, [max_tokens]) for prompt in prompts)
         return [Answer(**{**content, "usage": Usage(**content["usage"])}) for content in found]
 
     def stream(self, prompt: Prompt, *, max_tokens: int) -> Iterator[str]:
@@ -153,7 +141,7 @@ def _prompt_hash(info: EngineInfo, kind: str, prompt: Prompt, settings: list[Any
         [message.role, message.text, [picture.key for picture in message.pictures]]
         for message in prompt.messages
     ]
-    return _hash(info, kind, [messages, settings])
+    return _hash(info, kind, [messages, prompt.schema, settings])
 
 
 def _hash(info: EngineInfo, kind: str, content: Any) -> str:

@@ -1,8 +1,6 @@
 """JSON schemas as masks over the next token, for engines without constrained decoding."""
 
-import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
 
 import llguidance
 import numpy as np
@@ -23,32 +21,31 @@ class SchemaGrammars:
         self._tokenizer = llguidance.LLTokenizer(
             tokenizer.to_str(), n_vocab=vocab_size, eos_token=end_ids
         )
-        self._compiled: dict[str, llguidance.LLMatcher] = {}
 
-    def mask(self, schema: Mapping[str, Any], rows: int) -> "SchemaMask":
-        """A mask for a batch that begins its answers now.
+    def mask(self, schemas: Sequence[str | None]) -> "SchemaMask":
+        """A mask for a batch that begins its answers now, each row by its own schema or free.
 
         Raises:
-            ModelError: The schema cannot be turned into a grammar.
+            ModelError: A schema cannot be turned into a grammar.
         """
-        text = json.dumps(schema)
-        if text not in self._compiled:
-            grammar = llguidance.LLMatcher.grammar_from_json_schema(
-                text, defaults={"whitespace_flexible": False}
-            )
-            matcher = llguidance.LLMatcher(self._tokenizer, grammar)
-            if matcher.is_error():
-                raise ModelError(f"schema {text[:200]!r} cannot guide: {matcher.get_error()}")
-            self._compiled[text] = matcher
-        matchers = [self._compiled[text].deep_copy() for _ in range(rows)]
+        matchers = [None if schema is None else self._matcher(schema) for schema in schemas]
         return SchemaMask(matchers, self._vocab_size)
+
+    def _matcher(self, schema: str) -> llguidance.LLMatcher:
+        grammar = llguidance.LLMatcher.grammar_from_json_schema(
+            schema, defaults={"whitespace_flexible": False}
+        )
+        matcher = llguidance.LLMatcher(self._tokenizer, grammar)
+        if matcher.is_error():
+            raise ModelError(f"schema {schema[:200]!r} cannot guide: {matcher.get_error()}")
+        return matcher
 
 
 class SchemaMask(LogitsProcessor):
     """Forbids each row of a batch the tokens that would leave its schema."""
 
-    def __init__(self, matchers: list[llguidance.LLMatcher], vocab_size: int) -> None:
-        """Take one matcher a row."""
+    def __init__(self, matchers: Sequence[llguidance.LLMatcher | None], vocab_size: int) -> None:
+        """Take one matcher a row; a row without one is free."""
         self._matchers = matchers
         self._bits = guidance_masks.allocate_token_bitmask(len(matchers), vocab_size)
         self._begun = False
@@ -56,6 +53,9 @@ class SchemaMask(LogitsProcessor):
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Mask scores (B, V), after the last column of input_ids (B, T) was chosen."""
         for row, matcher in enumerate(self._matchers):
+            if matcher is None:
+                self._bits[row] = -1
+                continue
             if self._begun and not matcher.is_stopped():
                 matcher.consume_token(int(input_ids[row, -1]))
             # A row that is complete may only end; padding after the end does not matter.

@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,13 +37,7 @@ class ScriptedEngine:
     """All prompts that were scored, in order."""
     closed: bool = False
 
-    def generate(
-        self,
-        prompts: Sequence[Prompt],
-        *,
-        max_tokens: int,
-        schema: Mapping[str, Any] | None = None,
-    ) -> list[Answer]:
+    def generate(self, prompts: Sequence[Prompt], *, max_tokens: int) -> list[Answer]:
         """Ask the function for each prompt."""
         self.generated.extend(prompts)
         return [self._answered(prompt, max_tokens) for prompt in prompts]

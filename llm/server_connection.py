@@ -13,8 +13,8 @@ from mllm_srec.llm.stopping import governing
 
 T = TypeVar("T")
 
-AT_ONCE = 4
-"""Requests under way at once: the server prepares one batch while it answers another."""
+AT_ONCE = 64
+"""Requests under way at once; answers that are held to words of their own cannot share one."""
 
 
 class ServerConnection:

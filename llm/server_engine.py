@@ -63,19 +63,10 @@ class VLLMServerEngine:
         """What answers."""
         return self._info
 
-    def generate(
-        self,
-        prompts: Sequence[Prompt],
-        *,
-        max_tokens: int,
-        schema: Mapping[str, Any] | None = None,
-    ) -> list[Answer]:
+    def generate(self, prompts: Sequence[Prompt], *, max_tokens: int) -> list[Answer]:
         """Answer each prompt greedily; see `Engine.generate`."""
-        options: dict[str, Any] = {"max_tokens": max_tokens}
-        if schema is not None:
-            options["structured_outputs"] = {"json": dict(schema)}
         answers = []
-        for choice, usage in self._ask_all(prompts, options):
+        for choice, usage in self._ask_all(prompts, {"max_tokens": max_tokens}):
             finished = choice["finish_reason"] == "stop"
             if not finished and usage.completion_tokens < max_tokens:
                 raise ModelError(
@@ -148,6 +139,8 @@ class VLLMServerEngine:
             "return_token_ids": True,
             **options,
         }
+        if prompts[0].schema is not None:
+            body["structured_outputs"] = {"json": prompts[0].schema}
         content = await self._connection.post("/v1/chat/completions/batch", body)
         choices = sorted(content["choices"], key=lambda choice: int(choice["index"]))
         sizes = self._prompt_tokens(prompts, content["usage"]["prompt_tokens"])
@@ -182,12 +175,13 @@ class VLLMServerEngine:
 
 
 def _batches(prompts: Sequence[Prompt]) -> Iterator[list[Prompt]]:
-    """Prompts in order, cut into batches by number and by bytes of pictures."""
+    """Prompts in order, cut into batches of one schema by number and by bytes of pictures."""
     batch: list[Prompt] = []
     size = 0
     for prompt in prompts:
         new = sum(len(picture.png) for picture in prompt.pictures)
-        if batch and (len(batch) == _BATCH_PROMPTS or size + new > _BATCH_BYTES):
+        full = len(batch) == _BATCH_PROMPTS or size + new > _BATCH_BYTES
+        if batch and (full or prompt.schema != batch[0].schema):
             yield batch
             batch, size = [], 0
         batch.append(prompt)

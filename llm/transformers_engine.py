@@ -2,7 +2,7 @@
 
 import queue
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -63,20 +63,15 @@ class TransformersEngine:
         """What answers."""
         return self._info
 
-    def generate(
-        self,
-        prompts: Sequence[Prompt],
-        *,
-        max_tokens: int,
-        schema: Mapping[str, Any] | None = None,
-    ) -> list[Answer]:
+    def generate(self, prompts: Sequence[Prompt], *, max_tokens: int) -> list[Answer]:
         """Answer each prompt greedily; see `Engine.generate`."""
         encoded = self._encode(prompts)
         answers: dict[int, Answer] = {}
         for batch in batches(encoded, rows=_ROWS, tokens=_TOKENS, extra=max_tokens):
             governing().check()
             rows = [encoded[index] for index in batch]
-            new = self._decode(rows, max_tokens, schema)
+            schemas = [prompts[index].schema for index in batch]
+            new = self._decode(rows, max_tokens, schemas)
             governing().check()
             answers |= zip(batch, map(self._answer, rows, new), strict=True)
         for answer in answers.values():
@@ -162,18 +157,18 @@ class TransformersEngine:
         self,
         rows: Sequence[Encoded],
         max_tokens: int,
-        schema: Mapping[str, Any] | None,
+        schemas: Sequence[str | None],
         **options: Any,
     ) -> list[list[int]]:
         """New token ids of each row, greedy."""
         inputs = self._inputs(rows)
         guides = []
-        if schema is not None:
+        if any(schema is not None for schema in schemas):
             if self._grammars is None:
                 self._grammars = SchemaGrammars(
                     self._template.tokenizer, self._vocab_size, self._ends
                 )
-            guides.append(self._grammars.mask(schema, len(rows)))
+            guides.append(self._grammars.mask(schemas))
         output = self._model.generate(
             **inputs,
             max_new_tokens=max_tokens,
@@ -199,7 +194,7 @@ class TransformersEngine:
     def _produce(self, rows: Sequence[Encoded], max_tokens: int, tokens: "_TokenQueue") -> None:
         try:
             with tokens.stop.govern():
-                self._decode(rows, max_tokens, None, streamer=tokens)
+                self._decode(rows, max_tokens, [None], streamer=tokens)
         finally:
             tokens.queue.put(None)
 

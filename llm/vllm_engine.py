@@ -5,7 +5,7 @@ import logging
 import os
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -80,16 +80,11 @@ class VLLMEngine:
         """Share of all prompt tokens so far that the prefix cache had, 0 to 1."""
         return self._cached_tokens / self._prompt_tokens if self._prompt_tokens else 0.0
 
-    def generate(
-        self,
-        prompts: Sequence[Prompt],
-        *,
-        max_tokens: int,
-        schema: Mapping[str, Any] | None = None,
-    ) -> list[Answer]:
+    def generate(self, prompts: Sequence[Prompt], *, max_tokens: int) -> list[Answer]:
         """Answer each prompt greedily; see `Engine.generate`."""
         answers = []
-        for out in self._run(prompts, self._sampling(max_tokens, schema)):
+        params = [self._sampling(max_tokens, prompt.schema) for prompt in prompts]
+        for out in self._run(prompts, params):
             finished = out.outputs[0].finish_reason == "stop"
             usage = self._usage(out)
             if not finished and usage.completion_tokens < max_tokens:
@@ -104,7 +99,7 @@ class VLLMEngine:
         """Yield the pieces of one answer; a consumer that stops early stops the engine too."""
         params = self._sampling(max_tokens, None)
         params.output_kind = self._vllm.sampling_params.RequestOutputKind.DELTA
-        (request,) = self._add([prompt], params)
+        (request,) = self._add([prompt], [params])
         try:
             while True:
                 for out in self._take(request):
@@ -126,7 +121,7 @@ class VLLMEngine:
             temperature=0.0, max_tokens=1, logprob_token_ids=list(ids.values()), detokenize=False
         )
         scores = []
-        for out in self._run(prompts, params):
+        for out in self._run(prompts, [params] * len(prompts)):
             position = out.outputs[0].logprobs[0]
             found = {label: float(position[token].logprob) for label, token in ids.items()}
             scores.append(LabelScores(found, self._usage(out)))
@@ -143,10 +138,10 @@ class VLLMEngine:
             self._llm = None
             VLLMEngine._open = False
 
-    def _sampling(self, max_tokens: int, schema: Mapping[str, Any] | None) -> Any:
+    def _sampling(self, max_tokens: int, schema: str | None) -> Any:
         structured = None
         if schema is not None:
-            structured = self._vllm.sampling_params.StructuredOutputsParams(json=dict(schema))
+            structured = self._vllm.sampling_params.StructuredOutputsParams(json=schema)
         return self._vllm.SamplingParams(
             temperature=0.0, max_tokens=max_tokens, structured_outputs=structured
         )
@@ -160,8 +155,9 @@ class VLLMEngine:
             content["multi_modal_uuids"] = {"image": [p.key for p in prompt.pictures]}
         return content
 
-    def _run(self, prompts: Sequence[Prompt], params: Any) -> list[Any]:
-        params.output_kind = self._vllm.sampling_params.RequestOutputKind.FINAL_ONLY
+    def _run(self, prompts: Sequence[Prompt], params: Sequence[Any]) -> list[Any]:
+        for each in params:
+            each.output_kind = self._vllm.sampling_params.RequestOutputKind.FINAL_ONLY
         requests = self._add(prompts, params)
         try:
             while not all(self._waiting[request] for request in requests):
@@ -171,18 +167,18 @@ class VLLMEngine:
         finally:
             self._drop(requests)
 
-    def _add(self, prompts: Sequence[Prompt], params: Any) -> list[str]:
-        """Queue prompts, all or none."""
+    def _add(self, prompts: Sequence[Prompt], params: Sequence[Any]) -> list[str]:
+        """Queue prompts with the parameters of each, all or none."""
         if self._llm is None:
             raise EngineLost("the vLLM engine is closed: load it again")
         requests: list[str] = []
         try:
             with self._lock, self._translated():
-                for prompt in prompts:
+                for prompt, wanted in zip(prompts, params, strict=True):
                     name = f"{next(self._numbers)}"
                     requests.append(name)
                     self._waiting[name] = []
-                    self._llm.llm_engine.add_request(name, self._input(prompt), params)
+                    self._llm.llm_engine.add_request(name, self._input(prompt), wanted)
         except ModelError:
             self._drop(requests)
             raise

@@ -5,11 +5,12 @@ values and items from it. So nothing that the model makes up can become part of 
 """
 
 import json
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
 from mllm_srec.agent.nodes.fuse_items import one_line
+from mllm_srec.llm.answer_schema import spans
 from mllm_srec.llm.structured import InvalidAnswer, parse
 from mllm_srec.store.records import Record
 
@@ -20,7 +21,9 @@ Intent = Literal[
 
 MAX_SAID = 300
 """Characters of a message that the model reads."""
-Span = Annotated[str, Field(max_length=80)]
+MAX_SPAN = 80
+"""Characters of what is copied from it."""
+Span = Annotated[str, Field(max_length=MAX_SPAN)]
 """Words copied from the message; empty where nothing was said."""
 
 
@@ -55,9 +58,13 @@ class Understood(Record):
 
     def spans(self) -> list[str]:
         """Everything that was copied from the message."""
-        single = (self.k, self.words, self.item, self.second, self.department)
-        prices = (self.under, self.over)
-        return [span for span in (*single, *prices, *self.having, *self.without) if span]
+        named = (getattr(self, name) for name in SPANS)
+        return [
+            span
+            for value in named
+            for span in ((value,) if isinstance(value, str) else value)
+            if span
+        ]
 
     def over_before(self, before: "Understood") -> Self:
         """This turn on top of an earlier one: what it names counts, the rest stays."""
@@ -70,14 +77,20 @@ class Understood(Record):
         )
 
 
-def schema() -> dict[str, Any]:
-    """What guides the engine."""
-    return Understood.model_json_schema()
+SPANS = (
+    "k", "words", "item", "second", "having", "without", "department", "under", "over",
+)  # fmt: skip
+"""Fields of `Understood` that are copied from the message."""
 
 
 def heard(said: str) -> str:
     """A message as the model reads it: one line, capped, no markup."""
     return one_line(said, MAX_SAID)
+
+
+def said_spans(said: str) -> list[str]:
+    """Everything that can be copied from a message."""
+    return list(spans(said, pieces=MAX_SPAN, characters=MAX_SPAN))
 
 
 def check_understood(text: str, said: str) -> Understood:

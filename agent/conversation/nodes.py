@@ -6,16 +6,18 @@ from mllm_srec.agent.ask import Question, ask
 from mllm_srec.agent.conversation import lists, memory, reasons
 from mllm_srec.agent.conversation.grounding import is_grounded
 from mllm_srec.agent.conversation.intents import (
+    SPANS,
     Intent,
     Understood,
     check_understood,
     heard,
-    schema,
+    said_spans,
 )
 from mllm_srec.agent.conversation.memory import Action
 from mllm_srec.agent.conversation.state import Outcome, Shown, TurnContext, TurnState, TurnUpdate
 from mllm_srec.agent.conversation.turn import AskBack, Turn, outcome
 from mllm_srec.agent.conversation.writing import answer_text
+from mllm_srec.llm.answer_schema import answer_schema
 from mllm_srec.llm.engine import Prompt
 from mllm_srec.llm.prompting import render
 from mllm_srec.store.errors import StoreError
@@ -54,7 +56,6 @@ async def understand(state: TurnState, runtime: Runtime[TurnContext]) -> TurnUpd
         runtime.context.srec.context.calls,
         [understand_question(before(state), said)],
         max_tokens=MAX_TOKENS,
-        schema=schema(),
     )
     understood = reply.value
     if state.picture and understood.intent in ("recommend", "other"):
@@ -75,7 +76,8 @@ def understand_question(before: str, said: str) -> Question[Understood]:
 
 def understand_prompt(before: str, said: str) -> Prompt:
     """The prompt of a message, after what went before."""
-    return render("understand", before=before, said=said)
+    given = dict.fromkeys(SPANS, said_spans(said))
+    return render("understand", before=before, said=said, schema=answer_schema(Understood, given))
 
 
 def before(state: TurnState) -> str:

@@ -1,7 +1,6 @@
 """The answers of one trace, given again: the calls of a replay. Nothing is ever invented."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +13,7 @@ from mllm_srec.agent.tracing.attributes import (
     LOGPROB,
     Attributes,
     as_json,
+    call_settings,
     input_messages,
 )
 from mllm_srec.llm.engine import Answer, EngineInfo, LabelScores, ModelError, Prompt
@@ -36,20 +36,13 @@ class RecordedCalls:
         self.info = info
         self._spans = {_span_key(span): span.attributes for span in spans if span.status == "OK"}
 
-    async def generate(
-        self,
-        prompts: Sequence[Prompt],
-        *,
-        max_tokens: int,
-        schema: Mapping[str, Any] | None = None,
-    ) -> list[Answer]:
+    async def generate(self, prompts: Sequence[Prompt], *, max_tokens: int) -> list[Answer]:
         """The texts as they were.
 
         Raises:
             ModelError: The trace holds no answer to a prompt.
         """
-        settings = as_json({"max_tokens": max_tokens, "schema": schema})
-        found = [self._find("generate", prompt, settings) for prompt in prompts]
+        found = [self._find("generate", prompt, {"max_tokens": max_tokens}) for prompt in prompts]
         return [
             Answer(str(each[_ANSWER]), STORED, each.get(Names.LLM_FINISH_REASON) == "stop")
             for each in found
@@ -63,7 +56,7 @@ class RecordedCalls:
         Raises:
             ModelError: The trace holds no score of a prompt.
         """
-        settings = as_json({"labels": list(labels)})
+        settings = {"labels": list(labels)}
         found = [self._find("score_labels", prompt, settings) for prompt in prompts]
         return [
             LabelScores({label: _float(each[LOGPROB + label]) for label in labels}, STORED)
@@ -82,11 +75,14 @@ class RecordedCalls:
             raise ModelError(f"the trace holds no vectors of {list(texts)!r:.120}")
         return np.asarray([found[name % row] for row in range(len(texts))], np.float32)
 
-    def _find(self, kind: str, prompt: Prompt, settings: str) -> Mapping[str, Attribute]:
+    def _find(
+        self, kind: str, prompt: Prompt, settings: Mapping[str, object]
+    ) -> Mapping[str, Attribute]:
         addresses = {picture.key: "" for picture in prompt.pictures}
         asked = input_messages(prompt.messages, addresses)
+        [called] = call_settings(prompt, settings).values()
         try:
-            return self._spans[_key(kind, settings, asked)]
+            return self._spans[_key(kind, str(called), asked)]
         except KeyError as error:
             text = prompt.messages[-1].text
             raise ModelError(

@@ -160,16 +160,10 @@ class EditedCalls:
         """Texts that no prompt held so far."""
         return [old for old, _ in self._replacements if old not in self._used]
 
-    async def generate(
-        self,
-        prompts: Sequence[Prompt],
-        *,
-        max_tokens: int,
-        schema: Mapping[str, Any] | None = None,
-    ) -> list[Answer]:
+    async def generate(self, prompts: Sequence[Prompt], *, max_tokens: int) -> list[Answer]:
         """See `Engine.generate`."""
         edited = [self._edited(prompt) for prompt in prompts]
-        return await self._inner.generate(edited, max_tokens=max_tokens, schema=schema)
+        return await self._inner.generate(edited, max_tokens=max_tokens)
 
     async def score_labels(
         self, prompts: Sequence[Prompt], labels: Sequence[str]

@@ -13,6 +13,7 @@ from mllm_srec.agent.nodes.profile_user import stated
 from mllm_srec.agent.nodes.score_targets import last_preference
 from mllm_srec.agent.nodes.summarize_preferences import fused_items
 from mllm_srec.agent.state import Context, Event, Reason, State, Update
+from mllm_srec.llm.answer_schema import answer_schema
 from mllm_srec.llm.engine import Prompt
 from mllm_srec.llm.prompting import render
 from mllm_srec.llm.structured import InvalidAnswer, parse
@@ -73,7 +74,6 @@ async def explain(state: State, runtime: Runtime[Context]) -> Update:
             for item_id, shown in zip(top, exhibits, strict=True)
         ],
         max_tokens=MAX_TOKENS,
-        schema=CitedReason.model_json_schema(),
     )
     return {
         "reasons": [
@@ -128,6 +128,7 @@ def explain_prompt(
         preference=preference,
         interactions=lines or "none that share anything",
         item=item.line,
+        schema=answer_schema(CitedReason, {"cites": range(1, len(exhibits) + 1)}),
     )
 
 

@@ -6,19 +6,21 @@ The model is asked about the picture alone, then merges its own answer with the 
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from langgraph.runtime import Runtime
 from pydantic import Field
 
 from mllm_srec.agent.ask import Question, Reply, ask
 from mllm_srec.agent.state import Context, Part, State, Update
+from mllm_srec.llm.answer_schema import answer_schema, spans
 from mllm_srec.llm.engine import Picture, Prompt
 from mllm_srec.llm.pictures import PREPARATION_VERSION, prepare
 from mllm_srec.llm.prompting import prompt_hash, render
 from mllm_srec.llm.structured import InvalidAnswer, parse
 from mllm_srec.store.catalogue import Catalogue
 from mllm_srec.store.records import (
+    MAX_WORD,
     UNKNOWN,
     FusedItem,
     Item,
@@ -31,6 +33,8 @@ from mllm_srec.store.records import (
 MAX_TOKENS = 160
 FIELD_CHARACTERS = {"title": 300, "description": 600, "keywords": 200, "brand": 80, "category": 200}
 """How much of each field a prompt shows: long texts must not push the task out of sight."""
+MAX_VALUE_PIECES = 8
+"""Words and marks of a value that the text tells."""
 MAX_TOLD = 10
 """Attributes that `FusedItem.told` takes."""
 PRICE_BANDS = ((15.0, "budget"), (40.0, "mid"), (float("inf"), "premium"))
@@ -73,7 +77,6 @@ async def fuse(context: Context, items: Sequence[Item]) -> list[Representation]:
         context.calls,
         [fuse_question(item, looks.get(item.item_id)) for item in items],
         max_tokens=MAX_TOKENS,
-        schema=FusedItem.model_json_schema(),
     )
     key = fuse_key(context)
     fused = [
@@ -104,7 +107,6 @@ async def look_at(context: Context, items: Sequence[Item]) -> dict[str, VisualAn
         context.calls,
         [look_question(picture) for picture in pictures.values()],
         max_tokens=MAX_TOKENS,
-        schema=VisualAnswer.model_json_schema(),
     )
     return {
         item_id: reply.value
@@ -116,7 +118,7 @@ async def look_at(context: Context, items: Sequence[Item]) -> dict[str, VisualAn
 def look_question(picture: Picture) -> Question[VisualAnswer]:
     """What does the picture show, whatever the text says?"""
     return Question(
-        prompt=render("look", pictures=(picture,)),
+        prompt=render("look", pictures=(picture,), schema=answer_schema(VisualAnswer)),
         check=check_look,
         plain=lambda: VisualAnswer(what=UNKNOWN),
     )
@@ -146,7 +148,24 @@ def fuse_question(item: Item, look: VisualAnswer | None) -> Question[FusedItem]:
 
 def fuse_prompt(item: Item, look: VisualAnswer | None) -> Prompt:
     """The fuse prompt of an item and of what its picture showed."""
-    return render("fuse", look=look.text if look else "none", text=item_text(item) or "none")
+    text = item_text(item)
+    said = [value for line in text.splitlines() for value in _values(line.partition(": ")[2])]
+    shown = look.seen.values() if look else ()
+    named = (look.what, UNKNOWN) if look else (UNKNOWN,)
+    given = {"what": (*named, *said), "seen": shown, "told": said, "conflicts": said}
+    return render(
+        "fuse",
+        look=look.text if look else "none",
+        text=text or "none",
+        schema=answer_schema(FusedItem, given),
+    )
+
+
+def _values(line: str) -> Iterator[str]:
+    """What a line of text may say of an item: its words as they stand, and in small letters."""
+    for value in spans(line, pieces=MAX_VALUE_PIECES, characters=MAX_WORD):
+        yield value
+        yield value.lower()
 
 
 def check_fused(text: str, item: Item, look: VisualAnswer | None) -> FusedItem:

@@ -13,6 +13,7 @@ from pydantic import Field
 from mllm_srec.agent.ask import Question, ask
 from mllm_srec.agent.nodes.summarize_preferences import fused_items
 from mllm_srec.agent.state import Context, Event, State, Statement, Update
+from mllm_srec.llm.answer_schema import answer_schema
 from mllm_srec.llm.engine import Prompt
 from mllm_srec.llm.prompting import render
 from mllm_srec.llm.structured import InvalidAnswer, parse
@@ -59,12 +60,7 @@ async def profile_user(state: State, runtime: Runtime[Context]) -> Update:
     """Describe the stable taste from the whole history."""
     context = runtime.context
     fused = fused_items(context, state.history)
-    [reply] = await ask(
-        context.calls,
-        [question(state.history, fused)],
-        max_tokens=MAX_TOKENS,
-        schema=Profile.model_json_schema(),
-    )
+    [reply] = await ask(context.calls, [question(state.history, fused)], max_tokens=MAX_TOKENS)
     return {
         "profile": statements(reply.value, state.history, fused),
         "profile_fallback": reply.fallback,
@@ -85,7 +81,12 @@ def profile_prompt(evidence: Sequence[Evidence]) -> Prompt:
     """The prompt of the profile: values with equal shares stand together, in one line."""
     liked = [(entry.liked, entry.value) for entry in evidence if not _against(entry)]
     disliked = [(entry.disliked, entry.value) for entry in evidence if _against(entry)]
-    return render("profile_user", liked=_by_share(liked), disliked=_by_share(disliked))
+    return render(
+        "profile_user",
+        liked=_by_share(liked),
+        disliked=_by_share(disliked),
+        schema=answer_schema(Profile, supported(evidence)),
+    )
 
 
 def _against(entry: Evidence) -> bool:
@@ -137,20 +138,22 @@ def check_profile(text: str, evidence: Sequence[Evidence]) -> Profile:
             to say.
     """
     profile = parse(text, Profile)
-    liked = {entry.value for entry in evidence if entry.liked_count}
-    disliked = {entry.value for entry in evidence if entry.disliked_count}
+    allowed = supported(evidence)
     kept = {
-        name: [
-            value
-            for value in dict.fromkeys(values)
-            if value in (disliked if name == "dislikes" else liked)
-        ]
+        name: [value for value in dict.fromkeys(values) if value in allowed[name]]
         for name, values in profile
     }
     found = Profile.model_validate(kept)
     if found == Profile() and plain_profile(evidence) != found:
         raise InvalidAnswer(text, "no statement has an interaction that supports it")
     return found
+
+
+def supported(evidence: Sequence[Evidence]) -> dict[str, list[str]]:
+    """For each strength the values that some interaction shows."""
+    liked = [entry.value for entry in evidence if entry.liked_count]
+    disliked = [entry.value for entry in evidence if entry.disliked_count]
+    return {name: disliked if name == "dislikes" else liked for name in Profile.model_fields}
 
 
 def plain_profile(evidence: Sequence[Evidence]) -> Profile:

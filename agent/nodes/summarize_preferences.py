@@ -15,6 +15,7 @@ from pydantic import Field
 from mllm_srec.agent.ask import Question, ask
 from mllm_srec.agent.nodes.fuse_items import described
 from mllm_srec.agent.state import Context, Event, PreferenceState, Settings, State, Update
+from mllm_srec.llm.answer_schema import answer_schema
 from mllm_srec.llm.engine import Prompt
 from mllm_srec.llm.prompting import render
 from mllm_srec.llm.structured import InvalidAnswer, parse
@@ -73,7 +74,6 @@ async def summarize_preferences(state: State, runtime: Runtime[Context]) -> Upda
         context.calls,
         [question(before, events, fused)],
         max_tokens=MAX_TOKENS,
-        schema=Preference.model_json_schema(),
     )
     window = PreferenceState(
         start=start,
@@ -122,6 +122,7 @@ def window_prompt(
         "summarize_preferences",
         window=window_lines(events, fused),
         points="\n".join(lines) or "none",
+        schema=answer_schema(Preference, supported(before, events, fused)),
     )
 
 
@@ -151,10 +152,7 @@ def check_preference(
             to say.
     """
     preference = parse(text, Preference)
-    liked, disliked = _evidence(events, fused)
-    held = set(before.values())
-    allowed = {name: held | set(liked) for name in ("strong", "clear", "slight", "rising")}
-    allowed |= {"fading": held, "avoids": held | set(disliked)}
+    allowed = supported(before, events, fused)
     kept = {
         name: [value for value in dict.fromkeys(values) if value in allowed[name]]
         for name, values in preference
@@ -163,6 +161,21 @@ def check_preference(
     if found == Preference() and plain_preference(before, events, fused) != found:
         raise InvalidAnswer(text, "it names nothing that the interactions show")
     return found
+
+
+def supported(
+    before: Preference, events: Sequence[Event], fused: Mapping[str, FusedItem]
+) -> dict[str, list[str]]:
+    """For each part of a preference the values that the carried one or the window gives it."""
+    liked, disliked = _evidence(events, fused)
+    held = list(dict.fromkeys(before.values()))
+    now = list(dict.fromkeys((*held, *liked)))
+    against = list(dict.fromkeys((*held, *disliked)))
+    return {
+        **dict.fromkeys(("strong", "clear", "slight", "rising"), now),
+        "fading": held,
+        "avoids": against,
+    }
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ from openinference.semconv.trace import SpanAttributes as Names
 from pydantic import BaseModel
 
 from mllm_srec.agent.results import Tokens
-from mllm_srec.llm.engine import EngineInfo, Message
+from mllm_srec.llm.answer_schema import form_name
+from mllm_srec.llm.engine import EngineInfo, Message, Prompt
 from mllm_srec.llm.prompting import prompt_hash
 from mllm_srec.llm.vllm_settings import SEED as VLLM_SEED
 from mllm_srec.store.spans import Attribute
@@ -167,6 +168,18 @@ def input_messages(messages: Sequence[Message], addresses: Mapping[str, str]) ->
         attributes[here + MessageContentAttributes.MESSAGE_CONTENT_TYPE] = "text"
         attributes[here + MessageContentAttributes.MESSAGE_CONTENT_TEXT] = message.text
     return attributes
+
+
+def call_settings(prompt: Prompt, settings: Mapping[str, object]) -> Attributes:
+    """The settings of a call, with the name and a hash of the schema that its answer is held to.
+
+    The schema itself is made of words that stand in the prompt.
+    """
+    held: dict[str, object] = {}
+    if prompt.schema is not None:
+        digest = hashlib.sha256(prompt.schema.encode()).hexdigest()
+        held["schema"] = f"{form_name(prompt.schema)} {digest[:16]}"
+    return {Names.LLM_INVOCATION_PARAMETERS: as_json({**settings, **held})}
 
 
 def output_message(text: str) -> Attributes:

@@ -7,7 +7,6 @@ that calls, so that each call lands below its own node.
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +25,7 @@ from mllm_srec.agent.tracing.attributes import (
     Attributes,
     Done,
     as_json,
+    call_settings,
     engine_attributes,
     input_messages,
     output_message,
@@ -51,17 +51,10 @@ class TracedCalls:
         """What answers."""
         return self._inner.info
 
-    async def generate(
-        self,
-        prompts: Sequence[Prompt],
-        *,
-        max_tokens: int,
-        schema: Mapping[str, Any] | None = None,
-    ) -> list[Answer]:
+    async def generate(self, prompts: Sequence[Prompt], *, max_tokens: int) -> list[Answer]:
         """As `Engine.generate`."""
-        settings = {"max_tokens": max_tokens, "schema": schema}
-        with self._recorded("generate", prompts, settings) as spans:
-            answers = await self._inner.generate(prompts, max_tokens=max_tokens, schema=schema)
+        with self._recorded("generate", prompts, {"max_tokens": max_tokens}) as spans:
+            answers = await self._inner.generate(prompts, max_tokens=max_tokens)
             for span, answer in zip(spans, answers, strict=True):
                 span.update(output_message(answer.text))
                 span.update(_usage(answer.usage))
@@ -113,17 +106,16 @@ class TracedCalls:
             # Pictures are kept here, beside the spans that name them, and not before the call:
             # meanwhile old traces may go, and take along what no span needs.
             spans = [
-                {**_asked(step, each), **answer}
+                {**_asked(step, each, settings), **answer}
                 for each, answer in zip(asked, answers, strict=True)
             ]
-            self._put(step, name, spans, settings, start_ns, error)
+            self._put(step, name, spans, start_ns, error)
 
     def _put(
         self,
         step: Step,
         name: str,
         spans: Sequence[Attributes],
-        settings: Mapping[str, object],
         start_ns: int,
         error: BaseException | None,
     ) -> None:
@@ -131,7 +123,6 @@ class TracedCalls:
         kind = Kind.EMBEDDING if name == "embed" else Kind.LLM
         same: Attributes = {
             Names.OPENINFERENCE_SPAN_KIND: kind.value,
-            Names.LLM_INVOCATION_PARAMETERS: as_json(settings),
             BATCH: len(spans),
             **engine_attributes(self.info),
         }
@@ -141,12 +132,16 @@ class TracedCalls:
         step.run.add_tokens(step.name, sum(map(_counted, spans), Tokens()))
 
 
-def _asked(step: Step, asked: Prompt | Sequence[str]) -> Attributes:
+def _asked(step: Step, asked: Prompt | Sequence[str], settings: Mapping[str, object]) -> Attributes:
     """A prompt, or a batch of texts, as attributes; pictures go to the store, each once."""
     if not isinstance(asked, Prompt):
-        return value_attributes(Names.INPUT_VALUE, Names.INPUT_MIME_TYPE, list(asked))
+        return {
+            **value_attributes(Names.INPUT_VALUE, Names.INPUT_MIME_TYPE, list(asked)),
+            Names.LLM_INVOCATION_PARAMETERS: as_json(settings),
+        }
     keep = step.run.tracer.keep
-    return input_messages(asked.messages, {each.key: keep(each.png) for each in asked.pictures})
+    pictures = {each.key: keep(each.png) for each in asked.pictures}
+    return {**input_messages(asked.messages, pictures), **call_settings(asked, settings)}
 
 
 def _embeddings(vectors: NDArray[np.float32]) -> Attributes:

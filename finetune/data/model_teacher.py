@@ -13,11 +13,8 @@ from pydantic import BaseModel
 
 from mllm_srec.agent.ask import Question
 from mllm_srec.agent.nodes import explain, fuse_items, profile_user, summarize_preferences
-from mllm_srec.agent.nodes.explain import CitedReason
 from mllm_srec.agent.nodes.fuse_items import VisualAnswer, compact
-from mllm_srec.agent.nodes.profile_user import Profile
 from mllm_srec.agent.nodes.score_targets import NO, YES
-from mllm_srec.agent.nodes.summarize_preferences import Preference
 from mllm_srec.agent.state import Settings
 from mllm_srec.finetune.data.model_historian import ModelHistorian
 from mllm_srec.finetune.data.others import Others, liked_items
@@ -102,14 +99,14 @@ class ModelTeacher:
             for _, picture in shown
         ]
         looks: dict[str, VisualAnswer] = {}
-        answers = self._ask(questions, fuse_items.MAX_TOKENS, VisualAnswer)
+        answers = self._ask(questions, fuse_items.MAX_TOKENS)
         for (item, picture), question, look in zip(shown, questions, answers, strict=True):
             if look is not None:
                 looks[item.item_id] = look
                 yield item.item_id, Record.of("look", question.prompt, look.text, [picture])
         known = [item for item in items if item.picture is None or item.item_id in looks]
         asked = [fuse_items.fuse_question(item, looks.get(item.item_id)) for item in known]
-        descriptions = self._ask(asked, fuse_items.MAX_TOKENS, FusedItem)
+        descriptions = self._ask(asked, fuse_items.MAX_TOKENS)
         for item, merged, description in zip(known, asked, descriptions, strict=True):
             if description is not None:
                 fused[item.item_id] = description
@@ -127,12 +124,10 @@ class ModelTeacher:
         preferences = self._ask(
             [chain.historian.preference_question(chain.stop) for chain in left],
             summarize_preferences.MAX_TOKENS,
-            Preference,
         )
         profiles = self._ask(
             [chain.historian.profile_question(chain.stop) for chain in left],
             profile_user.MAX_TOKENS,
-            Profile,
         )
         told = []
         for chain, preference, profile in zip(left, preferences, profiles, strict=True):
@@ -153,7 +148,6 @@ class ModelTeacher:
             answers = self._ask(
                 [historian.state_question(number) for historian in going],
                 summarize_preferences.MAX_TOKENS,
-                Preference,
             )
             for historian, answer in zip(going, answers, strict=True):
                 if answer is not None:
@@ -178,20 +172,15 @@ class ModelTeacher:
         reasons = self._ask(
             [chain.historian.reason_question(chain.stop, chain.liked) for chain in chains],
             explain.MAX_TOKENS,
-            CitedReason,
         )
         for chain, reason in zip(chains, reasons, strict=True):
             if reason is not None:
                 chain.historian.reasons[chain.stop] = reason
 
-    def _ask(
-        self, questions: Sequence[Question[T]], max_tokens: int, kind: type[T]
-    ) -> list[T | None]:
+    def _ask(self, questions: Sequence[Question[T]], max_tokens: int) -> list[T | None]:
         """What the model answers; None for what is malformed or without evidence."""
         answers = self._engine.generate(
-            [question.prompt for question in questions],
-            max_tokens=max_tokens,
-            schema=kind.model_json_schema(),
+            [question.prompt for question in questions], max_tokens=max_tokens
         )
         return [
             _checked(question, answer.text)

@@ -97,7 +97,6 @@ async def _fuse(
         context.calls,
         [fuse_question(item, looks.get(item.item_id)) for item in items],
         max_tokens=MAX_TOKENS,
-        schema=FusedItem.model_json_schema(),
     )
     return [
         Fusion(item, truths[item.item_id], reply.value, reply.fallback)

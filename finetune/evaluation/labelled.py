@@ -100,7 +100,6 @@ async def _merge(
         context.calls,
         [fuse_question(item, looks.get(item.item_id)) for item in items],
         max_tokens=MAX_TOKENS,
-        schema=FusedItem.model_json_schema(),
     )
 
 

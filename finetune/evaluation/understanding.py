@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mllm_srec.agent.calls import Calls
-from mllm_srec.agent.conversation.intents import Understood, check_understood, heard, schema
+from mllm_srec.agent.conversation.intents import Understood, check_understood, heard
 from mllm_srec.agent.conversation.nodes import MAX_TOKENS
 from mllm_srec.finetune.data.utterances import Utterance, utterances
 from mllm_srec.llm.structured import InvalidAnswer
@@ -86,7 +86,7 @@ def slots(understood: Understood) -> set[tuple[str, str]]:
 
 async def _understood(calls: Calls, messages: Sequence[Utterance]) -> list[Understood | None]:
     prompts = [message.prompt for message in messages]
-    answers = await calls.generate(prompts, max_tokens=MAX_TOKENS, schema=schema())
+    answers = await calls.generate(prompts, max_tokens=MAX_TOKENS)
     return [
         _checked(answer.text, message.said)
         for message, answer in zip(messages, answers, strict=True)

@@ -1,23 +1,23 @@
 """Model calls with a count of what came back: how many answers, how many of no use."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from mllm_srec.agent.calls import Calls
-from mllm_srec.agent.nodes.fuse_items import VisualAnswer, compact
+from mllm_srec.agent.nodes.fuse_items import VisualAnswer
 from mllm_srec.agent.nodes.profile_user import Profile
 from mllm_srec.agent.nodes.summarize_preferences import Preference
+from mllm_srec.llm.answer_schema import form_name
 from mllm_srec.llm.engine import Answer, EngineInfo, LabelScores, Prompt
 from mllm_srec.llm.structured import InvalidAnswer, parse
 from mllm_srec.store.records import FusedItem
 
 FORMS: tuple[type[BaseModel], ...] = (VisualAnswer, FusedItem, Preference, Profile)
-_BY_SCHEMA = {compact(form.model_json_schema()): form for form in FORMS}
+_BY_NAME = {form.__name__: form for form in FORMS}
 
 
 @dataclass(slots=True)
@@ -57,23 +57,17 @@ class WatchedCalls:
         """What answers."""
         return self._inner.info
 
-    async def generate(
-        self,
-        prompts: Sequence[Prompt],
-        *,
-        max_tokens: int,
-        schema: Mapping[str, Any] | None = None,
-    ) -> list[Answer]:
+    async def generate(self, prompts: Sequence[Prompt], *, max_tokens: int) -> list[Answer]:
         """See `Engine.generate`."""
-        held = schema if self._constrained else None
-        answers = await self._inner.generate(prompts, max_tokens=max_tokens, schema=held)
-        form = _BY_SCHEMA.get(compact(schema)) if schema else None
+        asked = prompts if self._constrained else [replace(each, schema=None) for each in prompts]
+        answers = await self._inner.generate(asked, max_tokens=max_tokens)
         for prompt, answer in zip(prompts, answers, strict=True):
             # Only a question that is asked again shows the model its own answer.
             if any(message.role == "assistant" for message in prompt.messages):
                 self.counts.asked_again += 1
                 continue
             self.counts.answers += 1
+            form = _BY_NAME.get(form_name(prompt.schema)) if prompt.schema else None
             self.counts.invalid += form is not None and not _fits(answer.text, form)
         return answers
 

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +14,8 @@ from mllm_srec.llm.engine import Answer, EngineInfo, LabelScores, Message, Promp
 from mllm_srec.llm.scripted import ScriptedEngine
 from mllm_srec.llm.structured import InvalidAnswer
 
+HELD = '{"title":"Number","type":"integer"}'
+
 
 class Batches:
     """Calls that pass on to an engine and keep each batch."""
@@ -22,22 +23,16 @@ class Batches:
     def __init__(self, answer: Callable[[Prompt], str]) -> None:
         self.engine = ScriptedEngine(answer=answer)
         self.batches: list[tuple[Prompt, ...]] = []
-        self.settings: list[tuple[int, object]] = []
+        self.settings: list[tuple[int, str | None]] = []
 
     @property
     def info(self) -> EngineInfo:
         return self.engine.info
 
-    async def generate(
-        self,
-        prompts: Sequence[Prompt],
-        *,
-        max_tokens: int,
-        schema: Mapping[str, Any] | None = None,
-    ) -> list[Answer]:
+    async def generate(self, prompts: Sequence[Prompt], *, max_tokens: int) -> list[Answer]:
         self.batches.append(tuple(prompts))
-        self.settings.append((max_tokens, schema))
-        return self.engine.generate(prompts, max_tokens=max_tokens, schema=schema)
+        self.settings += [(max_tokens, prompt.schema) for prompt in prompts]
+        return self.engine.generate(prompts, max_tokens=max_tokens)
 
     async def score_labels(
         self, prompts: Sequence[Prompt], labels: Sequence[str]
@@ -55,7 +50,7 @@ def number(text: str) -> int:
 
 
 def question(name: str) -> Question[int]:
-    prompt = Prompt((Message("system", "Count."), Message("user", name)))
+    prompt = Prompt((Message("system", "Count."), Message("user", name)), HELD)
     return Question(prompt=prompt, check=number, plain=lambda: -1)
 
 
@@ -70,7 +65,7 @@ def asked(
 
     calls = Batches(answer)
     questions = [question(name) for name in names]
-    return calls, asyncio.run(ask(calls, questions, max_tokens=9, schema={"type": "integer"}))
+    return calls, asyncio.run(ask(calls, questions, max_tokens=9))
 
 
 def test_valid_answers_take_one_call() -> None:
@@ -97,7 +92,7 @@ def test_what_stays_invalid_becomes_the_counted_form_and_is_marked() -> None:
 
 def test_the_repair_is_asked_with_the_same_limits() -> None:
     calls, _ = asked({"a": ("one", "1")}, ["a"])
-    assert calls.settings == [(9, {"type": "integer"})] * 2
+    assert calls.settings == [(9, HELD)] * 2
 
 
 def test_a_long_wrong_answer_is_described_in_short() -> None:
@@ -133,7 +128,6 @@ def test_another_failure_than_an_invalid_answer_is_not_swallowed() -> None:
         Batches(lambda prompt: "1"),
         [Question(prompt=question("a").prompt, check=broken, plain=lambda: 0)],
         max_tokens=9,
-        schema={},
     )
     with pytest.raises(LookupError):
         asyncio.run(asking)

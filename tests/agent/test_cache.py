@@ -43,9 +43,10 @@ class Asker:
         self.calls = CachedCalls(AsyncEngine(engine), steps)
 
     def generate(
-        self, *prompts: Prompt, max_tokens: int = 20, schema: dict[str, str] | None = None
+        self, *prompts: Prompt, max_tokens: int = 20, schema: str | None = None
     ) -> list[Answer]:
-        return asyncio.run(self.calls.generate(prompts, max_tokens=max_tokens, schema=schema))
+        held = [replace(prompt, schema=schema) for prompt in prompts]
+        return asyncio.run(self.calls.generate(held, max_tokens=max_tokens))
 
     def score(self, *prompts: Prompt, labels: tuple[str, ...] = ("Yes", "No")) -> list[float]:
         found = asyncio.run(self.calls.score_labels(prompts, labels))
@@ -152,7 +153,7 @@ def test_another_model_engine_or_precision_is_asked_again(
 def test_another_limit_form_kind_or_label_order_is_asked_again(asker: Asker) -> None:
     asker.generate(prompt("a"))
     asker.generate(prompt("a"), max_tokens=21)
-    asker.generate(prompt("a"), schema={"type": "object"})
+    asker.generate(prompt("a"), schema='{"type":"object"}')
     assert len(asker.engine.generated) == 3
     asker.score(prompt("a"))
     asker.score(prompt("a"), labels=("No", "Yes"))

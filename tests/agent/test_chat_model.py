@@ -192,12 +192,12 @@ def test_an_answer_by_a_schema_is_read_and_checked() -> None:
 
 
 def test_an_engine_is_held_to_the_schema() -> None:
-    schemas = []
+    schemas: list[Any] = []
 
     class Watching(ScriptedEngine):
-        def generate(self, prompts: Any, *, max_tokens: int, schema: Any = None) -> Any:
-            schemas.append(schema)
-            return super().generate(prompts, max_tokens=max_tokens, schema=schema)
+        def generate(self, prompts: Any, *, max_tokens: int) -> Any:
+            schemas.extend(json.loads(prompt.schema) for prompt in prompts)
+            return super().generate(prompts, max_tokens=max_tokens)
 
     chat = ChatMLLM(engine=Watching(answer=lambda prompt: '{"answer": "x"}'))
     chat.bind_tools([stock]).invoke("?")
@@ -210,7 +210,6 @@ def test_an_engine_is_held_to_the_schema() -> None:
         ["answer"],
     ]
     assert set(price["properties"]) == {"amount", "currency"}
-    json.dumps(schemas)
 
 
 @pytest.mark.parametrize("choice", [None, "any", "stock"])

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,15 +36,9 @@ class Held(ScriptedEngine):
             self.losses -= 1
             raise EngineLost("the engine went away")
 
-    def generate(
-        self,
-        prompts: Sequence[Prompt],
-        *,
-        max_tokens: int,
-        schema: Mapping[str, Any] | None = None,
-    ) -> list[Answer]:
+    def generate(self, prompts: Sequence[Prompt], *, max_tokens: int) -> list[Answer]:
         self._begin([prompt.messages[0].text for prompt in prompts])
-        return super().generate(prompts, max_tokens=max_tokens, schema=schema)
+        return super().generate(prompts, max_tokens=max_tokens)
 
     def score_labels(self, prompts: Sequence[Prompt], labels: Sequence[str]) -> list[LabelScores]:
         self._begin([prompt.messages[0].text for prompt in prompts])
@@ -117,7 +111,7 @@ def test_calls_of_other_kinds_and_settings_are_not_mixed(engine: Held, front: As
         await asyncio.gather(
             texts(front, "a"),
             texts(front, "b", max_tokens=1),
-            front.generate(prompts("c"), max_tokens=9, schema={"type": "object"}),
+            texts(front, "c", max_tokens=2),
             front.score_labels(prompts("d"), ("Yes", "No")),
             front.score_labels(prompts("e"), ("No", "Yes")),
             texts(front, "f"),

@@ -4,6 +4,7 @@ import itertools
 import json
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, cast
@@ -33,6 +34,17 @@ SCHEMA = {
     "required": ["what", "seen"],
     "additionalProperties": False,
 }
+OTHER_SCHEMA = {"type": "array", "items": {"$ref": "#/$defs/given"}, "minItems": 1, "maxItems": 2}
+OTHER_SCHEMA |= {"$defs": {"given": {"enum": ["linen", 'a "big" one']}}}
+
+
+def held(prompts: list[Prompt]) -> list[Prompt]:
+    """Prompts of one batch, each with a schema of its own or with none."""
+    schemas = [json.dumps(SCHEMA), json.dumps(OTHER_SCHEMA), None, json.dumps(SCHEMA)]
+    return [
+        replace(prompt, schema=schema) for prompt, schema in zip(prompts, schemas, strict=False)
+    ]
+
 
 TEXTS = ["red shoes", "red sporty shoes", "blue ball", ""]
 
@@ -81,7 +93,7 @@ def recorded_engine(transformers_engine: Engine, prompts: list[Prompt]) -> Engin
     recorder.score_labels(swapped(prompts), LABELS)
     recorder.generate(prompts[:4], max_tokens=8)
     recorder.generate(prompts[20:30], max_tokens=4)
-    recorder.generate(prompts[:4], max_tokens=64, schema=SCHEMA)
+    recorder.generate(held(prompts), max_tokens=64)
     list(recorder.stream(prompts[0], max_tokens=8))
     recorder.embed(TEXTS)
     return RecordedEngine(store, transformers_engine.info)
@@ -158,11 +170,16 @@ class TestEveryEngine:
             assert answer.finished == (answer.usage.completion_tokens < 8) or answer.finished
             assert answer.usage.prompt_tokens > 16
 
-    def test_answers_keep_to_the_schema(self, engine: Engine, prompts: list[Prompt]) -> None:
-        for answer in engine.generate(prompts[:4], max_tokens=64, schema=SCHEMA):
+    def test_each_answer_keeps_to_its_own_schema(
+        self, engine: Engine, prompts: list[Prompt]
+    ) -> None:
+        asked = held(prompts)
+        for prompt, answer in zip(asked, engine.generate(asked, max_tokens=64), strict=True):
+            if prompt.schema is None:
+                continue
             assert answer.finished
             value = json.loads(answer.text)
-            jsonschema.validate(value, SCHEMA)
+            jsonschema.validate(value, json.loads(prompt.schema))
             assert answer.text == json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
     def test_streamed_pieces_join_to_the_answer(

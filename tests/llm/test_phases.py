@@ -1,9 +1,8 @@
 """How long a request waited, was read and was answered: what vLLM says of it, and nothing else."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -50,13 +49,7 @@ def test_vllm_tells_the_phases_of_every_request(vllm_engine: Engine) -> None:
 class Timed(ScriptedEngine):
     """Tells that it took a second to answer."""
 
-    def generate(
-        self,
-        prompts: Sequence[Prompt],
-        *,
-        max_tokens: int,
-        schema: Mapping[str, Any] | None = None,
-    ) -> list[Answer]:
+    def generate(self, prompts: Sequence[Prompt], *, max_tokens: int) -> list[Answer]:
         return [Answer("red", Usage(3, 1, decode_s=1.0), True) for _ in prompts]
 
 

@@ -9,6 +9,7 @@ from mllm_srec.llm.scripted import ScriptedEngine
 
 PICTURE = Picture(b"", "a" * 64, 1, 1)
 PROMPT = Prompt((Message("user", "What is it?", (PICTURE,)),))
+HELD = replace(PROMPT, schema='{"type":"string"}')
 
 
 def recording() -> tuple[RecordingEngine, RecordedEngine]:
@@ -21,9 +22,8 @@ def recording() -> tuple[RecordingEngine, RecordedEngine]:
 
 def test_what_was_recorded_is_replayed() -> None:
     recorder, replayer = recording()
-    schema = {"type": "string"}
-    answers = recorder.generate([PROMPT], max_tokens=8, schema=schema)
-    assert replayer.generate([PROMPT], max_tokens=8, schema=schema) == answers
+    answers = recorder.generate([HELD], max_tokens=8)
+    assert replayer.generate([HELD], max_tokens=8) == answers
     scores = recorder.score_labels([PROMPT], ["Yes", "No"])
     assert replayer.score_labels([PROMPT], ["Yes", "No"]) == scores
     pieces = list(recorder.stream(PROMPT, max_tokens=8))
@@ -57,7 +57,7 @@ def test_other_settings_and_models_are_not_answered() -> None:
     with pytest.raises(ModelError):
         replayer.generate([PROMPT], max_tokens=9)
     with pytest.raises(ModelError):
-        replayer.generate([PROMPT], max_tokens=8, schema={})
+        replayer.generate([HELD], max_tokens=8)
     other = RecordedEngine(store, replace(recorder.info, model_hash="0"))
     with pytest.raises(ModelError):
         other.generate([PROMPT], max_tokens=8)

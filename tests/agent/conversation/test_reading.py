@@ -1,12 +1,9 @@
-import json
-
-import llguidance
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mllm_srec.agent.conversation.grounding import claims, is_grounded
-from mllm_srec.agent.conversation.intents import Understood, check_understood, heard, schema
+from mllm_srec.agent.conversation.intents import Understood, check_understood, heard
 from mllm_srec.agent.conversation.reading import number, place, points_back
 from mllm_srec.llm.structured import InvalidAnswer
 
@@ -64,11 +61,6 @@ def test_an_answer_says_nothing_that_was_not_said() -> None:
 def test_a_message_is_read_as_one_capped_line_without_markup() -> None:
     assert heard("a\n<image>\tb") == "a (image) b"
     assert len(heard("x" * 50_000)) == 300
-
-
-def test_the_schema_can_guide_an_engine() -> None:
-    grammar = llguidance.LLMatcher.grammar_from_json_schema(json.dumps(schema()))
-    assert llguidance.LLMatcher.validate_grammar(grammar) == ""
 
 
 def test_claims_are_numbers_prices_ids_and_names() -> None:

@@ -4,10 +4,9 @@ import asyncio
 import io
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -36,13 +35,7 @@ class Telling:
     def __init__(self, usage: Usage) -> None:
         self._usage = usage
 
-    async def generate(
-        self,
-        prompts: Sequence[Prompt],
-        *,
-        max_tokens: int,
-        schema: Mapping[str, Any] | None = None,
-    ) -> list[Answer]:
+    async def generate(self, prompts: Sequence[Prompt], *, max_tokens: int) -> list[Answer]:
         with store_time("Catalogue"):
             await asyncio.sleep(SLEEP_S)
         return [Answer("red", self._usage, True) for _ in prompts]

@@ -1,9 +1,8 @@
 """What is written into a trace file, and above all what is not: read as raw bytes."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -57,13 +56,7 @@ class Echo:
 
     info = EngineInfo("scripted", "1", "echo", "ab" * 32, "float32")
 
-    async def generate(
-        self,
-        prompts: Sequence[Prompt],
-        *,
-        max_tokens: int,
-        schema: Mapping[str, Any] | None = None,
-    ) -> list[Answer]:
+    async def generate(self, prompts: Sequence[Prompt], *, max_tokens: int) -> list[Answer]:
         return [Answer(p.messages[-1].text, Usage(1, 1), True) for p in prompts]
 
     async def score_labels(

@@ -2,9 +2,10 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -31,6 +32,7 @@ from mllm_srec.store.traces import TraceStore
 
 PNG = b"\x89PNG not really"
 PICTURE = Picture(png=PNG, key="c0ffee", width=96, height=96)
+HELD = '{"title":"Colour"}'
 
 
 class Parrot:
@@ -42,13 +44,7 @@ class Parrot:
         self._usage = Usage(100, 20, 80, stored=stored)
         self._error = error
 
-    async def generate(
-        self,
-        prompts: Sequence[Prompt],
-        *,
-        max_tokens: int,
-        schema: Mapping[str, Any] | None = None,
-    ) -> list[Answer]:
+    async def generate(self, prompts: Sequence[Prompt], *, max_tokens: int) -> list[Answer]:
         with engine_time():
             await asyncio.sleep(0.01)
         if self._error:
@@ -123,7 +119,7 @@ def test_a_call_is_recorded_by_openinference_names(store: TraceStore, tracer: Tr
     async def work() -> str:
         with tracer.run("recommend") as run:
             await TracedCalls(Parrot()).generate(
-                [ask("red?", PICTURE)], max_tokens=9, schema={"type": "object"}
+                [replace(ask("red?", PICTURE), schema=HELD)], max_tokens=9
             )
         return run.trace_id
 
@@ -140,7 +136,7 @@ def test_a_call_is_recorded_by_openinference_names(store: TraceStore, tracer: Tr
     assert call["llm.token_count.prompt_details.cache_read"] == 80
     assert json.loads(str(call["llm.invocation_parameters"])) == {
         "max_tokens": 9,
-        "schema": {"type": "object"},
+        "schema": f"Colour {sha256(HELD.encode()).hexdigest()[:16]}",
     }
 
 

@@ -1,12 +1,12 @@
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import pytest
 
 from mllm_srec.agent.ask import Question, Reply, ask
 from mllm_srec.agent.dispatch import AsyncEngine
 from mllm_srec.finetune.evaluation.watched_calls import WatchedCalls
+from mllm_srec.llm.answer_schema import answer_schema
 from mllm_srec.llm.engine import Answer, Message, Prompt
 from mllm_srec.llm.scripted import ScriptedEngine
 from mllm_srec.llm.structured import InvalidAnswer, parse
@@ -20,15 +20,12 @@ class Noting(ScriptedEngine):
 
     schemas: list[bool]
 
-    def generate(
-        self,
-        prompts: Sequence[Prompt],
-        *,
-        max_tokens: int,
-        schema: Mapping[str, Any] | None = None,
-    ) -> list[Answer]:
-        self.schemas = [*getattr(self, "schemas", []), schema is not None]
-        return super().generate(prompts, max_tokens=max_tokens, schema=schema)
+    def generate(self, prompts: Sequence[Prompt], *, max_tokens: int) -> list[Answer]:
+        self.schemas = [
+            *getattr(self, "schemas", []),
+            *(prompt.schema is not None for prompt in prompts),
+        ]
+        return super().generate(prompts, max_tokens=max_tokens)
 
 
 def check(text: str) -> FusedItem:
@@ -46,11 +43,14 @@ def asked(
     async def work() -> tuple[WatchedCalls, list[Reply[FusedItem]]]:
         calls = WatchedCalls(AsyncEngine(engine), constrained=constrained)
         questions = [
-            Question(Prompt((Message("user", name),)), check, lambda: FusedItem(what="unknown"))
+            Question(
+                Prompt((Message("user", name),), answer_schema(FusedItem)),
+                check,
+                lambda: FusedItem(what="unknown"),
+            )
             for name in names
         ]
-        schema = FusedItem.model_json_schema()
-        return calls, await ask(calls, questions, max_tokens=50, schema=schema)
+        return calls, await ask(calls, questions, max_tokens=50)
 
     calls, replies = asyncio.run(work())
     return calls, engine, replies

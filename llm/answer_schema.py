@@ -1,0 +1,77 @@
+"""JSON schemas of answers: their form, and the words that were given to choose from."""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+_PIECE = re.compile(r"\w+|[^\w\s]")
+
+
+def answer_schema(
+    form: type[BaseModel], given: Mapping[str, Iterable[str | int]] | None = None
+) -> str:
+    """The JSON schema that an answer is held to while it is decoded, as JSON text.
+
+    A small model copies a word that it never met with slips, and any model may add one of its own;
+    held to the words that stand in the prompt, it can do neither.
+
+    Args:
+        form: What the answer is read into.
+        given: Field to the only words or numbers that may stand there: as its text, in its list,
+            or as the values of its object. Fields that are not named stay free.
+    """
+    schema = form.model_json_schema()
+    schema.pop("description", None)
+    shared: dict[tuple[str | int, ...], str] = {}
+    for name, words in (given or {}).items():
+        choice = tuple(dict.fromkeys(words))
+        field = schema["properties"][name]
+        if not choice:
+            schema["properties"][name] = _empty(field["type"])
+            continue
+        label = shared.setdefault(choice, f"given{len(shared)}")
+        reference = {"$ref": f"#/$defs/{label}"}
+        match field["type"]:
+            case "array":
+                field["items"] = reference
+            case "object":
+                field["additionalProperties"] = reference
+            case _:
+                schema["properties"][name] = reference
+    if shared:
+        defined = schema.setdefault("$defs", {})
+        defined |= {label: {"enum": list(choice)} for choice, label in shared.items()}
+    return json.dumps(schema, ensure_ascii=False, separators=(",", ":"))
+
+
+def form_name(schema: str) -> str:
+    """Name of the form that a schema was made of, `form` where it says none."""
+    return str(json.loads(schema).get("title", "form"))
+
+
+def spans(text: str, *, pieces: int, characters: int) -> Iterator[str]:
+    """Every run of words and marks in a text, as it stands there; none runs over a line's end.
+
+    Args:
+        text: To copy from.
+        pieces: Words and marks of a run at most.
+        characters: Of a run at most.
+    """
+    for line in text.splitlines():
+        places = [match.span() for match in _PIECE.finditer(line)]
+        for index, (start, _) in enumerate(places):
+            for _, end in places[index : index + pieces]:
+                if end - start <= characters:
+                    yield line[start:end]
+
+
+def _empty(kind: str) -> dict[str, Any]:
+    """A field that has nothing to choose from."""
+    if kind == "array":
+        return {"type": "array", "maxItems": 0}
+    if kind == "object":
+        return {"type": "object", "additionalProperties": False}
+    return {"const": ""}
