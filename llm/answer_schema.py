@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from typing import Any
 
 from pydantic import BaseModel
@@ -23,8 +24,7 @@ def answer_schema(
         given: Field to the only words or numbers that may stand there: as its text, in its list,
             or as the values of its object. Fields that are not named stay free.
     """
-    schema = form.model_json_schema()
-    schema.pop("description", None)
+    schema = json.loads(_free_schema(form))
     shared: dict[tuple[str | int, ...], str] = {}
     for name, words in (given or {}).items():
         choice = tuple(dict.fromkeys(words))
@@ -66,6 +66,14 @@ def spans(text: str, *, pieces: int, characters: int) -> Iterator[str]:
             for _, end in places[index : index + pieces]:
                 if end - start <= characters:
                     yield line[start:end]
+
+
+@cache
+def _free_schema(form: type[BaseModel]) -> str:
+    """The schema of a form alone; pydantic takes a millisecond for it, and an ingest asks often."""
+    schema = form.model_json_schema()
+    schema.pop("description", None)
+    return json.dumps(schema)
 
 
 def _empty(kind: str) -> dict[str, Any]:
