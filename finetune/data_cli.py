@@ -20,8 +20,6 @@ RecipeName = Annotated[
     str, typer.Option(help="A TOML file, or the name of a shipped recipe; see finetune/recipes.")
 ]
 SREC_TINY = "srec-tiny"
-PHRASINGS = "phrasings"
-"""A file beside the recipes that is none: the grammar of what users say."""
 
 
 @data_app.command("data")
@@ -128,7 +126,7 @@ def recipe_at(given: str) -> "Recipe":
     if path.is_file():
         return Recipe.load(path)
     folder = Path(str(files("mllm_srec.finetune"))) / "recipes"
-    shipped = {each.stem: each for each in folder.glob("*.toml") if each.stem != PHRASINGS}
+    shipped = {each.stem: each for each in folder.glob("*.toml")}
     name = given.removesuffix(".toml")
     if name not in shipped:
         raise RecipeError(

@@ -94,7 +94,9 @@ def _choose(path: Path, server_file: Path | None, dtype: Dtype) -> Loaded:
 def _load(kind: EngineKind, path: Path, server_file: Path | None, dtype: Dtype) -> Engine:
     if kind == "vllm-server":
         if server_file is None:
-            raise ModelError("engine 'vllm-server' needs a home with a server: run `srec serve`")
+            raise ModelError(
+                "engine 'vllm-server' needs a home with a server: run `srec serve start`"
+            )
         # Brings an HTTP client, needed here alone.
         from mllm_srec.llm.server_engine import VLLMServerEngine  # noqa: PLC0415
 

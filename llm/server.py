@@ -281,4 +281,4 @@ def read_key(server_file: Path) -> str:
     try:
         return key_file(server_file).read_text("utf-8")
     except OSError as error:
-        raise EngineLost("no server runs here: start one with `srec serve`") from error
+        raise EngineLost("no server runs here: start one with `srec serve start`") from error

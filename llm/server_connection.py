@@ -133,7 +133,7 @@ class ServerConnection:
 def _running(server_file: Path) -> ServerRecord:
     record = status(server_file)
     if record is None:
-        raise EngineLost("no server runs here: start one with `srec serve`")
+        raise EngineLost("no server runs here: start one with `srec serve start`")
     return record
 
 
@@ -149,7 +149,7 @@ def _check(response: httpx.Response) -> None:
     if response.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.NOT_FOUND):
         raise EngineLost(
             f"another server answers at {response.url.host}:{response.url.port} "
-            f"({reason[:100]}): stop it, or start ours again with `srec serve`"
+            f"({reason[:100]}): stop it, or start ours again with `srec serve start`"
         )
     raise ModelError(f"the server refuses the prompt: {reason[:500]}")
 
@@ -157,5 +157,5 @@ def _check(response: httpx.Response) -> None:
 def _lost(error: httpx.TransportError) -> EngineLost:
     return EngineLost(
         f"the server does not answer ({type(error).__name__}: {error}): see its log, and start "
-        "it again with `srec serve`"
+        "it again with `srec serve start`"
     )

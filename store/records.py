@@ -75,11 +75,6 @@ class FusedItem(Record):
     """Attributes of `seen` that the text contradicts, name to the text's value; the picture is
     trusted."""
 
-    @property
-    def agreements(self) -> tuple[str, ...]:
-        """Names of attributes on which picture and text give the same value."""
-        return tuple(name for name, value in self.seen.items() if self.told.get(name) == value)
-
     def attributes(self) -> Iterator[tuple[str, str]]:
         """Yield names and values, each value once: `("what", "bib")`, `("colour", "red")`."""
         met = set[str]()

@@ -149,6 +149,10 @@ class Conversation(Closing):
         """One turn that needs no understanding, such as a slash command."""
         return self._deployment.run(self._said(self._request(said, None, turn), None))
 
+    async def ado(self, turn: Understood, *, said: str = "") -> TurnResult:
+        """`do` for asynchronous callers, from any loop; cancelling it stops the turn."""
+        return await self._deployment.arun(self._said(self._request(said, None, turn), None))
+
     def start(
         self,
         text: str,

@@ -1,4 +1,4 @@
-"""The grammar of `recipes/phrasings.toml`: how people say what they want of a recommender.
+"""The grammar of `phrasings.toml`: how people say what they want of a recommender.
 
 A frame with its choices made is a phrasing. Every fifth phrasing is held out, by its words alone:
 training never sees it, though it sees its words in other phrasings.
@@ -70,7 +70,7 @@ class Phrasings:
 @cache
 def phrasings() -> Phrasings:
     """Read the grammar."""
-    path = files("mllm_srec.finetune").joinpath("recipes/phrasings.toml")
+    path = files("mllm_srec.finetune.data").joinpath("phrasings.toml")
     data = tomllib.loads(path.read_text("utf-8"))
     parts, drawn = data["parts"], data["drawn"]
     return Phrasings(

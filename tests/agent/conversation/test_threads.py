@@ -94,6 +94,13 @@ def test_conversations_side_by_side_keep_apart(talks: Conversations) -> None:
     assert "Fine kite" in first.answer
 
 
+def test_a_turn_without_words_runs_beside_others(chat: Conversation) -> None:
+    async def work() -> TurnResult:
+        return await chat.ado(Understood(intent="history"), said="/history")
+
+    assert asyncio.run(work()).answer == chat.do(Understood(intent="history")).answer
+
+
 def test_a_turn_that_was_cut_off_is_finished_when_the_thread_is_taken_up(tmp_path: Path) -> None:
     with opened(tmp_path / "home") as talks, talks.begin("ben") as chat:
         chat.say("two things please")
