@@ -169,13 +169,19 @@ class Deployment(Closing):
         return self._index_facts
 
     def weights(self) -> CombineWeights:
-        """The weights that `combine` fitted, or defaults with the calibration of the model.
+        """The weights that `combine` fitted for this model, else defaults with its calibration.
 
         Raises:
             StoreError: The stored weights are not those of this version.
             ModelError: The calibration of the model is broken.
         """
         stored = self.home.read_setting(WEIGHTS)
+        if stored and stored.get("model_hash") != self.info.model_hash:
+            self._say(
+                "the fitted weights are another model's and are not used: fit them again with "
+                "`srec finetune combine`"
+            )
+            stored = None
         if not stored:
             return CombineWeights(calibration=shipped_calibration(self.model))
         try:

@@ -35,6 +35,8 @@ Truth = Annotated[
     Path | None, typer.Option(help="The folder `truth` of a drawn shop, for what needs it.")
 ]
 Part = Annotated[str, typer.Option(help="validation or test.")]
+SplitByName = Annotated[str, typer.Option(help="user, or time: one cut for all.")]
+Targets = Annotated[int, typer.Option(min=1, help="Successive test targets of a user, at most.")]
 Png = Annotated[Path | None, typer.Option(help="Draw a picture to this file.")]
 
 
@@ -46,7 +48,7 @@ def evaluate_chain(
         int | None, typer.Option(min=1, help="Warm users, and cold ones; all by default.")
     ] = None,
     split: Part = "test",
-    split_by: Annotated[str, typer.Option(help="user, or time: one cut for all.")] = "user",
+    split_by: SplitByName = "user",
     pairs: Annotated[int, typer.Option(min=1, help="Labelled pairs, at least, to score.")] = 20_000,
     png: Png = None,
     messages: Annotated[
@@ -154,6 +156,8 @@ def train(
 def combine(
     home: Home = DEFAULT_HOME,
     users: Annotated[int | None, typer.Option(min=5, help="All by default.")] = None,
+    split_by: SplitByName = "user",
+    targets: Targets = 1,
     engine: Engine = "auto",
     model: Model = None,
     as_json: Json = False,
@@ -162,13 +166,18 @@ def combine(
     with Output(as_json=as_json) as output:
         from mllm_srec.agent.deployment import Deployment
         from mllm_srec.agent.terminal.views import facts_table
-        from mllm_srec.finetune.data.splits import split_home
+        from mllm_srec.finetune.data.splits import SplitHow, split_home
         from mllm_srec.finetune.evaluation.graph_ranking import GraphRanker, combine_home, stored
 
-        with Deployment.open(home, engine=engine, model=model, say=output.note) as deployment:
-            split = split_home(deployment.home, min_rating=deployment.settings.liked_rating)
-            ranker = GraphRanker(deployment, split)
-            facts = stored(combine_home(ranker, users=users), ranker)
+        how = SplitHow(_one_of("--split-by", split_by, "user", "time"), targets)
+        with (
+            Deployment.open(home, engine=engine, model=model, say=output.note) as deployment,
+            output.progress() as progress,
+        ):
+            liked = deployment.settings.liked_rating
+            split = split_home(deployment.home, min_rating=liked, **how._asdict())
+            ranker = GraphRanker(deployment, split, progress=progress)
+            facts = stored(combine_home(ranker, users=users, how=how), ranker, how)
         output.result(facts, lambda _: facts_table(facts))
 
 
@@ -189,15 +198,13 @@ def evaluate(
     home: Home = DEFAULT_HOME,
     split: Part = "test",
     protocol: Annotated[str, typer.Option(help="full, or sampled: 1 and 20 others.")] = "full",
-    split_by: Annotated[str, typer.Option(help="user, or time: one cut for all.")] = "user",
+    split_by: SplitByName = "user",
     day_order: Annotated[str, typer.Option(help="published, or shuffled inside a day.")] = (
         "published"
     ),
     min_rating: Annotated[float | None, typer.Option(help="Lowest rating that is a like.")] = None,
     users: Annotated[int | None, typer.Option(min=1, help="All by default.")] = None,
-    targets: Annotated[
-        int, typer.Option(min=1, help="Successive test targets of a user, at most.")
-    ] = 1,
+    targets: Targets = 1,
     rows: Annotated[str | None, typer.Option(help="Names with commas; all by default.")] = None,
     without: Annotated[
         list[str] | None,
@@ -248,9 +255,9 @@ def evaluate(
                 say=output.note,
                 progress=progress,
             )
+        output.result(report.model_dump(), lambda _: report_view(report))
         if png is not None:
             draw_comparison(report, png)
-        output.result(report.model_dump(), lambda _: report_view(report))
 
 
 @finetune_app.command("export")

@@ -190,7 +190,7 @@ def edited(prompt: Prompt, replacements: Sequence[tuple[str, str]]) -> tuple[Pro
             messages = tuple(
                 replace(message, text=message.text.replace(old, new)) for message in messages
             )
-    return Prompt(messages), used
+    return replace(prompt, messages=messages), used
 
 
 def checked(spans: Sequence[Span]) -> TraceRecord:

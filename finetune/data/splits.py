@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain, groupby
 from operator import itemgetter
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -25,6 +25,16 @@ DayOrder = Literal["published", "shuffled"]
 COLD = 3
 """Most training interactions of a cold user."""
 DAY_S = 86_400
+
+
+class SplitHow(NamedTuple):
+    """How a log is split; the same words as the options of the commands."""
+
+    split_by: SplitBy
+    targets: int
+
+
+USUAL_SPLIT = SplitHow("user", 1)
 
 
 class SplitError(FinetuneError):

@@ -1,7 +1,8 @@
 """The recommendation graph as evaluation and combination see it: many cases, one split."""
 
+import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from typing import Any, Self
@@ -13,10 +14,10 @@ from mllm_srec.agent.recommender import Recommender, Request
 from mllm_srec.agent.results import Progress, Tokens
 from mllm_srec.agent.state import Part, State, unscored
 from mllm_srec.agent.tracing.tracer import Run
-from mllm_srec.finetune.data.splits import Case, Split, sample_cases
+from mllm_srec.finetune.data.splits import USUAL_SPLIT, Case, Split, SplitHow, sample_cases
 from mllm_srec.finetune.evaluation.baselines import Tuning
 from mllm_srec.finetune.evaluation.combine import Example, Fitted, fit_combination
-from mllm_srec.finetune.evaluation.evaluate import Ranking
+from mllm_srec.finetune.evaluation.evaluate import LeakError, Ranking
 from mllm_srec.finetune.evaluation.kept_rankings import KeptRankings, Pool
 from mllm_srec.finetune.evaluation.pairs import (
     check_described,
@@ -24,6 +25,7 @@ from mllm_srec.finetune.evaluation.pairs import (
     model_logits,
     request,
 )
+from mllm_srec.store.home import Home
 from mllm_srec.tools.collaborative import CollaborativeModel, CollaborativeSettings
 from mllm_srec.tools.ranking import CombineWeights, calibrated
 
@@ -127,7 +129,11 @@ class GraphRanker:
 
     def states(self, cases: Sequence[Case]) -> list[State]:
         """Run the chain for each case, without reasons."""
-        return self.recommender.rank_many([request(case) for case in cases])
+        done = itertools.count(1)
+        return self.recommender.rank_many(
+            [request(case) for case in cases],
+            lambda *_: self._progress(self._stage, next(done), len(cases)),
+        )
 
 
 def _request(case: Case, pool: Pool) -> Request:
@@ -135,8 +141,16 @@ def _request(case: Case, pool: Pool) -> Request:
     return asked if pool is None else replace(asked, allowed=tuple(sorted(pool)))
 
 
-def combine_home(ranker: GraphRanker, *, users: int | None = None, seed: int = 1) -> Fitted:
+def combine_home(
+    ranker: GraphRanker, *, users: int | None = None, how: SplitHow = USUAL_SPLIT, seed: int = 1
+) -> Fitted:
     """Fit calibration and combination on the validation part, and store them in the home.
+
+    Args:
+        ranker: On top of the home.
+        users: So many validation cases; all when None.
+        how: How the log was split; another split's test cases may be among the fitted ones.
+        seed: For the choice of the cases, and of the pairs.
 
     Raises:
         CombineError: There is too little to fit on.
@@ -152,7 +166,7 @@ def combine_home(ranker: GraphRanker, *, users: int | None = None, seed: int = 1
         fitted = _fit(ranker, cases, blend, seed)
         weights = fitted.weights
     ranker.reweigh(weights)
-    ranker.home.write_setting(WEIGHTS, stored(fitted, ranker))
+    ranker.home.write_setting(WEIGHTS, stored(fitted, ranker, how))
     return fitted
 
 
@@ -174,11 +188,30 @@ def _fit(
     return fit_combination(found, logits, pairs.labels, collaborative=blend, seed=seed)
 
 
-def stored(fitted: Fitted, ranker: GraphRanker) -> dict[str, Any]:
+def check_fitted(home: Home, how: SplitHow) -> None:
+    """Refuse weights that saw test cases of a split.
+
+    Raises:
+        LeakError: The home's weights were fitted on another split.
+    """
+    fitted = (home.read_setting(WEIGHTS) or {}).get("split", how._asdict())
+    if fitted != how._asdict():
+        raise LeakError(
+            f"the weights of {str(home.path)!r} were fitted on {_spoken(fitted)} and know some "
+            f"test cases of this split: run `srec finetune combine {_spoken(how._asdict())}` first"
+        )
+
+
+def _spoken(how: Mapping[str, Any]) -> str:
+    return f"--split-by {how['split_by']} --targets {how['targets']}"
+
+
+def stored(fitted: Fitted, ranker: GraphRanker, how: SplitHow) -> dict[str, Any]:
     """What the home keeps of a fit: the weights, and what they were fitted with."""
     info = ranker.recommender.deployment.info
     return {
         "weights": fitted.weights.model_dump(),
+        "split": how._asdict(),
         "model_hash": info.model_hash,
         "engine": info.engine,
         "users": fitted.users,

@@ -9,7 +9,7 @@ from typing import Any
 from mllm_srec.agent.deployment import Deployment
 from mllm_srec.agent.results import Progress
 from mllm_srec.agent.state import Part, Settings
-from mllm_srec.finetune.data.splits import DayOrder, Split, SplitBy, split_home
+from mllm_srec.finetune.data.splits import DayOrder, Split, SplitBy, SplitHow, split_home
 from mllm_srec.finetune.errors import FinetuneError
 from mllm_srec.finetune.evaluation.baselines import TUNING_USERS, Scorer, fit_baselines
 from mllm_srec.finetune.evaluation.ceilings import fit_ceilings
@@ -23,7 +23,7 @@ from mllm_srec.finetune.evaluation.evaluate import (
     Trial,
     run_trial,
 )
-from mllm_srec.finetune.evaluation.graph_ranking import GraphRanker
+from mllm_srec.finetune.evaluation.graph_ranking import GraphRanker, check_fitted
 from mllm_srec.finetune.evaluation.report import Report, summarize
 from mllm_srec.llm.engine import Engine
 from mllm_srec.store.home import Home
@@ -163,6 +163,7 @@ def _trials(
     scorers = {**_scorers(options, settings, split), **others(split)}
     rankers: dict[str, Ranker] = {}
     if deployment is not None:
+        check_fitted(home, SplitHow(options.split_by, options.targets))
         stage = "rank" if options.trials == 1 else f"rank in order {number + 1}"
         ranker = GraphRanker(deployment, split, seed=options.seed, progress=progress, stage=stage)
         rankers[FULL] = ranker
