@@ -59,9 +59,10 @@ class Deployment(Closing):
     ) -> None:
         self.home = home
         self.settings = settings or Settings()
-        self.model = resolve_model(model or bundled_model())
+        self.model = resolve_model(model or home.model or bundled_model())
         self._wanted = engine
         self._say = say
+        self._said: set[str] = set()
         self._closing = ExitStack()
         self._calls: TracedCalls | None = None
         self.noise_floor: float | None = None
@@ -177,7 +178,7 @@ class Deployment(Closing):
         """
         stored = self.home.read_setting(WEIGHTS)
         if stored and stored.get("model_hash") != self.info.model_hash:
-            self._say(
+            self._say_once(
                 "the fitted weights are another model's and are not used: fit them again with "
                 "`srec finetune combine`"
             )
@@ -191,6 +192,11 @@ class Deployment(Closing):
                 f"the fitted weights of {str(self.home.path)!r} are not those of this version: "
                 "fit them again with `srec finetune combine`"
             ) from error
+
+    def _say_once(self, line: str) -> None:
+        if line not in self._said:
+            self._said.add(line)
+            self._say(line)
 
     def collaborative(self) -> CollaborativeModel:
         """The collaborative model of the whole log, fitted again when the log has changed."""

@@ -16,7 +16,9 @@ def start(home: Path, *, model: Path | None = None) -> dict[str, Any]:
         ModelError: vLLM is missing, a server runs already, or it does not become ready.
     """
     with Home.open(home, create=True) as opened:
-        record = server.start(resolve_model(model or bundled_model()), opened.server_file)
+        record = server.start(
+            resolve_model(model or opened.model or bundled_model()), opened.server_file
+        )
     return _facts(record)
 
 

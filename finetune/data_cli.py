@@ -105,7 +105,7 @@ def check(
 
         longest = recipe_at(recipe).max_length
         with StoredHome.open(home) as opened:
-            path = resolve_model(model or bundled_model())
+            path = resolve_model(model or opened.model or bundled_model())
             checked = check_data(data_folder, opened.pictures.load, path, longest)
         output.result(checked_facts(checked), lambda _: checked_view(checked))
     if checked.faults:

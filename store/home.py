@@ -42,9 +42,16 @@ class Home(Closing):
     """
 
     def __init__(
-        self, path: Path, *, database_url: str | None = None, chroma_url: str | None = None
+        self,
+        path: Path,
+        *,
+        database_url: str | None = None,
+        chroma_url: str | None = None,
+        model: str | None = None,
     ) -> None:
         self.path = path
+        self.model = model
+        """Folder or name of the model that its `srec.toml` names."""
         self._database_url = database_url
         self._chroma_url = chroma_url
         self._opened = ExitStack()
@@ -88,7 +95,12 @@ class Home(Closing):
                 f"the home {str(folder)!r} keeps its shop in {_CATALOGUE!r}, and its database "
                 "cannot change: make a new home for PostgreSQL"
             )
-        return cls(folder, database_url=url, chroma_url=chroma_url or settings.chroma_url)
+        return cls(
+            folder,
+            database_url=url,
+            chroma_url=chroma_url or settings.chroma_url,
+            model=settings.model,
+        )
 
     @contextmanager
     def lock(self) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""Where a home keeps what need not lie in its folder: its `srec.toml`, written by a person."""
+"""What a person writes into the `srec.toml` of a home: its model, and what lies elsewhere."""
 
 import tomllib
 from pathlib import Path
@@ -25,6 +25,8 @@ class HomeSettings(BaseModel):
     """SQLAlchemy address of a PostgreSQL database."""
     chroma_url: str | None = None
     """Address of a Chroma server, which then keeps the vectors."""
+    model: str | None = None
+    """Folder of the model, or its name on the hub, where a command names none."""
 
     @field_validator("database_url")
     @classmethod

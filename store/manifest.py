@@ -94,7 +94,8 @@ def check_facts(stored: IndexFacts, wanted: IndexFacts, path: Path) -> None:
     if differ:
         raise IndexMismatch(
             f"the vectors were made by {stored.model!r} and do not fit {wanted.model!r} "
-            f"({', '.join(differ)} differ): name the first with --model, or {rebuild_hint(path)}"
+            f"({', '.join(differ)} differ): name the first with --model or in the home's "
+            f"srec.toml, or {rebuild_hint(path)}"
         )
 
 

@@ -1,0 +1,74 @@
+"""Which fitted weights a home's recommendations and evaluations may use."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mllm_srec.agent.deployment import WEIGHTS, Deployment
+from mllm_srec.agent.ingest import fuse_missing
+from mllm_srec.agent.state import Settings
+from mllm_srec.finetune.data.splits import USUAL_SPLIT, SplitHow
+from mllm_srec.finetune.evaluation.evaluate import LeakError
+from mllm_srec.finetune.evaluation.ranking import RankingOptions, evaluate_home
+from mllm_srec.store.home import Home
+from mllm_srec.tools.ranking import CombineWeights
+from tests.agent.shop import MODEL, deploy, scripted
+
+FITTED = CombineWeights(model=7.0)
+
+
+def fitted(home: Path, how: SplitHow = USUAL_SPLIT, **changes: Any) -> None:
+    """Keep weights in a home as `srec finetune combine` does."""
+    kept = {
+        "weights": FITTED.model_dump(),
+        "split": how._asdict(),
+        "model_hash": scripted().info.model_hash,
+    }
+    with Home.open(home) as opened:
+        opened.write_setting(WEIGHTS, kept | changes)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    with deploy(tmp_path / "home", scripted()) as deployment:
+        fuse_missing(deployment)
+    return tmp_path / "home"
+
+
+def evaluate(home: Path, options: RankingOptions) -> None:
+    evaluate_home(home, options, settings=Settings(), engine=scripted(), model=MODEL)
+
+
+def test_weights_that_saw_test_cases_are_refused(home: Path) -> None:
+    fitted(home)
+    with pytest.raises(LeakError, match="combine --split-by user --targets 2"):
+        evaluate(home, RankingOptions(targets=2))
+    fitted(home, SplitHow("user", 2))
+    evaluate(home, RankingOptions(targets=2))
+    with pytest.raises(LeakError, match="fitted on --split-by user --targets 2"):
+        evaluate(home, RankingOptions())
+
+
+def test_weights_of_another_model_are_not_used_and_that_is_said(home: Path) -> None:
+    said: list[str] = []
+    with Deployment.open(home, engine=scripted(), model=MODEL, say=said.append) as deployment:
+        fitted(home)
+        assert deployment.weights() == FITTED
+        assert said == []
+        fitted(home, model_hash="another")
+        assert deployment.weights().model == CombineWeights().model
+    [line] = said
+    assert "another model's" in line
+    assert "srec finetune combine" in line
+
+
+def test_a_home_can_name_its_model(home: Path, tmp_path: Path) -> None:
+    model = tmp_path / "my-model"
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    (home / "srec.toml").write_text(f'model = "{model}"\n')
+    with Deployment.open(home, engine=scripted()) as deployment:
+        assert deployment.model == model
+    with Deployment.open(home, engine=scripted(), model=MODEL) as deployment:
+        assert deployment.model == MODEL
