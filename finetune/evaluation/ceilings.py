@@ -23,7 +23,8 @@ from mllm_srec.store.records import Interaction
 class Law:
     """The law's own ranking, at the time at which each user came back."""
 
-    def __init__(self, shop: Shop, tastes: Tastes, times: Mapping[str, int]) -> None:
+    def __init__(self, shop: Shop, tastes: Tastes, times: Mapping[Interaction, int]) -> None:
+        """Take the shop, the users' tastes, and when the user came back after an interaction."""
         self._shop = shop
         self._tastes = tastes
         self._times = times
@@ -31,7 +32,7 @@ class Law:
     def scores(self, histories: Sequence[Sequence[Interaction]]) -> NDArray[np.floating]:
         """Log probability (U, N) of being picked next."""
         users = [history[0].user_id for history in histories]
-        days = np.array([(self._times[user] - START) / DAY_S for user in users])
+        days = np.array([(self._times[history[-1]] - START) / DAY_S for history in histories])
         rows = np.array([int(user.removeprefix("u")) for user in users])
         return law_scores(self._shop, self._tastes, rows, days)
 
@@ -41,7 +42,7 @@ def fit_ceilings(truth: Path, split: Split, cases: Sequence[Case]) -> dict[str, 
     truths = read_items(truth)
     items = [truths[item_id] for item_id in split.item_ids]
     shop, tastes = read_truth(items, truth)
-    times = {case.user_id: case.time for case in cases if case.time is not None}
+    times = {case.history[-1]: case.time for case in cases if case.time is not None}
     observer = Observer.fit(
         items,
         [Interaction.model_validate(row) for row in split.train.iter_rows(named=True)],
