@@ -113,7 +113,10 @@ def ingest(
     model: Model = None,
     as_json: Json = False,
 ) -> None:
-    """Take a shop in: items, pictures, interactions; and fuse each item into one description."""
+    """Take a shop in, and describe its items.
+
+    Items, pictures and interactions are read, and each item is fused into one description.
+    """
     with Output(as_json=as_json) as out:
         from mllm_srec.agent.ingest import ingest as run
         from mllm_srec.agent.terminal.views import ingest_view
@@ -191,7 +194,10 @@ def chat(
     pictures: WithPictures = True,
     as_json: Json = False,
 ) -> None:
-    """Talk: ask for items, criticise the list, ask why; lines of text from a pipe, too."""
+    """Talk: ask for items, criticise the list, ask why.
+
+    Lines of text may come from a pipe, too.
+    """
     with Output(as_json=as_json) as out:
         # Said before what follows is imported, which takes seconds.
         out.note("loading the model ...")
@@ -221,7 +227,7 @@ def mcp(
     engine: Engine = "auto",
     model: Model = None,
 ) -> None:
-    """Serve the tools to another agent, by the Model Context Protocol (stdio)."""
+    """Serve the tools to another agent (MCP, stdio)."""
     from mllm_srec.agent.mcp_server import build_server
     from mllm_srec.agent.recommender import Recommender
 
@@ -242,7 +248,10 @@ def trace(context: typer.Context) -> None:
 
 @app.command()
 def doctor(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
-    """Check the machine, the engines and the home; exits 1 when something is wrong."""
+    """Check the machine, the engines and the home.
+
+    Exits 1 when something is wrong.
+    """
     with Output(as_json=as_json) as out:
         from mllm_srec.agent.doctor import check, findings_table
 
@@ -265,7 +274,7 @@ def _finetune(name: str, context: typer.Context) -> None:
 
 @app.command(context_settings=PASS_ON)
 def evaluate(context: typer.Context) -> None:
-    """Measure the recommendations of a home against simple baselines."""
+    """Measure recommendations against simple baselines."""
     _finetune("evaluate", context)
 
 
@@ -277,7 +286,7 @@ def finetune(context: typer.Context) -> None:
 
 @app.command("sample-shop", context_settings=PASS_ON)
 def sample_shop(context: typer.Context) -> None:
-    """Draw another sample shop: items, pictures, users, and the truth apart."""
+    """Draw another sample shop, its truth apart."""
     _finetune("sample-shop", context)
 
 
