@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from mllm_srec.agent.conversation.conversation import Conversation, Conversations
     from mllm_srec.agent.conversation.results import TurnResult
     from mllm_srec.agent.errors import SREC_ERRORS, DeadlineExceeded
-    from mllm_srec.agent.events import NodeEnded, NodeStarted, Recommended
+    from mllm_srec.agent.events import NodeEnded, NodeStarted, PartialAnswer, Ranked, Recommended
     from mllm_srec.agent.langchain_toolbox import langchain_tools
     from mllm_srec.agent.recommender import Recommender, Request
     from mllm_srec.agent.results import Recommendation
@@ -38,6 +38,8 @@ __all__ = [
     "ModelError",
     "NodeEnded",
     "NodeStarted",
+    "PartialAnswer",
+    "Ranked",
     "Recommendation",
     "Recommended",
     "Recommender",
@@ -66,6 +68,8 @@ _PLACES = {
     "ModelError": "llm.engine",
     "NodeEnded": "agent.events",
     "NodeStarted": "agent.events",
+    "PartialAnswer": "agent.events",
+    "Ranked": "agent.events",
     "Recommendation": "agent.results",
     "Recommended": "agent.events",
     "Recommender": "agent.recommender",

@@ -18,6 +18,7 @@ from mllm_srec.agent.graph import build_graph
 from mllm_srec.agent.nodes.load_user import events
 from mllm_srec.agent.state import Context, State
 from mllm_srec.agent.tracing.tracer import Run, current_step
+from mllm_srec.store.home import Home
 from mllm_srec.store.records import Interaction
 from mllm_srec.tools.errors import WrongCall
 from mllm_srec.tools.feedback import Wish, ruled_out, wishes
@@ -111,11 +112,11 @@ class Chain:
             k=k,
             as_of=request.as_of,
             given_history=None if given is None else events(given, self._deployment.settings),
-            allowed=self._allowed(request, never),
+            allowed=allowed(self._deployment.home, request.conditions & never, request.allowed),
             wishes=wished,
             now=self._now if request.now is None else request.now,
         )
-        with self._traced(request, k, state) as run:
+        with self._traced(request, never, state) as run:
             # Who has LangSmith on for other work has not agreed to send users' histories there.
             with tracing_context(enabled=False):
                 final = await self._steps(state, tell)
@@ -156,22 +157,31 @@ class Chain:
                     tell(Ranked(tuple(entry["item_id"] for entry in top)))
         return final
 
-    def _traced(self, request: Request, k: int, state: State) -> AbstractContextManager[Run]:
+    def _traced(
+        self, request: Request, never: ItemFilter, state: State
+    ) -> AbstractContextManager[Run]:
         """A run of its own; inside a turn of a conversation, a part of that turn's."""
         step = current_step()
         if step is not None:
             return nullcontext(step.run)
-        return self._deployment.tracer.run(
+        # Not the ids of all items that are allowed: what they followed from, which `allowed` reads.
+        beside = {
+            "wishes": state.wishes or None,
+            "filter": (request.conditions & never).model_dump(exclude_defaults=True) or None,
+            "only": request.allowed,
+            "given_history": state.given_history,
+        }
+        return self.context.run(
             "recommend",
             user=request.user_id,
             inputs={
                 "user": request.user_id,
-                "k": k,
+                "k": state.k,
                 "as_of": request.as_of,
                 "now": state.now,
                 "conditions": request.conditions.text,
+                **{name: value for name, value in beside.items() if value is not None},
             },
-            engine=self._deployment.info,
         )
 
     def _said(self, request: Request) -> tuple[ItemFilter, list[Wish]]:
@@ -182,12 +192,6 @@ class Chain:
         said = home.feedback.of(request.user_id)
         return ruled_out(said), wishes(home, said)
 
-    def _allowed(self, request: Request, never: ItemFilter) -> list[str] | None:
-        meeting = allowed_items(self._deployment.home, request.conditions & never)
-        if request.allowed is None:
-            return None if meeting is None else sorted(meeting)
-        return [each for each in request.allowed if meeting is None or each in meeting]
-
     def _check_items(self, item_ids: Sequence[str]) -> None:
         unknown = set(item_ids) - set(self._deployment.home.catalogue.items(item_ids))
         if unknown:
@@ -195,3 +199,20 @@ class Chain:
                 f"the history names {min(unknown)!r}, which is not in the catalogue: "
                 "ingest the item first, or leave it out"
             )
+
+
+def allowed(home: Home, conditions: ItemFilter, only: Collection[str] | None) -> list[str] | None:
+    """Ids of the items that a request may be answered with; None for the whole catalogue.
+
+    Args:
+        home: The shop.
+        conditions: What an item must be.
+        only: Ids of the only items that may be recommended; None for all.
+
+    Raises:
+        CannotDo: No item meets the conditions.
+    """
+    meeting = allowed_items(home, conditions)
+    if only is None:
+        return None if meeting is None else sorted(meeting)
+    return [each for each in only if meeting is None or each in meeting]

@@ -114,7 +114,7 @@ class Changes(Closing):
         return await asyncio.to_thread(self.delete_user, user)
 
     async def _describe(self, items: Sequence[Item]) -> None:
-        with self.deployment.tracer.run("put_items", inputs={"items": len(items)}):
+        with self.context.run("put_items", inputs={"items": len(items)}):
             await fuse(self.context, items)
 
     def _renew(self) -> None:

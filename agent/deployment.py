@@ -17,13 +17,13 @@ from mllm_srec.agent.dispatch import AsyncEngine
 from mllm_srec.agent.nodes.fuse_items import described
 from mllm_srec.agent.nodes.score_targets import NO, YES
 from mllm_srec.agent.state import Context, Part, Settings
-from mllm_srec.agent.tracing.attributes import NOISE_FLOOR, provenance
+from mllm_srec.agent.tracing.attributes import NOISE_FLOOR
 from mllm_srec.agent.tracing.calls import TracedCalls
 from mllm_srec.agent.tracing.tracer import Tracer
 from mllm_srec.llm.engine import Engine, EngineInfo, ModelError
 from mllm_srec.llm.load import bundled_model, load_engine, resolve_model
 from mllm_srec.llm.noise import noise_floor
-from mllm_srec.llm.pictures import PREPARATION_VERSION, load_budget
+from mllm_srec.llm.pictures import PREPARATION_VERSION, PictureBudget, load_budget
 from mllm_srec.llm.prompting import prompt_hash
 from mllm_srec.store.closing import Closing
 from mllm_srec.store.errors import StoreError
@@ -37,8 +37,6 @@ from mllm_srec.tools.ranking import CombineWeights, shipped_calibration
 T = TypeVar("T")
 WEIGHTS = "combine"
 """Name of the setting under which fitted weights are kept in a home."""
-PROMPTS = ("look", "fuse", "summarize_preferences", "profile_user", "score_target", "explain")
-"""The prompts of the chain; their hash stands in every trace."""
 
 
 class Deployment(Closing):
@@ -121,17 +119,12 @@ class Deployment(Closing):
         Raises:
             IndexMismatch: The stored vectors were made by another model or other prompts.
         """
-        facts = self.index_facts()
-        self.home.representations.use(facts)
-        chosen = weights or self.weights()
-        self.tracer.facts |= provenance(
-            index=facts, prompts=PROMPTS, settings={"chain": self.settings, "weights": chosen}
-        )
+        self.home.representations.use(self.index_facts())
         return self.context_of(
             self.calls,
             self.tracer,
             settings=self.settings,
-            weights=chosen,
+            weights=weights or self.weights(),
             collaborative=collaborative,
         )
 
@@ -143,6 +136,7 @@ class Deployment(Closing):
         settings: Settings,
         weights: CombineWeights,
         collaborative: CollaborativeModel | None = None,
+        budget: PictureBudget | None = None,
     ) -> Context:
         """What the nodes depend on, put together for these calls; no engine is loaded."""
         return Context(
@@ -151,8 +145,9 @@ class Deployment(Closing):
             collaborative=(collaborative or self.collaborative()).tuned(weights.collaborative),
             facets=self.facets(settings.without),
             weights=weights,
-            budget=load_budget(self.model),
+            budget=budget or load_budget(self.model),
             tracer=tracer,
+            index=self._index_facts or self.home.representations.facts,
             settings=settings,
         )
 

@@ -74,16 +74,14 @@ def fuse_missing(
         Items that have a representation now, and how many of these are plain forms.
     """
     context = deployment.context()
-    deployment.run(_fuse_all(deployment, context, stale_items(context), progress))
+    deployment.run(_fuse_all(context, stale_items(context), progress))
     entries = deployment.home.catalogue.representations()
     return len(entries), sum(entry.fallback for entry in entries.values())
 
 
-async def _fuse_all(
-    deployment: Deployment, context: Context, items: Sequence[Item], progress: Progress
-) -> None:
+async def _fuse_all(context: Context, items: Sequence[Item], progress: Progress) -> None:
     """Keep two batches under way: one is prepared or stored while the engine has the other."""
-    size = deployment.settings.ingest_batch
+    size = context.settings.ingest_batch
     batches = iter([items[start : start + size] for start in range(0, len(items), size)])
     done = 0
     progress("fuse", done, len(items))
@@ -91,8 +89,7 @@ async def _fuse_all(
     async def work() -> None:
         nonlocal done
         for batch in batches:
-            inputs = {"items": len(batch)}
-            with deployment.tracer.run("ingest", inputs=inputs, engine=deployment.info):
+            with context.run("ingest", inputs={"items": len(batch)}):
                 await fuse(context, batch)
             done += len(batch)
             progress("fuse", done, len(items))

@@ -3,19 +3,24 @@
 State is plain data (ids, texts, numbers): it may be checkpointed, and holds no picture bytes.
 """
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, TypedDict
 
 from mllm_srec.agent.calls import Calls
-from mllm_srec.agent.tracing.tracer import Tracer
+from mllm_srec.agent.tracing.attributes import provenance
+from mllm_srec.agent.tracing.tracer import Run, Tracer
 from mllm_srec.llm.pictures import PictureBudget
 from mllm_srec.store.home import Home
+from mllm_srec.store.manifest import IndexFacts
 from mllm_srec.tools.collaborative import CollaborativeModel
 from mllm_srec.tools.facets import FacetModel
 from mllm_srec.tools.feedback import Wish
 from mllm_srec.tools.ranking import CombineWeights
 from mllm_srec.tools.retrieval import Candidate, Source
 
+PROMPTS = ("look", "fuse", "summarize_preferences", "profile_user", "score_target", "explain")
+"""The prompts of the chain; their hash stands in every trace."""
 Verdict = Literal["liked", "neutral", "disliked"]
 Path = Literal["warm", "cold", "empty", "unknown"]
 """`warm` has a history, `cold` a very short one, `empty` none yet; `unknown` is not in the log."""
@@ -195,4 +200,25 @@ class Context:
     weights: CombineWeights
     budget: PictureBudget
     tracer: Tracer
+    index: IndexFacts | None = None
+    """What the vectors are made with; None before there are any."""
     settings: Settings = field(default_factory=Settings)
+
+    def run(
+        self,
+        name: str,
+        *,
+        user: str | None = None,
+        session: str | None = None,
+        inputs: object = None,
+    ) -> AbstractContextManager[Run]:
+        """Trace what happens inside as one run, whose root says what it was made with."""
+        settings = {"chain": self.settings, "weights": self.weights, "pictures": self.budget}
+        return self.tracer.run(
+            name,
+            user=user,
+            session=session,
+            inputs=inputs,
+            engine=self.calls.info,
+            facts=provenance(index=self.index, prompts=PROMPTS, settings=settings),
+        )

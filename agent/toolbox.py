@@ -61,8 +61,11 @@ class Toolbox:
             self.compare_items,
             self.explain_item,
             self.user_history,
+            self.add_to_history,
+            self.remove_from_history,
             self.user_profile,
             self.give_feedback,
+            self.give_item_feedback,
             self.undo_feedback,
         )
         return [self._callable(tool) for tool in tools]
@@ -83,13 +86,11 @@ class Toolbox:
 
     async def _traced(self, tool: Tool, arguments: dict[str, Any]) -> Result:
         """Call a tool as a traced run; a recommendation that it makes is a part of that run."""
-        deployment, name = self._srec.deployment, tool.__name__
+        name, context = tool.__name__, self._srec.context
         inputs = {each: _traceable(value) for each, value in arguments.items()}
         with (
-            deployment.tracer.run(
-                f"tool {name}", user=self._user, inputs=inputs, engine=deployment.info
-            ),
-            deployment.tracer.node(name, inputs=inputs, kind=Kind.TOOL) as step,
+            context.run(f"tool {name}", user=self._user, inputs=inputs),
+            context.tracer.node(name, inputs=inputs, kind=Kind.TOOL) as step,
         ):
             result = await tool(**arguments)
             step.output(result)
@@ -114,27 +115,53 @@ class Toolbox:
         words: str,
         count: int = 5,
         departments: list[str] | None = None,
+        having: list[str] | None = None,
         without: list[str] | None = None,
         min_price: float | None = None,
         max_price: float | None = None,
     ) -> Result:
         """Find items by words: what they are, their colour, material, brand, purpose."""
-        conditions = _conditions(departments, None, without, min_price, max_price)
+        conditions = _conditions(departments, having, without, min_price, max_price)
         found = await search.search_text(
             self._home, self._embed, words, count=count, conditions=conditions
         )
         return {"items": [asdict(each) for each in found]}
 
-    async def search_picture(self, picture_base64: str, words: str = "", count: int = 5) -> Result:
+    async def search_picture(
+        self,
+        picture_base64: str,
+        words: str = "",
+        count: int = 5,
+        departments: list[str] | None = None,
+        having: list[str] | None = None,
+        without: list[str] | None = None,
+        min_price: float | None = None,
+        max_price: float | None = None,
+    ) -> Result:
         """Find items like a picture (PNG or JPEG as base64), and words about it."""
+        conditions = _conditions(departments, having, without, min_price, max_price)
         kept = self._home.pictures.add(_decoded(picture_base64))
         fused = await fused_picture(self._srec.context, kept, words)
-        found = await search.search_described(self._home, self._embed, fused, count=count)
+        found = await search.search_described(
+            self._home, self._embed, fused, count=count, conditions=conditions
+        )
         return {"seen": fused.line, "items": [asdict(each) for each in found]}
 
-    async def similar_items(self, item_id: str, count: int = 5) -> Result:
+    async def similar_items(
+        self,
+        item_id: str,
+        count: int = 5,
+        departments: list[str] | None = None,
+        having: list[str] | None = None,
+        without: list[str] | None = None,
+        min_price: float | None = None,
+        max_price: float | None = None,
+    ) -> Result:
         """Find items like another one."""
-        found = await search.search_similar(self._home, self._embed, item_id, count=count)
+        conditions = _conditions(departments, having, without, min_price, max_price)
+        found = await search.search_similar(
+            self._home, self._embed, item_id, count=count, conditions=conditions
+        )
         return {"items": [asdict(each) for each in found]}
 
     async def item_details(self, item_id: str) -> Result:
@@ -157,6 +184,15 @@ class Toolbox:
         lines = histories.history(self._home, self._user, count=count)
         return {"items": [asdict(line) for line in lines]}
 
+    async def add_to_history(self, item_id: str, rating: float | None = None) -> Result:
+        """Keep that the user has an item, with a rating where one was said."""
+        added = histories.add_to_history(self._home, self._user, item_id, rating=rating)
+        return added.model_dump()
+
+    async def remove_from_history(self, item_id: str) -> Result:
+        """Take an item out of the user's history."""
+        return histories.remove_from_history(self._home, self._user, item_id).model_dump()
+
     async def user_profile(self) -> Result:
         """The user's taste, each statement with the items that show it, and the wishes said."""
         found = await self._graph(self._user, k=1, conditions=ItemFilter())
@@ -170,6 +206,13 @@ class Toolbox:
     async def give_feedback(self, stance: Stance, value: str) -> Result:
         """Keep that the user wants more, less or never again a value such as a colour."""
         said = wishes.give_feedback(self._home, self._user, stance, value, origin=self._origin)
+        return said.model_dump()
+
+    async def give_item_feedback(self, stance: Stance, item_id: str) -> Result:
+        """Keep that the user wants more or less like an item, or never sees it again."""
+        said = wishes.give_item_feedback(
+            self._home, self._user, stance, item_id, origin=self._origin
+        )
         return said.model_dump()
 
     async def undo_feedback(self, feedback_id: int | None = None) -> Result:

@@ -1,7 +1,7 @@
 """A measured figure, the file of all figures, and the table that a person reads."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -47,9 +47,14 @@ def ratio(above: Sequence[float], below: Sequence[float]) -> float:
     return median(a / b for a, b in zip(above, below, strict=True))
 
 
-def exit_code(figures: Sequence[Figure]) -> int:
-    """0 when every figure reaches its limit, else 1; nothing measured is nothing reached."""
-    return 0 if figures and all(figure.passed for figure in figures) else 1
+def exit_code(figures: Sequence[Figure], failed: Collection[str] = ()) -> int:
+    """0 when every figure reaches its limit, else 1; nothing measured is nothing reached.
+
+    Args:
+        figures: Measured.
+        failed: Names of those that could not be.
+    """
+    return 0 if figures and not failed and all(figure.passed for figure in figures) else 1
 
 
 def write(path: Path, figures: Iterable[Figure], made: Mapping[str, Any]) -> None:
@@ -66,14 +71,15 @@ def write(path: Path, figures: Iterable[Figure], made: Mapping[str, Any]) -> Non
     path.write_text(json.dumps(held, indent=1, sort_keys=True) + "\n", "utf-8")
 
 
-def table(figures: Iterable[Figure]) -> str:
-    """The figures, one a line."""
+def table(figures: Iterable[Figure], failed: Mapping[str, str] | None = None) -> str:
+    """The figures, one a line, and those that could not be measured, with the reason."""
     rows = [("figure", "value", "limit", "", "")]
     for figure in figures:
         sign = ">=" if figure.at_least else "<="
         verdict = "ok" if figure.passed else "MISSED"
         value, limit = f"{figure.value:.3g}", f"{sign} {figure.limit:.3g}"
         rows.append((figure.name, value, limit, verdict, figure.detail))
+    rows += [(name, "-", "-", "FAILED", why) for name, why in (failed or {}).items()]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
     return "\n".join(lines) + "\n"

@@ -10,7 +10,7 @@ import typer
 
 from mllm_srec.agent.cli_options import DEFAULT_HOME, Home, Json
 from mllm_srec.agent.terminal.output import Output
-from mllm_srec.finetune.data_cli import RecipeName, recipe_at
+from mllm_srec.finetune.data_cli import RecipeName
 
 ablation_app = typer.Typer()
 
@@ -24,7 +24,7 @@ def ablate(
     out: Annotated[Path, typer.Option(help="Work folder; the same one again goes on there.")],
     minutes: Annotated[
         float | None,
-        typer.Option(help="Training of one run; else the recipe's 15."),
+        typer.Option(min=0.01, help="Training of one run; else the recipe's 15."),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each variant.")] = 3,
     users: Annotated[int, typer.Option(min=5, help="Test users, and validation users.")] = 300,
@@ -49,6 +49,7 @@ def ablate(
         from mllm_srec.finetune.ablation.runs import ablate as run
         from mllm_srec.finetune.ablation.variants import chosen_variants
         from mllm_srec.finetune.training.progress import watched
+        from mllm_srec.finetune.training.shipped_recipes import recipe_at
         from mllm_srec.llm.engine import Engine as LoadedEngine
         from mllm_srec.llm.load import load_engine, resolve_model
 

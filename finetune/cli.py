@@ -4,17 +4,15 @@
 # ruff: noqa: PLC0415
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import typer
 
 from mllm_srec.agent.cli_options import DEFAULT_HOME, HELP, Engine, Home, Json, Model, group
 from mllm_srec.agent.terminal.output import Output
 from mllm_srec.finetune.ablation_cli import ablation_app
-from mllm_srec.finetune.data_cli import SREC_TINY, RecipeName, data_app, recipe_at
-
-if TYPE_CHECKING:
-    from mllm_srec.tools.ranking import Calibration
+from mllm_srec.finetune.data_cli import data_app
+from mllm_srec.finetune.training_cli import training_app
 
 
 def _command(name: str) -> typer.Typer:
@@ -26,6 +24,7 @@ def _command(name: str) -> typer.Typer:
 
 finetune_app = group("finetune", "Make data, train, evaluate, combine and export a model.")
 finetune_app.add_typer(data_app)
+finetune_app.add_typer(training_app)
 finetune_app.add_typer(ablation_app)
 evaluate_app = _command("evaluate")
 sample_shop_app = _command("sample-shop")
@@ -63,19 +62,28 @@ def evaluate_chain(
         from mllm_srec.agent.recommender import Recommender
         from mllm_srec.agent.terminal.views import facts_table
         from mllm_srec.finetune.evaluation import chain as chain_evaluation
+        from mllm_srec.finetune.evaluation.charts import draw_reliability, require_drawable
 
+        if png is not None:
+            require_drawable(png)
         options = chain_evaluation.ChainOptions(
             truth=truth,
             part=_part(split),
             split_by=_one_of("--split-by", split_by, "user", "time"),
             users=users,
             pairs=pairs,
-            png=png,
             messages=messages,
         )
-        with Recommender.open(home, engine=engine, model=model, say=output.note) as srec:
-            figures = chain_evaluation.evaluate_chain(srec, options)
-        output.result(figures, lambda _: facts_table(figures))
+        with (
+            Recommender.open(home, engine=engine, model=model, say=output.note) as srec,
+            output.progress() as progress,
+        ):
+            report = chain_evaluation.evaluate_chain(srec, options, progress)
+        output.result(report.figures, lambda _: facts_table(report.figures))
+        if png is not None and report.reliability:
+            draw_reliability(report.reliability, report.figures["scoring"]["ece"], png)
+        elif png is not None:
+            output.note(f"no pairs were scored: nothing is drawn to {str(png)!r}")
 
 
 def _part(name: str) -> Literal["validation", "test"]:
@@ -106,52 +114,6 @@ def sample_shop(
         output.result({"out": str(out)}, lambda _: f"drawn to {out}")
 
 
-@finetune_app.command("train")
-def train(
-    data_folder: Annotated[Path, typer.Option("--data", help="Folder that `data` wrote.")],
-    out: Annotated[Path, typer.Option(help="Folder for checkpoints, log and the model.")],
-    recipe: RecipeName = SREC_TINY,
-    base: Annotated[Path | None, typer.Option(help="Model folder to start from.")] = None,
-    minutes: Annotated[float | None, typer.Option(help="In place of the recipe's.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="From the last checkpoint.")] = False,
-    home: Home = DEFAULT_HOME,
-    as_json: Json = False,
-) -> None:
-    """Check the SFT records, then train on them, with the pictures of a home."""
-    with Output(as_json=as_json) as output:
-        from dataclasses import replace
-
-        from rich.console import Console, Group
-
-        from mllm_srec.agent.terminal.views import facts_table
-        from mllm_srec.finetune.training.curves import curve_table, read_curves
-        from mllm_srec.finetune.training.progress import watched
-        from mllm_srec.finetune.training.train import CURVES
-        from mllm_srec.finetune.training.train import train as run
-        from mllm_srec.finetune.training.trainer import LOG
-        from mllm_srec.store.home import Home as StoredHome
-
-        settings = recipe_at(recipe)
-        if minutes is not None:
-            settings = replace(settings, minutes=minutes, steps=None)
-        console = Console(stderr=True, highlight=False)
-        with StoredHome.open(home) as opened, watched(console, output.note) as show:
-            pictures = opened.pictures.load
-            report = run(settings, data_folder, pictures, out, base=base, resume=resume, show=show)
-        facts = {
-            "model": str(report.folder),
-            "best": None if report.best is None else str(report.best),
-            "steps": report.steps,
-            "tokens": report.tokens,
-            "seconds": report.seconds,
-            "dropped": report.dropped,
-            "curves": str(out / CURVES),
-            "validation": dict(report.validation),
-        }
-        curves = curve_table(read_curves(out / LOG))
-        output.result(facts, lambda _: Group(facts_table(facts), curves))
-
-
 @finetune_app.command("combine")
 def combine(
     home: Home = DEFAULT_HOME,
@@ -179,18 +141,6 @@ def combine(
             ranker = GraphRanker(deployment, split, progress=progress)
             facts = stored(combine_home(ranker, users=users, how=how), ranker, how)
         output.result(facts, lambda _: facts_table(facts))
-
-
-def _calibration(home: Path) -> "Calibration":
-    from mllm_srec.agent.deployment import WEIGHTS
-    from mllm_srec.store.home import Home as StoredHome
-    from mllm_srec.tools.ranking import CombineWeights
-
-    with StoredHome.open(home) as opened:
-        stored = opened.read_setting(WEIGHTS)
-    if stored is None:
-        raise typer.BadParameter(f"--calibrated-by {home}: run `srec finetune combine` there first")
-    return CombineWeights.model_validate(stored["weights"]).calibration
 
 
 @evaluate_app.command("evaluate")
@@ -223,10 +173,12 @@ def evaluate(
         from dataclasses import replace
 
         from mllm_srec.agent.state import Settings
-        from mllm_srec.finetune.evaluation.charts import draw_comparison
+        from mllm_srec.finetune.evaluation.charts import draw_comparison, require_drawable
         from mllm_srec.finetune.evaluation.ranking import RankingOptions, evaluate_home
         from mllm_srec.finetune.evaluation.report_view import report_view
 
+        if png is not None:
+            require_drawable(png)
         settings = Settings()
         if min_rating is not None:
             disliked = min(settings.disliked_rating, min_rating - 0.5)
@@ -258,37 +210,3 @@ def evaluate(
         output.result(report.model_dump(), lambda _: report_view(report))
         if png is not None:
             draw_comparison(report, png)
-
-
-@finetune_app.command("export")
-def export(
-    model: Annotated[Path, typer.Option(help="Folder of the trained model, or of adapters.")],
-    out: Annotated[Path, typer.Option(help="Folder to write; a model there is replaced.")],
-    name: Annotated[str, typer.Option(help="For the card.")] = "srec-tiny",
-    calibrated_by: Annotated[
-        Path | None, typer.Option(help="Home whose `combine` fitted the calibration to ship.")
-    ] = None,
-    max_mib: Annotated[float | None, typer.Option(help="Refuse to write more.")] = None,
-    unchecked: Annotated[
-        bool, typer.Option("--unchecked", help="Do not compare vLLM with transformers.")
-    ] = False,
-    as_json: Json = False,
-) -> None:
-    """Write a trained model in 16 bits, once vLLM and transformers agree on it."""
-    with Output(as_json=as_json) as output:
-        from dataclasses import asdict
-
-        from mllm_srec.agent.terminal.views import facts_table
-        from mllm_srec.finetune.training.export import export as run
-        from mllm_srec.finetune.training.parity import check_parity
-
-        written = run(
-            model,
-            out,
-            name=name,
-            calibration=None if calibrated_by is None else _calibration(calibrated_by),
-            max_bytes=None if max_mib is None else int(max_mib * 2**20),
-            parity=None if unchecked else check_parity,
-        )
-        report = {**asdict(written), "folder": str(out)}
-        output.result(report, lambda _: facts_table(report))

@@ -4,15 +4,12 @@
 # ruff: noqa: PLC0415
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from mllm_srec.agent.cli_options import DEFAULT_HOME, Home, Json
 from mllm_srec.agent.terminal.output import Output
-
-if TYPE_CHECKING:
-    from mllm_srec.finetune.training.recipe import Recipe
 
 data_app = typer.Typer()
 
@@ -30,7 +27,7 @@ def data(
         typer.Option(help="What annotators said of the training items; else the text fields."),
     ] = None,
     teacher: Annotated[
-        Path | None, typer.Option(help="Folder of a bigger model that answers in their place.")
+        Path | None, typer.Option(help="A bigger model that answers in their place.")
     ] = None,
     engine: Annotated[str, typer.Option(help="Of the teacher: auto, vllm, transformers.")] = "auto",
     from_traces: Annotated[
@@ -54,7 +51,7 @@ def data(
         from mllm_srec.agent.terminal.views import facts_table
         from mllm_srec.finetune.data.model_teacher import ModelTeacher
         from mllm_srec.finetune.data.write import DataSettings, write_data
-        from mllm_srec.llm.load import load_engine
+        from mllm_srec.llm.load import load_engine, resolve_model
         from mllm_srec.llm.pictures import load_budget
         from mllm_srec.store.home import Home as StoredHome
 
@@ -62,12 +59,15 @@ def data(
             opened = stack.enter_context(StoredHome.open(home))
             asked = None
             if teacher is not None:
-                loaded = load_engine(engine, teacher, server_file=opened.server_file)
-                asked = ModelTeacher(
-                    stack.enter_context(closing(loaded.engine)), load_budget(teacher)
-                )
+                path = resolve_model(teacher)
+                loaded = load_engine(engine, path, server_file=opened.server_file)
+                if loaded.note:
+                    output.note(loaded.note)
+                asked = ModelTeacher(stack.enter_context(closing(loaded.engine)), load_budget(path))
+            progress = stack.enter_context(output.progress())
             settings = DataSettings(seed=seed)
-            report = asdict(write_data(opened, labels, out, settings, teacher=asked))
+            written = write_data(opened, labels, out, settings, teacher=asked, progress=progress)
+            report = asdict(written)
             if asked is not None:
                 report["chains"] = {"asked": asked.asked, "kept": asked.kept}
         output.result(report, lambda _: facts_table(report))
@@ -100,36 +100,15 @@ def check(
     with Output(as_json=as_json) as output:
         from mllm_srec.finetune.training.check import check_data
         from mllm_srec.finetune.training.check_view import checked_facts, checked_view
+        from mllm_srec.finetune.training.shipped_recipes import recipe_at
         from mllm_srec.llm.load import bundled_model, resolve_model
         from mllm_srec.store.home import Home as StoredHome
 
-        longest = recipe_at(recipe).max_length
-        with StoredHome.open(home) as opened:
+        wanted = recipe_at(recipe)
+        with StoredHome.open(home) as opened, output.progress() as progress:
             path = resolve_model(model or opened.model or bundled_model())
-            checked = check_data(data_folder, opened.pictures.load, path, longest)
+            pictures = opened.pictures.load
+            checked = check_data(data_folder, pictures, path, wanted, progress)
         output.result(checked_facts(checked), lambda _: checked_view(checked))
     if checked.faults:
         raise typer.Exit(1)
-
-
-def recipe_at(given: str) -> "Recipe":
-    """The recipe of a file, or a shipped one by its name.
-
-    Raises:
-        RecipeError: There is no such file and no such name, or the recipe is wrong.
-    """
-    from importlib.resources import files
-
-    from mllm_srec.finetune.training.recipe import Recipe, RecipeError
-
-    path = Path(given).expanduser()
-    if path.is_file():
-        return Recipe.load(path)
-    folder = Path(str(files("mllm_srec.finetune"))) / "recipes"
-    shipped = {each.stem: each for each in folder.glob("*.toml")}
-    name = given.removesuffix(".toml")
-    if name not in shipped:
-        raise RecipeError(
-            f"no recipe {given!r}: give a TOML file, or one of {', '.join(sorted(shipped))}"
-        )
-    return Recipe.load(shipped[name])

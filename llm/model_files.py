@@ -24,6 +24,9 @@ _PATTERNS = (
     "token_frequencies.json",
 )
 
+ADAPTERS = "adapter_config.json"
+"""What a folder of adapters has in the place of a `config.json`."""
+
 _Stamp = tuple[tuple[str, int, int], ...]
 _hashes: dict[Path, tuple[_Stamp, str]] = {}
 
@@ -38,6 +41,11 @@ def resolve_model(name: str | os.PathLike[str]) -> Path:
     if (folder / "config.json").is_file():
         return folder.resolve()
     text = str(name)
+    if (folder / ADAPTERS).is_file():
+        raise ModelError(
+            f"{text!r} holds adapters: merge them with `srec finetune export --model {text} "
+            "--out DIR` and give that folder"
+        )
     if folder.exists() or text.count("/") != 1 or text.startswith((".", "/", "~")):
         raise ModelError(f"{text!r} is no model folder: it needs a config.json")
     from huggingface_hub import snapshot_download  # noqa: PLC0415 — slow to import

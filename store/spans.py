@@ -33,6 +33,11 @@ COLUMNS = (
 )  # fmt: skip
 
 
+def is_lost(value: object) -> bool:
+    """Whether a value stands for one whose bytes, or whose beginning, are gone."""
+    return isinstance(value, str) and value.startswith(LOST)
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """Something that happened during a span."""

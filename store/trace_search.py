@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mllm_srec.store.spans import Span
+from mllm_srec.store.trace_schema import TraceError
 from mllm_srec.store.trace_settings import names_of
-from mllm_srec.store.trace_words import match_expression
+from mllm_srec.store.trace_words import LONGEST, match_expression
 from mllm_srec.store.traces import TraceStore
 
 _NODES = "SELECT trace_id FROM spans WHERE name = ? AND kind NOT IN ('LLM', 'EMBEDDING')"
@@ -40,13 +41,25 @@ class TraceFilter:
     """Started then or later, nanoseconds since 1970-01-01 UTC."""
     until_ns: int | None = None
     """Started before."""
+    active_since_ns: int | None = None
+    """Started or ended then or later."""
     verdict: str | None = None
     """Somebody annotated it so."""
     words: str = ""
     """In its prompts, answers, inputs, outputs, events or errors; the last may be a beginning."""
 
     def conditions(self) -> Iterator[tuple[str, object]]:
-        """Yield each condition, that on the user apart, with the value of its placeholder."""
+        """Yield each condition, that on the user apart, with the value of its placeholder.
+
+        Raises:
+            TraceError: Words were given, and none is left to look for.
+        """
+        expression = match_expression(self.words)
+        if self.words.strip() and not expression:
+            raise TraceError(
+                f"no word to look for in {self.words!r}: signs, decimal numbers and words of more "
+                f"than {LONGEST} characters are not kept, give another word"
+            )
         plain = {
             "engine = ?": self.engine,
             "model = ?": self.model,
@@ -58,7 +71,8 @@ class TraceFilter:
             "start_ns >= ?": self.since_ns,
             "start_ns < ?": self.until_ns,
             f"trace_id IN ({_VERDICTS})": self.verdict,
-            _WORDS: match_expression(self.words) or None,
+            "max(start_ns, ifnull(end_ns, 0)) >= ?": self.active_since_ns,
+            _WORDS: expression or None,
         }
         yield from ((condition, value) for condition, value in plain.items() if value is not None)
         if self.failed:
@@ -69,7 +83,7 @@ def find(store: TraceStore, wanted: TraceFilter, limit: int | None = None) -> li
     """The roots of the runs that pass all conditions, newest first.
 
     Raises:
-        TraceError: The file cannot be read.
+        TraceError: No word is left to look for, or the file cannot be read.
     """
     conditions = list(wanted.conditions())
     values = [value for _, value in conditions]

@@ -1,11 +1,13 @@
 """How a trace file is kept, inside the file itself: every process that writes to it obeys."""
 
 import hashlib
+import json
 import secrets
+from collections.abc import Mapping
 from typing import Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from mllm_srec.store.trace_schema import TraceError
 from mllm_srec.store.traces import TraceStore
@@ -20,10 +22,10 @@ class TraceSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     redact: frozenset[Part] = frozenset()
-    days: float | None = None
+    days: float | None = Field(default=None, ge=0)
     """As `Retention`, applied when a program that recommends starts; nothing goes by default."""
-    count: int | None = None
-    mib: float | None = None
+    count: int | None = Field(default=None, ge=0)
+    mib: float | None = Field(default=None, ge=0)
     otlp_endpoint: str | None = None
     """Where spans are sent on to, such as `http://localhost:6006/v1/traces`."""
 
@@ -43,13 +45,34 @@ def read_settings(store: TraceStore) -> TraceSettings:
     """The settings of a trace file, the defaults where none were written.
 
     Raises:
-        TraceError: They were written by a newer version.
+        TraceError: They make no sense, or were written by a newer version.
     """
-    text = _read(store, "settings")
+    return changed_settings(store, {})
+
+
+def changed_settings(store: TraceStore, update: Mapping[str, object]) -> TraceSettings:
+    """The settings of a trace file as they would be with some of them changed.
+
+    Raises:
+        ValidationError: A change makes no sense.
+        TraceError: What else stands in the file makes none, or a newer version wrote it.
+    """
     try:
-        return TraceSettings() if text is None else TraceSettings.model_validate_json(text)
+        return TraceSettings.model_validate({**_stored(store), **update})
     except ValidationError as error:
-        raise TraceError(f"the settings of {str(store.path)!r} are not ours: {error}") from error
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        if name in update:
+            raise
+        way_out = (
+            f"set it again with `srec trace settings --{name.replace('_', '-')} none`"
+            if name in TraceSettings.model_fields
+            else "use the version of mllm-srec that wrote it"
+        )
+        raise TraceError(
+            f"the trace file {str(store.path)!r} has the setting {name} {first['input']!r} "
+            f"({first['msg']}): {way_out}"
+        ) from error
 
 
 def write_settings(store: TraceStore, settings: TraceSettings) -> None:
@@ -90,6 +113,24 @@ def _hashed(user: str, salt: str) -> str:
     # Guessing through a list of user ids costs some ten milliseconds for each.
     name = user.encode("utf-8", "surrogatepass")
     return f"user-{hashlib.scrypt(name, salt=salt.encode(), n=2**12, r=8, p=1, dklen=8).hex()}"
+
+
+def _stored(store: TraceStore) -> dict[str, object]:
+    """The settings as they were written; nothing where none were.
+
+    Raises:
+        TraceError: They cannot be read.
+    """
+    text = _read(store, "settings")
+    try:
+        found = {} if text is None else json.loads(text)
+    except ValueError as error:
+        raise TraceError(
+            f"the settings of the trace file {str(store.path)!r} cannot be read ({error}): "
+            "move the file away"
+        ) from error
+    assert isinstance(found, dict)
+    return found
 
 
 def _read(store: TraceStore, name: str) -> str | None:

@@ -1,5 +1,6 @@
 """What a user did: shown, added to, taken back."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,7 +8,7 @@ from dataclasses import dataclass
 from mllm_srec.store.home import Home
 from mllm_srec.store.records import Interaction
 from mllm_srec.tools.errors import CannotDo, WrongCall
-from mllm_srec.tools.items import ItemCard, cards
+from mllm_srec.tools.items import ItemCard, cards, check_count
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,10 +24,9 @@ def history(home: Home, user_id: str, *, count: int = 10) -> list[HistoryLine]:
     """The newest interactions of a user, oldest first.
 
     Raises:
-        WrongCall: The count is not positive.
+        WrongCall: The count is not between 1 and `MOST`.
     """
-    if count < 1:
-        raise WrongCall(f"count is {count!r}: ask for at least one interaction")
+    check_count(count)
     newest = home.catalogue.history(user_id)[-count:]
     known = {card.item_id: card for card in cards(home, [one.item_id for one in newest])}
     return [
@@ -54,9 +54,11 @@ def add_to_history(
     """Add an interaction as the user's newest; one with the same item is replaced.
 
     Raises:
-        WrongCall: The item is unknown.
+        WrongCall: The item is unknown, or the rating is no number.
         HomeBusy: Another process writes to the home.
     """
+    if rating is not None and not math.isfinite(rating):
+        raise WrongCall(f"rating is {rating!r}: give a number, or none")
     if home.catalogue.item(item_id) is None:
         raise WrongCall(f"no item has the id {item_id!r}: search for it first")
     others = [one for one in home.catalogue.history(user_id) if one.item_id != item_id]

@@ -11,6 +11,8 @@ from mllm_srec.tools.values import item_values, value_of
 
 SHORT = 120
 """Characters of a title on a card."""
+MOST = 100
+"""Items of one result at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +54,16 @@ class Comparison:
     only_second: tuple[str, ...]
     price_difference: float | None = None
     """The second's price less the first's; None where one is unknown."""
+
+
+def check_count(count: int) -> None:
+    """Hold a wanted number of items to what a result may have.
+
+    Raises:
+        WrongCall: It is not between 1 and `MOST`.
+    """
+    if not 1 <= count <= MOST:
+        raise WrongCall(f"count is {count!r}: ask for 1 to {MOST} items")
 
 
 def cards(home: Home, item_ids: Sequence[str]) -> list[ItemCard]:

@@ -14,7 +14,7 @@ from mllm_srec.store.home import Home
 from mllm_srec.store.records import FusedItem
 from mllm_srec.tools.errors import CannotDo, WrongCall
 from mllm_srec.tools.filters import ItemFilter, allowed_items
-from mllm_srec.tools.items import ItemCard, cards
+from mllm_srec.tools.items import ItemCard, cards, check_count
 from mllm_srec.tools.values import Vocabulary, value_of
 
 Embed = Callable[[Sequence[str]], Awaitable[NDArray[np.float32]]]
@@ -43,7 +43,7 @@ async def search_text(
     """The items that some words describe, best first.
 
     Raises:
-        WrongCall: There are no words, or the count is not positive.
+        WrongCall: There are no words, or the count is not between 1 and `MOST`.
         CannotDo: No item meets the conditions.
     """
     if not value_of(words):
@@ -64,7 +64,7 @@ async def search_described(
     """The items most like a description, such as that of a user's own picture.
 
     Raises:
-        WrongCall: The count is not positive.
+        WrongCall: The count is not between 1 and `MOST`.
         CannotDo: No item meets the conditions.
     """
     [vector] = await embed([fused.line])
@@ -83,7 +83,7 @@ async def search_similar(
     """The items most like another one, without it.
 
     Raises:
-        WrongCall: The item is unknown, or the count is not positive.
+        WrongCall: The item is unknown, or the count is not between 1 and `MOST`.
         CannotDo: The item has no description yet, or no item meets the conditions.
     """
     if home.catalogue.item(item_id) is None:
@@ -102,8 +102,7 @@ def _near(
     count: int,
     conditions: ItemFilter,
 ) -> list[Found]:
-    if count < 1:
-        raise WrongCall(f"count is {count!r}: ask for at least one item")
+    check_count(count)
     pairs = home.representations.nearest(vector, WIDTH, allowed_items(home, conditions))
     ids = [item_id for item_id, _ in pairs]
     items, fused = home.catalogue.items(ids), home.catalogue.representations(ids)

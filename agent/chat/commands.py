@@ -2,18 +2,24 @@
 
 import json
 import re
-import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from rich.console import RenderableType
 
+from mllm_srec.agent.chat.arguments import (
+    asked,
+    count,
+    file_path,
+    names_item,
+    picture,
+    two_items,
+)
 from mllm_srec.agent.chat.view import export_text, threads_table, trace_view
 from mllm_srec.agent.conversation.conversation import Conversation, Conversations
-from mllm_srec.agent.conversation.intents import Intent, Understood
-from mllm_srec.agent.conversation.reading import place, points_back
+from mllm_srec.agent.conversation.intents import MAX_SPAN, Intent, Understood
+from mllm_srec.agent.conversation.reading import points_back
 from mllm_srec.agent.doctor import check, findings_table
 from mllm_srec.agent.terminal.output import Output
 from mllm_srec.agent.terminal.views import facts_table
@@ -31,9 +37,9 @@ class Session(Protocol):
     conversation: Conversation
 
     def turn(
-        self, text: str, *, picture: bytes | None = None, understood: Understood | None = None
+        self, text: str, *, picture: bytes | str | None = None, understood: Understood | None = None
     ) -> None:
-        """Do a turn and show its answer."""
+        """Do a turn and show its answer; see `Conversation.start`."""
         ...
 
     def show(self, name: str, view: RenderableType, text: str) -> None:
@@ -78,92 +84,86 @@ def run_command(session: Session, line: str) -> None:
     command.run(session, words.strip())
 
 
+def _recommend(session: Session, words: str) -> None:
+    turn = asked("recommend", k=count(words))
+    session.turn(f"/recommend {words}".strip(), understood=turn)
+
+
+def _search(session: Session, words: str) -> None:
+    session.turn(f"/search {words}".strip(), understood=asked("search", words=words))
+
+
 def _why(session: Session, words: str) -> None:
     negated = re.fullmatch(r"not\b\s*(.*)", words)
     intent: Intent = "why_not" if negated else "why"
     item = negated[1] if negated else words
-    session.turn(f"/why {words}", understood=Understood(intent=intent, item=item))
+    session.turn(f"/why {words}", understood=asked(intent, item=item))
 
 
 def _compare(session: Session, words: str) -> None:
-    parts = [part.strip() for part in re.split(r"\s+and\s+|,|\s+with\s+", words) if part.strip()]
-    if len(parts) == 1:
-        parts = words.split()
-    if len(parts) not in (0, 2):
-        raise WrongCall(f"{words!r} are not two items: /compare 1 3, or /compare TITLE and TITLE")
-    first, second = parts or ("", "")
-    asked = Understood(intent="compare", item=first, second=second)
-    session.turn(f"/compare {words}", understood=asked)
+    first, second = two_items(session.talks.home, words)
+    turn = asked("compare", item=first, second=second)
+    session.turn(f"/compare {words}", understood=turn)
 
 
 def _criticise(intent: Intent) -> Callable[[Session, str], None]:
     def run(session: Session, words: str) -> None:
         meant = words.removeprefix("like ").strip()
-        is_item = place(meant) is not None or (bool(meant) and points_back(meant))
-        is_item = is_item or session.talks.home.catalogue.item(meant) is not None
-        asked = (
-            Understood(intent=intent, item=meant)
-            if is_item or meant != words
-            else Understood(intent=intent, having=(words,) if words else ())
+        is_item = meant != words or (
+            bool(meant) and (points_back(meant) or names_item(session.talks.home, meant))
         )
-        session.turn(f"/{intent} {words}".strip(), understood=asked)
+        slots: dict[str, Any] = {"having": (words,) if words else ()}
+        if is_item:
+            slots = {"item": meant}
+        session.turn(f"/{intent} {words}".strip(), understood=asked(intent, **slots))
 
     return run
 
 
 def _plain(intent: Intent) -> Callable[[Session, str], None]:
     def run(session: Session, words: str) -> None:
-        session.turn(f"/{intent}", understood=Understood(intent=intent))
+        session.turn(f"/{intent}", understood=asked(intent))
 
     return run
 
 
 def _change(do: Literal["add", "remove"]) -> Callable[[Session, str], None]:
     def run(session: Session, words: str) -> None:
-        asked = Understood(intent="history", do=do, item=words)
-        session.turn(f"/{do} {words}".strip(), understood=asked)
+        turn = asked("history", do=do, item=words)
+        session.turn(f"/{do} {words}".strip(), understood=turn)
 
     return run
 
 
 def _profile(session: Session, words: str) -> None:
-    asked = Understood(intent="profile")
+    slots: dict[str, Any] = {}
     if words:
         added = re.fullmatch(r"add\s+(no\s+)?(.+)", words)
         if added is None:
             raise WrongCall(f"{words!r} is no change: /profile add red, or /profile add no red")
-        side = "without" if added[1] else "having"
-        asked = asked.model_copy(update={"do": "add", side: (added[2],)})
-    session.turn(f"/profile {words}".strip(), understood=asked)
+        slots = {"do": "add", "without" if added[1] else "having": (added[2],)}
+    session.turn(f"/profile {words}".strip(), understood=asked("profile", **slots))
 
 
 def _forget(session: Session, words: str) -> None:
-    asked = Understood(intent="profile", do="forget", having=(words,) if words else ())
-    session.turn(f"/forget {words}".strip(), understood=asked)
+    turn = asked("profile", do="forget", having=(words,) if words else ())
+    session.turn(f"/forget {words}".strip(), understood=turn)
 
 
 def _image(session: Session, words: str) -> None:
-    parts = shlex.split(words)
-    if not parts:
-        raise WrongCall("name a picture: /image FILE, and words if you like")
-    path = Path(parts[0]).expanduser()
-    try:
-        picture = path.read_bytes()
-    except OSError as error:
-        raise CannotDo(f"{parts[0]!r} cannot be read: {error.strerror}") from error
-    said = " ".join(parts[1:])
-    asked = Understood(intent="search", words=said[:80])
-    session.turn(said, picture=picture, understood=asked)
+    shown, said = picture(words)
+    session.turn(said, picture=shown, understood=asked("search", words=said[:MAX_SPAN]))
 
 
 def _retry(session: Session, words: str) -> None:
-    said = [turn.said for turn in session.conversation.turns() if turn.said["text"].strip()]
+    said = [turn.said for turn in session.conversation.turns()]
+    said = [each for each in said if each["text"].strip() or each["picture"]]
     if not said:
         raise CannotDo("nothing was said yet")
     last = said[-1]
     command = last["command"]
     understood = None if command is None else Understood.model_validate(command)
-    session.turn(last["text"], understood=understood)
+    session.turn(last["text"], picture=last["picture"], understood=understood)
 
 
 def _trace(session: Session, words: str) -> None:
@@ -191,6 +191,8 @@ def _resume(session: Session, words: str) -> None:
 
 def _fork(session: Session, words: str) -> None:
     old = session.conversation.thread
+    if not session.conversation.turns():
+        raise CannotDo("nothing was said yet")
     session.go_to(session.conversation.user, session.talks.fork(old))
     here = f"thread {session.conversation.thread} goes on from here; {old} stays as it is"
     session.show("fork", here, here)
@@ -208,7 +210,7 @@ def _export(session: Session, words: str) -> None:
     if not name.strip():
         session.show("export", text, text)
         return
-    path = Path(name.strip()).expanduser()
+    path = file_path(name.strip())
     try:
         write_private(path, text.encode())
     except OSError as error:
@@ -240,6 +242,7 @@ def _doctor(session: Session, words: str) -> None:
 
 def _help(session: Session, words: str) -> None:
     facts = {f"/{name} {each.usage}".strip(): each.about for name, each in COMMANDS.items()}
+    facts["Alt-Enter"] = "begins another line of the same message; Enter sends it"
     text = "\n".join(f"{usage}  {about}" for usage, about in facts.items())
     session.show("help", facts_table(facts), text)
 
@@ -249,6 +252,8 @@ def _quit(session: Session, words: str) -> None:
 
 
 COMMANDS: dict[str, Command] = {
+    "recommend": Command("[K]", "a list for you", _recommend),
+    "search": Command("WORDS", "search by words", _search),
     "why": Command("[not] ITEM", "why an item is in the list, or is not", _why, "items"),
     "compare": Command("ITEM ITEM", "two items side by side", _compare, "items"),
     "more": Command("VALUE or ITEM", "more of it from now on", _criticise("more"), "items"),

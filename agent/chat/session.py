@@ -18,7 +18,7 @@ from rich.live import Live
 from mllm_srec.agent.chat.commands import COMMANDS, run_command
 from mllm_srec.agent.chat.view import Ticker, turn_view
 from mllm_srec.agent.conversation.conversation import Conversations
-from mllm_srec.agent.conversation.intents import Understood
+from mllm_srec.agent.conversation.intents import MAX_SPAN, Understood
 from mllm_srec.agent.conversation.results import TurnResult
 from mllm_srec.agent.errors import SREC_ERRORS
 from mllm_srec.agent.events import Begin, follow
@@ -58,9 +58,7 @@ class Chat:
                 words("Say what you look for. /help lists commands, Ctrl-D leaves.", "dim"),
                 sep="\n",
             )
-        if self.conversation.resumed:
-            self.out.note("the last turn was cut off; finished now:")
-            self._show(self.conversation.resumed)
+        self._show_resumed()
         with ExitStack() as closing:
             closing.callback(lambda: self.conversation.close())
             for line in self._typed() if self._watched else _lines():
@@ -69,18 +67,12 @@ class Chat:
                     return
 
     def turn(
-        self, text: str, *, picture: bytes | None = None, understood: Understood | None = None
+        self, text: str, *, picture: bytes | str | None = None, understood: Understood | None = None
     ) -> None:
-        """Do a turn and show its answer; Ctrl-C stops the turn and keeps the chat."""
-        try:
-            result = self._watched_turn(
-                lambda tell: self.conversation.start(text, tell, picture=picture, turn=understood)
-            )
-        except KeyboardInterrupt:
-            self.out.note("stopped")
-            if not self._watched:
-                raise
-            return
+        """Do a turn and show its answer; see `Conversation.start`."""
+        result = self._watched_turn(
+            lambda tell: self.conversation.start(text, tell, picture=picture, turn=understood)
+        )
         self._show(result)
 
     def _watched_turn(self, begin: Begin[TurnResult]) -> TurnResult:
@@ -113,10 +105,15 @@ class Chat:
         self.out.result({"command": name, "text": text}, lambda _: shown)
 
     def go_to(self, user: str, thread: str | None = None) -> None:
-        """Leave the thread for another one."""
-        conversation = self.talks.begin(user, thread)
-        self.conversation.close()
-        self.conversation = conversation
+        """Leave the thread for another one; its turn that was cut off is finished and shown."""
+        left, self.conversation = self.conversation, self.talks.begin(user, thread)
+        left.close()
+        self._show_resumed()
+
+    def _show_resumed(self) -> None:
+        if self.conversation.resumed:
+            self.out.note("the last turn was cut off; finished now:")
+            self._show(self.conversation.resumed)
 
     def leave(self) -> None:
         """End the chat after this line."""
@@ -126,11 +123,14 @@ class Chat:
         """Whether the person says yes; without a person, no."""
         if not self._watched:
             return False
-        answer: str = PromptSession[str]().prompt(f"{question} [y/N] ")
+        try:
+            answer: str = PromptSession[str]().prompt(f"{question} [y/N] ")
+        except (EOFError, KeyboardInterrupt):
+            return False
         return answer.strip().casefold() in ("y", "yes")
 
     def _take(self, line: str) -> None:
-        """Do one line; what goes wrong is one line, and the chat goes on."""
+        """Do one line; what goes wrong is one line, Ctrl-C stops it, and the chat goes on."""
         try:
             if line.startswith("/"):
                 run_command(self, sound(line))
@@ -142,6 +142,10 @@ class Chat:
                 self.out.result({"error": text}, lambda _: "")
             else:
                 self._console.print(words(text, "yellow"))
+        except KeyboardInterrupt:
+            self.out.note("stopped")
+            if not self._watched:
+                raise
 
     def _typed(self) -> Iterator[str]:
         """Lines of a person, with history, completion and several lines at once."""
@@ -205,7 +209,10 @@ class _Completer(Completer):
         home = self._chat.talks.home
         if kind == "items":
             for item in home.catalogue.items().values():
-                yield visible(item.title) or item.item_id, item.item_id
+                title = visible(item.title)
+                # A longer title cannot be named in a turn, so its id is offered for it.
+                named = 0 < len(title) <= MAX_SPAN
+                yield (title, item.item_id) if named else (item.item_id, title)
         elif kind == "users":
             yield from ((visible(user), "") for user in home.catalogue.user_ids())
         elif kind == "threads":

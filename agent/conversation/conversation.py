@@ -52,6 +52,8 @@ class Conversations(Closing):
     def begin(self, user: str, thread: str | None = None) -> "Conversation":
         """Begin a thread, or take one up: a turn that a crash cut off is finished first.
 
+        A new thread is listed once a turn was said in it.
+
         Raises:
             StoreError: The thread is another user's, or was kept by another version.
             HomeBusy: Another process has the thread open.
@@ -61,8 +63,12 @@ class Conversations(Closing):
             raise StoreError(f"thread {thread_id!r}: use up to 64 letters, digits, - and _")
         lock = _locked(lock_path(self.home, thread_id), thread_id)
         try:
-            kept = self.home.threads.start(thread_id, user, now=int(time.time()))
-            return Conversation(self, kept, lock)
+            threads, now = self.home.threads, int(time.time())
+            # One that is new is kept with its first turn: who says nothing leaves nothing.
+            kept = threads.thread(thread_id) is not None
+            new = Thread(thread_id=thread_id, user_id=user, started=now)
+            begun = threads.start(thread_id, user, now=now) if kept else new
+            return Conversation(self, begun, lock, kept=kept)
         except BaseException:
             lock.release()
             raise
@@ -96,11 +102,12 @@ class Conversations(Closing):
 class Conversation(Closing):
     """One thread, bound to one user, open in one process."""
 
-    def __init__(self, talks: Conversations, thread: Thread, lock: FileLock) -> None:
+    def __init__(self, talks: Conversations, thread: Thread, lock: FileLock, *, kept: bool) -> None:
         self._home = talks.home
         self._deployment = talks.srec.deployment
         self._runner = TurnRunner(talks.srec, talks.graph, talks.saver, thread)
         self._lock = lock
+        self._kept = kept
         self.thread = thread.thread_id
         self.user = thread.user_id
         self._turn = asyncio.Lock()
@@ -130,8 +137,8 @@ class Conversation(Closing):
             DeadlineExceeded: It took longer.
             EngineLost: The engine stopped answering, also when tried again.
         """
-        work = self._said(self._request(text, picture), key)
-        return self._deployment.run(within(deadline_s, work))
+        request = self._request(text, picture)
+        return self._deployment.run(self._said(request, key, deadline_s))
 
     async def asay(
         self,
@@ -142,41 +149,76 @@ class Conversation(Closing):
         deadline_s: float | None = None,
     ) -> TurnResult:
         """`say` for asynchronous callers, from any loop; cancelling it stops the turn."""
-        work = self._said(self._request(text, picture), key)
-        return await self._deployment.arun(within(deadline_s, work))
+        request = self._request(text, picture)
+        return await self._deployment.arun(self._said(request, key, deadline_s))
 
-    def do(self, turn: Understood, *, said: str = "") -> TurnResult:
-        """One turn that needs no understanding, such as a slash command."""
-        return self._deployment.run(self._said(self._request(said, None, turn), None))
+    def do(
+        self,
+        turn: Understood,
+        *,
+        said: str = "",
+        key: str | None = None,
+        deadline_s: float | None = None,
+    ) -> TurnResult:
+        """One turn that needs no understanding, such as a slash command; the rest as in `say`."""
+        request = self._request(said, None, turn)
+        return self._deployment.run(self._said(request, key, deadline_s))
 
-    async def ado(self, turn: Understood, *, said: str = "") -> TurnResult:
+    async def ado(
+        self,
+        turn: Understood,
+        *,
+        said: str = "",
+        key: str | None = None,
+        deadline_s: float | None = None,
+    ) -> TurnResult:
         """`do` for asynchronous callers, from any loop; cancelling it stops the turn."""
-        return await self._deployment.arun(self._said(self._request(said, None, turn), None))
+        request = self._request(said, None, turn)
+        return await self._deployment.arun(self._said(request, key, deadline_s))
 
     def start(
         self,
         text: str,
         tell: Listener,
         *,
-        picture: bytes | None = None,
+        picture: bytes | str | None = None,
         turn: Understood | None = None,
+        key: str | None = None,
+        deadline_s: float | None = None,
     ) -> Future[TurnResult]:
-        """Begin a turn and tell of its nodes; cancelling the future stops it."""
-        request = self._request(text, picture, turn)
-        return self._deployment.start(self._said(request, None, tell))
+        """Begin a turn and tell of its nodes; cancelling the future stops it.
 
-    def stream(self, text: str, *, picture: bytes | None = None) -> Iterator[Event | TurnResult]:
+        The picture of an earlier turn may be given as its hash; the rest as in `say`.
+        """
+        request = self._request(text, picture, turn)
+        return self._deployment.start(self._said(request, key, deadline_s, tell))
+
+    def stream(
+        self,
+        text: str,
+        *,
+        picture: bytes | None = None,
+        key: str | None = None,
+        deadline_s: float | None = None,
+    ) -> Iterator[Event | TurnResult]:
         """`say`, told node by node; the last event is the result.
 
         Leaving the iteration early stops the turn.
         """
-        yield from follow(lambda tell: self.start(text, tell, picture=picture))
+        how: dict[str, Any] = {"picture": picture, "key": key, "deadline_s": deadline_s}
+        yield from follow(lambda tell: self.start(text, tell, **how))
 
     async def astream(
-        self, text: str, *, picture: bytes | None = None
+        self,
+        text: str,
+        *,
+        picture: bytes | None = None,
+        key: str | None = None,
+        deadline_s: float | None = None,
     ) -> AsyncIterator[Event | TurnResult]:
         """`stream` for asynchronous callers, from any loop."""
-        events = afollow(lambda tell: self.start(text, tell, picture=picture))
+        how: dict[str, Any] = {"picture": picture, "key": key, "deadline_s": deadline_s}
+        events = afollow(lambda tell: self.start(text, tell, **how))
         async with aclosing(events):
             async for event in events:
                 yield event
@@ -186,25 +228,40 @@ class Conversation(Closing):
         return self._home.threads.turns(self.thread)
 
     def close(self) -> None:
-        """Let another process take the thread up."""
+        """Let another process take the thread up; of one where nothing was said, nothing stays."""
+        if self._lock.is_locked and not self._kept:
+            lock_path(self._home, self.thread).unlink(missing_ok=True)
         self._lock.release()
 
     def _request(
-        self, text: str, picture: bytes | None, turn: Understood | None = None
+        self, text: str, picture: bytes | str | None, turn: Understood | None = None
     ) -> dict[str, Any]:
+        kept = self._home.pictures.add(picture) if isinstance(picture, bytes) else picture
         return {
             "text": sound(text),
-            "picture": None if picture is None else self._home.pictures.add(picture),
+            "picture": kept,
             "command": None if turn is None else turn.model_dump(mode="json"),
         }
 
     async def _said(
-        self, request: dict[str, Any], key: str | None, tell: Listener | None = None
+        self,
+        request: dict[str, Any],
+        key: str | None,
+        deadline_s: float | None,
+        tell: Listener | None = None,
+    ) -> TurnResult:
+        return await within(deadline_s, self._turn_of(request, key, tell))
+
+    async def _turn_of(
+        self, request: dict[str, Any], key: str | None, tell: Listener | None
     ) -> TurnResult:
         threads = self._home.threads
         async with self._turn:
             known = None if key is None else threads.turn_of(self.thread, key)
             if known is None:
+                if not self._kept:
+                    threads.start(self.thread, self.user, now=int(time.time()))
+                    self._kept = True
                 turn = threads.accept(self.thread, request, key=key)
                 known = KeptTurn(turn=turn, said=request)
             if known.result is not None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from mllm_srec.agent.conversation.intents import Understood
+from mllm_srec.agent.conversation.intents import Intent, Understood
 from mllm_srec.agent.conversation.reading import number
 from mllm_srec.agent.conversation.shown import shown_card, shown_suggestion
 from mllm_srec.agent.conversation.state import PASSED, Done, Outcome, TurnUpdate
@@ -22,7 +22,12 @@ USUAL = 5
 
 
 async def recommend(turn: Turn) -> TurnUpdate:
-    """A list for the user, by what was asked, or by what was asked before and now."""
+    """A list for the user, by what was asked, or by what was asked before and now.
+
+    What changes or goes on with a search, `others` or `only red ones`, is a search again.
+    """
+    if turn.understood.again and turn.state.last and turn.state.last["intent"] == "search":
+        return await search(_again(turn, "search"))
     request, passed = _request(turn)
     conditions = turn.conditions(request) & ItemFilter(exclude=tuple(passed))
     lead = _lead(turn, conditions)
@@ -39,8 +44,11 @@ async def search(turn: Turn) -> TurnUpdate:
     embed = turn.context.srec.deployment.calls.embed
     count = _length(request)
     words = request.words or " ".join((*request.having, request.item)).strip()
-    if turn.state.picture:
-        fused = await fused_picture(turn.context.srec.context, turn.state.picture, words)
+    picture = turn.state.picture
+    if picture is None and turn.understood.again:
+        picture = turn.state.last_picture
+    if picture:
+        fused = await fused_picture(turn.context.srec.context, picture, words)
         found = await search_described(turn.home, embed, fused, count=count, conditions=conditions)
         lead = f"Your picture shows {fused.line}. Nearest to it:"
     elif not words:
@@ -49,14 +57,15 @@ async def search(turn: Turn) -> TurnUpdate:
         found = await search_text(turn.home, embed, words, count=count, conditions=conditions)
         also = f" ({conditions.text})" if conditions.text else ""
         lead = f"Nearest to “{words}”{also}:"
-    return _listed(turn, outcome(lead, map(shown_card, found)), request, passed)
+    update = _listed(turn, outcome(lead, map(shown_card, found)), request, passed)
+    return {**update, "last_picture": picture}
 
 
 async def more(turn: Turn) -> TurnUpdate:
     """More of a value, or like an item; just more, where nothing is named."""
     asked = turn.understood
     if not asked.item and not asked.having and not asked.words:
-        return await recommend(_again(turn))
+        return await recommend(_again(turn, "recommend"))
     if asked.item:
         said = _of_item(turn, "more", asked.item)
         owned = tuple(one.item_id for one in turn.home.catalogue.history(turn.user_id))
@@ -138,8 +147,8 @@ def _request(turn: Turn) -> tuple[Understood, list[str]]:
     return asked.over_before(before), passed
 
 
-def _again(turn: Turn) -> Turn:
-    again = turn.understood.model_copy(update={"intent": "recommend", "again": True})
+def _again(turn: Turn, intent: Intent) -> Turn:
+    again = turn.understood.model_copy(update={"intent": intent, "again": True})
     return replace(turn, understood=again)
 
 
@@ -158,6 +167,7 @@ def _listed(turn: Turn, found: Outcome, request: Understood, passed: Sequence[st
         "outcome": found,
         "shown": found["items"],
         "last": request.model_dump(mode="json"),
+        "last_picture": None,
         "passed": list(passed),
         "focus": focus,
     }

@@ -44,14 +44,12 @@ class TurnRunner:
 
     async def _run(self, kept: KeptTurn, tell: Listener | None) -> TurnResult:
         started = time.perf_counter()
-        deployment = self.srec.deployment
         before = await self._state()
-        with deployment.tracer.run(
+        with self.srec.context.run(
             "turn",
             user=self.thread.user_id,
             session=self.thread.thread_id,
             inputs={"turn": kept.turn, "said": kept.said["text"]},
-            engine=deployment.info,
         ) as run:
             try:
                 state = await self._steps(before, kept, tell)

@@ -71,6 +71,8 @@ class TurnState:
     """The list that `the second` means."""
     last: dict[str, Any] | None = None
     """The last request for a list."""
+    last_picture: str | None = None
+    """Content hash of the picture that it was about."""
     passed: list[str] = field(default_factory=list)
     """Ids of lists before, since the request was new."""
     focus: str | None = None
@@ -89,6 +91,7 @@ class TurnUpdate(TypedDict, total=False):
     fallback: bool
     shown: list[Shown]
     last: dict[str, Any] | None
+    last_picture: str | None
     passed: list[str]
     focus: str | None
     asked: dict[str, Any] | None

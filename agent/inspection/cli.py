@@ -16,6 +16,7 @@ from mllm_srec.agent.inspection.keeping_cli import keeping_app
 from mllm_srec.agent.inspection.options import TraceId, open_traces
 from mllm_srec.agent.inspection.rerun_cli import rerun_app
 from mllm_srec.agent.terminal.output import Output
+from mllm_srec.store.trace_notes import Verdict
 
 if TYPE_CHECKING:
     from mllm_srec.agent.inspection.records import RunRecord
@@ -46,7 +47,7 @@ def list_(
         str | None, typer.Option(help="Started since: 30m, 2h, 7d, or 2026-11-20T18:00 (UTC).")
     ] = None,
     until: Annotated[str | None, typer.Option(help="Started before; as --since.")] = None,
-    verdict: Annotated[str | None, typer.Option(help="Annotated good, bad or note.")] = None,
+    verdict: Annotated[Verdict | None, typer.Option(help="Annotated so.")] = None,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on, until interrupted, as runs come.")
     ] = False,
@@ -132,7 +133,8 @@ def diff_(
 ) -> None:
     """Compare two runs: requests, prompts, answers, values, order, and scores within the noise.
 
-    Exits 0 when they are the same, 1 when they differ, 2 when they cannot be compared.
+    Exits 0 when they are the same, 1 when they differ, 2 when they cannot be compared, be it that
+    parts of one are missing.
     """
     with Output(as_json=as_json) as out:
         from mllm_srec.agent.inspection.diff import diff, diff_view
@@ -147,8 +149,8 @@ def diff_(
             out.note(f"srec: {visible(str(error))}")
             raise typer.Exit(2) from error
         out.result(found.to_dict(), lambda _: diff_view(found, full=full))
-        if not found.same:
-            raise typer.Exit(1)
+        if not (found.same and found.is_whole):
+            raise typer.Exit(2 if found.same else 1)
 
 
 @trace_app.command()
@@ -174,19 +176,20 @@ def export(
 @trace_app.command("annotate")
 def annotate_(
     trace_id: TraceId,
-    verdict: Annotated[str, typer.Argument(help="good, bad or note.")],
+    verdict: Annotated[Verdict, typer.Argument(help="What you think of it.")],
     words: Annotated[str, typer.Argument(help="What you saw; a note needs it.")] = "",
     home: Home = DEFAULT_HOME,
     as_json: Json = False,
 ) -> None:
     """Say what you think of a run: good, bad, or a note."""
     with Output(as_json=as_json) as out:
-        from typing import cast
+        import os
 
-        from mllm_srec.store.trace_notes import Verdict, annotate
+        from mllm_srec.agent.tracing.masking import Masks
+        from mllm_srec.store.trace_notes import annotate
 
         with open_traces(home) as traces:
-            made = annotate(traces, trace_id, cast("Verdict", verdict), words)
+            made = annotate(traces, trace_id, verdict, Masks(os.environ).masked(words))
         out.result({"verdict": made.verdict, "note": made.note}, lambda _: f"kept: {made.verdict}")
 
 

@@ -1,7 +1,8 @@
 """Two traces held against each other: what counts as a difference, and what is only shown.
 
 Counted are what was asked, the path, prompts, answers, what nodes made of them, and the order of
-lists; numbers count beyond the recorded noise floor. Never counted: time, tokens, cache hits.
+lists; numbers that rest on a margin of the model count beyond the recorded noise floor. Never
+counted: time, tokens, cache hits.
 """
 
 import difflib
@@ -18,9 +19,8 @@ from mllm_srec.agent.inspection.differences import MISSING, Change, Close, chang
 from mllm_srec.agent.inspection.listing import seconds_text
 from mllm_srec.agent.inspection.records import CallRecord, NodeRecord, RunRecord, TraceRecord
 from mllm_srec.agent.untrusted import words
+from mllm_srec.tools.ranking import CombineWeights
 
-NOISY = ("logit", "score", "probability", "retrieval_score")
-"""Last names of the numbers that rest on a score of the model."""
 CHANGES_SHOWN = 40
 """Changes that are shown without `--full`."""
 TEXT_CHARS = 300
@@ -34,14 +34,23 @@ class TraceDiff:
     before: RunRecord
     after: RunRecord
     noise_floor: float
-    """Nats within which scores count as equal: the larger of the two."""
+    """Nats within which margins count as equal: the larger of the two."""
     changes: tuple[Change, ...]
     """In the order of the run; the place begins with the step."""
+    missing_before: tuple[str, ...] = ()
+    """What should be in the one trace and is not."""
+    missing_after: tuple[str, ...] = ()
+    """The same of the other."""
 
     @property
     def same(self) -> bool:
-        """Whether nothing that counts differs."""
+        """Whether nothing that counts differs, of what is there."""
         return not self.changes
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether both traces have all their parts."""
+        return not (self.missing_before or self.missing_after)
 
     def to_dict(self) -> dict[str, Any]:
         """The difference as plain JSON values."""
@@ -50,6 +59,7 @@ class TraceDiff:
             "before": self.before.to_dict(),
             "after": self.after.to_dict(),
             "noise_floor": self.noise_floor,
+            "missing": {"before": list(self.missing_before), "after": list(self.missing_after)},
             "changes": [each.to_dict() for each in self.changes],
         }
 
@@ -68,7 +78,9 @@ def diff(before: TraceRecord, after: TraceRecord, *, exact: bool = False) -> Tra
         before=before.run,
         after=after.run,
         noise_floor=floor,
-        changes=tuple(_differences(before, after, _within(floor))),
+        changes=tuple(_differences(before, after, _within(_floors((before, after), floor)))),
+        missing_before=before.missing,
+        missing_after=after.missing,
     )
 
 
@@ -107,22 +119,43 @@ def _comparable(one: NodeRecord, other: NodeRecord) -> tuple[dict[str, Any], dic
 
 
 def _asked(call: CallRecord) -> tuple[str, str, tuple[str, ...]]:
-    return call.kind, call.prompt, call.images
+    return call.kind, call.prompt, call.pixels
 
 
 def _counted(call: CallRecord) -> dict[str, Any]:
     """What of a call counts: whether a cache or the engine answered does not."""
     # The answer of a scoring call is the larger label: the margin says the same, and how far.
-    said = {"score": call.margin} if call.logprobs else {"answer": call.answer}
-    return {"kind": call.kind, "prompt": call.prompt, "images": list(call.images), **said}
+    said = {"margin": call.margin} if call.logprobs else {"answer": call.answer}
+    return {"kind": call.kind, "prompt": call.prompt, "images": list(call.pixels), **said}
 
 
-def _within(floor: float) -> Close:
-    """Numbers that rest on a score are equal within the floor, all others bit for bit."""
+def _floors(traces: Sequence[TraceRecord], nats: float) -> dict[str, float]:
+    """By how much the engine's arithmetic moves each kind of number, by its last name.
+
+    The largest of both traces; weights that were not recorded count as the defaults.
+    """
+    weighed = [_weights(trace.run) for trace in traces]
+    return {
+        "logit": nats,
+        "margin": nats,
+        "score": max(weights.score_change(nats) for weights in weighed),
+        # The slope of the sigmoid is at most a quarter.
+        "probability": max(abs(weights.calibration.a) for weights in weighed) * nats / 4,
+    }
+
+
+def _weights(run: RunRecord) -> CombineWeights:
+    settings = run.provenance.get("srec.settings")
+    found = settings.get("weights") if isinstance(settings, Mapping) else None
+    return CombineWeights() if found is None else CombineWeights.model_validate(found)
+
+
+def _within(floors: Mapping[str, float]) -> Close:
+    """Numbers that rest on a margin are equal within their floor, all others bit for bit."""
 
     def close(path: str, one: float, other: float) -> bool:
-        noisy = path.rpartition(".")[2] in NOISY
-        return equal(path, one, other) or (noisy and abs(one - other) <= floor)
+        floor = floors.get(path.rpartition(".")[2], 0.0)
+        return equal(path, one, other) or abs(one - other) <= floor
 
     return close
 
@@ -163,8 +196,18 @@ def diff_view(found: TraceDiff, *, full: bool = False) -> RenderableType:
     """
     shown = found.changes if full else found.changes[:CHANGES_SHOWN]
     lines: list[RenderableType] = [_facts(found)]
-    if found.same:
+    lines += [
+        words(f"missing in {run.trace_id[:12]}: {line}", "yellow")
+        for run, missing in (
+            (found.before, found.missing_before),
+            (found.after, found.missing_after),
+        )
+        for line in missing
+    ]
+    if found.same and found.is_whole:
         lines.append(Text("the same", "green"))
+    elif found.same:
+        lines.append(Text("no difference in what is there", "yellow"))
     for change in shown:
         lines.append(words(change.path, "bold", lines=True))
         lines += _sides(change, None if full else TEXT_CHARS)

@@ -20,6 +20,7 @@ from mllm_srec.agent.inspection.pictures import Find, decoded
 from mllm_srec.agent.inspection.records import CallRecord, NodeRecord, TraceRecord
 from mllm_srec.agent.inspection.sections import sections
 from mllm_srec.agent.inspection.state import states
+from mllm_srec.agent.inspection.summary import asked, gave
 from mllm_srec.agent.inspection.tables import Section
 from mllm_srec.agent.inspection.view import marks, store_line, token_line
 from mllm_srec.agent.inspection.waterfall import PARTS, Bar, bars
@@ -78,6 +79,8 @@ def html_page(trace: TraceRecord, pictures: Find) -> str:
         trace=trace,
         run=trace.run,
         state=STATUS.get(trace.run.status, (trace.run.status, ""))[0],
+        asked=asked(trace),
+        gave=gave(trace),
         nodes=nodes,
         parts={name: PARTS[name] for name in PARTS if name in used},
         graph=_graph(trace),

@@ -91,7 +91,7 @@ def settings(
         from pydantic import ValidationError
 
         from mllm_srec.agent.terminal.views import facts_table
-        from mllm_srec.store.trace_settings import TraceSettings, read_settings, write_settings
+        from mllm_srec.store.trace_settings import changed_settings, write_settings
 
         given = {"days": days, "count": count, "mib": mib, "otlp_endpoint": otlp_endpoint}
         update: dict[str, object] = {
@@ -103,13 +103,12 @@ def settings(
             update["redact"] = [] if redact == "none" else redact.split(",")
         with open_traces(home, create=True) as traces:
             try:
-                stored = TraceSettings.model_validate(
-                    {**read_settings(traces).model_dump(), **update}
-                )
+                stored = changed_settings(traces, update)
             except ValidationError as error:
                 first = error.errors()[0]
                 raise typer.BadParameter(f"{first['loc'][0]}: {first['msg']}") from error
             if update:
                 write_settings(traces, stored)
+                out.note("programs that run take the settings up when they start again")
         facts = stored.model_dump(mode="json")
         out.result(facts, lambda _: facts_table(facts))

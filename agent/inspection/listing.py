@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from rich.console import RenderableType
@@ -12,11 +13,16 @@ from rich.text import Text
 from mllm_srec.agent.inspection.reading import read_run
 from mllm_srec.agent.inspection.records import RunRecord
 from mllm_srec.agent.untrusted import words
+from mllm_srec.store.spans import Span
 from mllm_srec.store.trace_search import TraceFilter, find
-from mllm_srec.store.traces import TraceStore
+from mllm_srec.store.traces import BUSY_S, TraceStore
 
 POLL_S = 0.5
 """Seconds between two looks at a file that is followed."""
+_LATE_NS = round(2 * BUSY_S * 1e9)
+"""How much later than its time a span may be written: a writer waits for the others."""
+_FARTHEST_NS = 2**63 - 1
+"""The file keeps times in 64 bits."""
 STATUS = {"OK": ("done", "green"), "ERROR": ("failed", "red"), "UNSET": ("unfinished", "yellow")}
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
@@ -32,30 +38,47 @@ def parse_time(text: str, *, now: datetime) -> int:
     Raises:
         ValueError: It is neither.
     """
-    if ago := re.fullmatch(r"(\d{1,6}(?:\.\d+)?)([smhd])", text):
-        moment = now - timedelta(**{_UNITS[ago[2]]: float(ago[1])})
-    else:
-        try:
+    try:
+        if ago := re.fullmatch(r"(\d{1,6}(?:\.\d+)?)([smhd])", text):
+            moment = now - timedelta(**{_UNITS[ago[2]]: float(ago[1])})
+        else:
             moment = datetime.fromisoformat(text)
-        except ValueError as error:
-            raise ValueError(
-                f"{text!r} is no time: write 30m, 2h, 7d, or 2026-11-20T18:00"
-            ) from error
-        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return round(moment.timestamp() * 1e9)
+            moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        found = round(moment.timestamp() * 1e9)
+    except OverflowError as error:
+        raise ValueError(_out_of_range(text)) from error
+    except ValueError as error:
+        raise ValueError(f"{text!r} is no time: write 30m, 2h, 7d, or 2026-11-20T18:00") from error
+    if abs(found) > _FARTHEST_NS:
+        raise ValueError(_out_of_range(text))
+    return found
+
+
+def _out_of_range(text: str) -> str:
+    return f"{text!r} is out of range: traces have times from 1678 to 2261"
 
 
 def follow(store: TraceStore, wanted: TraceFilter, limit: int) -> Iterator[RunRecord]:
     """Yield the newest runs, oldest first, then each run that starts or ends, without an end."""
-    shown: dict[str, str] = {}
-    version = None
+    looked_ns = time.time_ns()
+
+    def active() -> list[Span]:
+        """Runs that started or ended since the last look, or may have been written since."""
+        return find(store, replace(wanted, active_since_ns=looked_ns - _LATE_NS))
+
+    version = store.rows("PRAGMA data_version")
+    shown = {root.trace_id: root.status for root in active()}
+    for root in reversed(find(store, wanted, limit)):
+        shown[root.trace_id] = root.status
+        yield read_run(root)
     while True:
         if (current := store.rows("PRAGMA data_version")) != version:
-            version = current
-            for root in reversed(find(store, wanted, limit)):
+            version, now_ns = current, time.time_ns()
+            for root in reversed(active()):
                 if shown.get(root.trace_id) != root.status:
                     shown[root.trace_id] = root.status
                     yield read_run(root)
+            looked_ns = now_ns
         time.sleep(POLL_S)
 
 

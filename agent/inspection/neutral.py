@@ -34,7 +34,8 @@ def neutral_section(deployment: Deployment, spans: Sequence[Span]) -> Section:
         spans: Of the trace.
 
     Raises:
-        TraceError: Nothing was scored, parts were left out of the trace, or another model scored.
+        TraceError: Nothing was scored, another model scored, or parts of the trace
+            were left out or are lost.
     """
     trace = checked(spans)
     then, now = engine_then(trace), deployment.info

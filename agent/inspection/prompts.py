@@ -22,12 +22,14 @@ def read_messages(attributes: Mapping[str, Attribute]) -> Iterator[MessageRecord
     number = 0
     while (start := f"{Names.LLM_INPUT_MESSAGES}.{number}.") + _ROLE in attributes:
         texts = [attributes.get(start + _CONTENT, "")]
-        images, sizes = [], []
+        images, sizes, pixels = [], [], []
         index = 0
         while (part := f"{start}{_CONTENTS}.{index}.") + _TYPE in attributes:
             if part + IMAGE_URL in attributes:
-                images.append(str(attributes[part + IMAGE_URL]))
-                sizes.append(str(attributes.get(part + PICTURE, "")).rpartition(" ")[2])
+                images.append(address := str(attributes[part + IMAGE_URL]))
+                key, _, size = str(attributes.get(part + PICTURE, "")).rpartition(" ")
+                sizes.append(size)
+                pixels.append(key or address)
             texts.append(attributes.get(part + _TEXT, ""))
             index += 1
         yield MessageRecord(
@@ -35,6 +37,7 @@ def read_messages(attributes: Mapping[str, Attribute]) -> Iterator[MessageRecord
             text="\n".join(str(each) for each in texts if each),
             images=tuple(images),
             sizes=tuple(sizes),
+            pixels=tuple(pixels),
         )
         number += 1
 

@@ -38,7 +38,7 @@ from mllm_srec.agent.tracing.attributes import (
     STORED,
     STORES,
 )
-from mllm_srec.store.spans import LOST, Attribute, Span
+from mllm_srec.store.spans import Attribute, Span, is_lost
 from mllm_srec.store.trace_notes import annotations
 from mllm_srec.store.traces import TraceStore
 
@@ -142,10 +142,10 @@ def _missing(spans: Sequence[Span], has_root: bool) -> Iterator[str]:
             yield f"{span.name} has no end: it runs, or its process died in it"
         if span.parent_id is not None and span.parent_id not in ids and has_root:
             yield f"the step that {span.name} belongs to is lost"
-        texts = [value for value in span.attributes.values() if isinstance(value, str)]
-        if any(LOST in text for text in texts):
+        values = span.attributes.values()
+        if any(map(is_lost, values)):
             yield f"a text or picture of {span.name} is lost"
-        if any(REDACTED in text for text in texts):
+        if REDACTED in values:
             yield "parts were left out when the trace was written (redacted)"
 
 
@@ -220,6 +220,7 @@ def _call(span: Span) -> CallRecord:
         messages=messages,
         images=tuple(image for message in messages for image in message.images),
         sizes=tuple(size for message in messages for size in message.sizes),
+        pixels=tuple(key for message in messages for key in message.pixels),
         answer=_text(get(_ANSWER)),
         seconds=(span.seconds or 0.0) / batch,
         batch=batch,

@@ -16,6 +16,7 @@ from mllm_srec.agent.tracing.attributes import (
     call_settings,
     input_messages,
 )
+from mllm_srec.agent.tracing.redaction import Redaction
 from mllm_srec.llm.engine import Answer, EngineInfo, LabelScores, ModelError, Prompt
 from mllm_srec.store.spans import Attribute, Span
 
@@ -34,6 +35,7 @@ class RecordedCalls:
             info: What answered then.
         """
         self.info = info
+        self._clean = Redaction(frozenset(), pseudonym=str)
         self._spans = {_span_key(span): span.attributes for span in spans if span.status == "OK"}
 
     async def generate(self, prompts: Sequence[Prompt], *, max_tokens: int) -> list[Answer]:
@@ -69,7 +71,8 @@ class RecordedCalls:
         Raises:
             ModelError: The trace holds no vectors of these texts.
         """
-        found = self._spans.get(_key("embed", as_json({}), {Names.INPUT_VALUE: as_json(texts)}))
+        asked = self._clean.attributes({Names.INPUT_VALUE: as_json(texts)})
+        found = self._spans.get(_key("embed", as_json({}), asked))
         name = f"{Names.EMBEDDING_EMBEDDINGS}.%d.{EmbeddingAttributes.EMBEDDING_VECTOR}"
         if found is None or name % 0 not in found:
             raise ModelError(f"the trace holds no vectors of {list(texts)!r:.120}")
@@ -79,15 +82,18 @@ class RecordedCalls:
         self, kind: str, prompt: Prompt, settings: Mapping[str, object]
     ) -> Mapping[str, Attribute]:
         addresses = {picture.key: "" for picture in prompt.pictures}
-        asked = input_messages(prompt.messages, addresses)
+        # What looked like a secret was masked in what was recorded.
+        asked = self._clean.attributes(input_messages(prompt.messages, addresses))
         [called] = call_settings(prompt, settings).values()
-        try:
-            return self._spans[_key(kind, str(called), asked)]
-        except KeyError as error:
-            text = prompt.messages[-1].text
-            raise ModelError(
-                f"the trace holds no {kind} of the prompt {text[:60]!r} ... {text[-60:]!r}"
-            ) from error
+        key = _key(kind, str(called), asked)
+        if key in self._spans:
+            return self._spans[key]
+        text = prompt.messages[-1].text
+        told = f"the trace holds no {kind} of the prompt {text[:60]!r} ... {text[-60:]!r}"
+        others = (then for name, then, parts in self._spans if (name, parts) == (kind, key[2]))
+        if other := next(others, None):
+            told += f" with these settings, {called}: it has one with {other}"
+        raise ModelError(told)
 
 
 def _span_key(span: Span) -> _Key:

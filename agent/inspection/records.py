@@ -20,6 +20,8 @@ class MessageRecord:
     """`sha256:...` of its pictures."""
     sizes: tuple[str, ...] = ()
     """`WIDTHxHEIGHT` of each, in pixels."""
+    pixels: tuple[str, ...] = ()
+    """Key of the pixels of each: there also where the picture itself was left out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +38,8 @@ class CallRecord:
     """`sha256:...` of the pictures as sent; the trace file finds their bytes by it."""
     sizes: tuple[str, ...] = ()
     """`WIDTHxHEIGHT` of each picture, in pixels."""
+    pixels: tuple[str, ...] = ()
+    """Key of the pixels of each, its address where none was recorded."""
     answer: str | None = None
     """Raw; None where there was none."""
     problem: str | None = None

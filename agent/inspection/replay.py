@@ -6,32 +6,41 @@ trace of its own that names its parent.
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph import START
 from langsmith import tracing_context
-from numpy.typing import NDArray
 
 from mllm_srec.agent.calls import Calls
+from mllm_srec.agent.chain import allowed
 from mllm_srec.agent.deployment import Deployment
 from mllm_srec.agent.graph import build_graph
 from mllm_srec.agent.inspection.diff import TraceDiff, diff
+from mllm_srec.agent.inspection.edits import EditedCalls, check_edits
 from mllm_srec.agent.inspection.reading import read_trace
 from mllm_srec.agent.inspection.recorded_calls import RecordedCalls
 from mllm_srec.agent.inspection.records import TraceRecord
-from mllm_srec.agent.inspection.state import states, steps
+from mllm_srec.agent.inspection.state import initial, steps
 from mllm_srec.agent.state import Context, Settings, State
-from mllm_srec.agent.tracing.attributes import EDITS, PARENT, REDACTED, Attributes, as_json
+from mllm_srec.agent.tracing.attributes import (
+    EDITS,
+    IMAGE_URL,
+    PARENT,
+    REDACTED,
+    Attributes,
+    as_json,
+)
 from mllm_srec.agent.tracing.calls import TracedCalls
 from mllm_srec.agent.tracing.tracer import Tracer
-from mllm_srec.llm.engine import Answer, EngineInfo, LabelScores, ModelError, Prompt
-from mllm_srec.store.spans import Span
+from mllm_srec.llm.engine import EngineInfo, ModelError
+from mllm_srec.llm.pictures import PictureBudget
+from mllm_srec.store.spans import Span, is_lost
 from mllm_srec.store.trace_schema import TraceError
 from mllm_srec.store.traces import TraceStore
+from mllm_srec.tools.filters import ItemFilter
 from mllm_srec.tools.ranking import CombineWeights
 
 RUN = "recommend"
@@ -51,24 +60,30 @@ def replay(deployment: Deployment, spans: Sequence[Span]) -> TraceDiff:
         spans: Of the trace.
 
     Raises:
-        TraceError: The trace is of another kind of run, or parts were left out of it.
+        TraceError: The trace is of another kind of run, or parts of it were left out or are lost.
+        CannotDo: No item of the shop meets the conditions of the run any more.
     """
     trace = checked(spans)
     info = engine_then(trace)
-    facts = deployment.home.representations.facts
-    if facts is not None and facts.model_hash != info.model_hash:
+    start, values, facts = _beginning(trace)
+    index = deployment.home.representations.facts
+    searches = start not in AFTER_RETRIEVAL
+    if searches and index is not None and index.model_hash != info.model_hash:
         raise TraceError(
-            f"the vectors of this home were made by {facts.model!r}, the trace by {info.model!r}: "
+            f"the vectors of this home were made by {index.model!r}, the trace by {info.model!r}: "
             "replay it on the home as it was"
         )
+    replacements = trace.run.edits.get("replace", ()) if isinstance(trace.run.edits, dict) else ()
     with (
         tempfile.TemporaryDirectory(prefix="srec-replay-") as folder,
         TraceStore.open(Path(folder) / "traces.sqlite") as store,
     ):
-        calls, tracer = TracedCalls(RecordedCalls(spans, info)), Tracer(store)
-        context = context_then(deployment, trace, calls, tracer)
+        recorded = TracedCalls(RecordedCalls(spans, info))
+        calls = EditedCalls(recorded, [(old, new) for old, new in replacements])
+        context = context_then(deployment, trace, calls, Tracer(store))
+        state = _state(deployment, values)
         try:
-            trace_id = deployment.run(_run(trace, START, _request(trace), context, {}))
+            trace_id = deployment.run(_run(start, state, trace.run.input, context, facts))
         except ModelError:
             # Told by the trace of the replay, and so by the difference.
             trace_id = store.recent(1)[0].trace_id
@@ -93,24 +108,25 @@ def fork(
         replacements: Texts of prompts, and what stands in their place.
 
     Raises:
-        TraceError: There is no such step or field, a text to replace is in no prompt, or parts
-            were left out of the trace.
+        TraceError: There is no such step or field, a field takes no such value, a text to replace
+            is in no prompt, or parts of the trace were left out or are lost.
         IndexMismatch: The step searches the index, which another model made.
+        CannotDo: No item of the shop meets the conditions of the run any more.
     """
     trace = checked(spans)
     *_, (node, before, _) = steps(trace, step)
-    if unknown := sorted(set(edits) - set(FIELDS)):
-        raise TraceError(f"the state has no field {unknown[0]!r}: it has {', '.join(FIELDS)}")
+    check_edits(edits)
     if node.name not in AFTER_RETRIEVAL:
         deployment.home.representations.use(deployment.index_facts())
     calls = EditedCalls(deployment.calls, replacements)
     context = context_then(deployment, trace, calls, deployment.tracer)
-    values = {name: value for name, value in {**before, **edits}.items() if name in FIELDS}
+    values = {**before, **edits}
     facts: Attributes = {
         PARENT: f"{trace.run.trace_id} {step}",
         EDITS: as_json({"state": dict(edits), "replace": list(replacements)}),
     }
-    trace_id = deployment.run(_run(trace, node.name, values, context, facts, deployment.info))
+    state = _state(deployment, values)
+    trace_id = deployment.run(_run(node.name, state, values, context, facts))
     if calls.unused:
         raise TraceError(
             f"{calls.unused[0]!r} is in no prompt from {step!r} on: the fork {trace_id[:12]} "
@@ -120,21 +136,14 @@ def fork(
 
 
 async def _run(
-    trace: TraceRecord,
-    start: str,
-    values: Mapping[str, Any],
-    context: Context,
-    facts: Attributes,
-    engine: EngineInfo | None = None,
+    start: str, state: State, inputs: object, context: Context, facts: Attributes
 ) -> str:
     """Run the graph from a node on, as a traced run."""
     graph = build_graph()
     if start != START:
         graph.edges.discard((START, "load_user"))
         graph.add_edge(START, start)
-    state = State(**values)
-    inputs = dict(values) if start != START else trace.run.input
-    with context.tracer.run(RUN, user=state.user_id, inputs=inputs, engine=engine) as run:
+    with context.run(RUN, user=state.user_id, inputs=inputs) as run:
         run.span.set_attributes(context.tracer.redaction.attributes(facts, state.user_id))
         with tracing_context(enabled=False):
             final = await graph.compile().ainvoke(state, _CONFIG, context=context)
@@ -142,79 +151,51 @@ async def _run(
     return run.trace_id
 
 
-class EditedCalls:
-    """Passes calls on with texts of their prompts replaced."""
-
-    def __init__(self, inner: Calls, replacements: Sequence[tuple[str, str]]) -> None:
-        self._inner = inner
-        self._replacements = replacements
-        self._used: set[str] = set()
-
-    @property
-    def info(self) -> EngineInfo:
-        """What answers."""
-        return self._inner.info
-
-    @property
-    def unused(self) -> list[str]:
-        """Texts that no prompt held so far."""
-        return [old for old, _ in self._replacements if old not in self._used]
-
-    async def generate(self, prompts: Sequence[Prompt], *, max_tokens: int) -> list[Answer]:
-        """See `Engine.generate`."""
-        edited = [self._edited(prompt) for prompt in prompts]
-        return await self._inner.generate(edited, max_tokens=max_tokens)
-
-    async def score_labels(
-        self, prompts: Sequence[Prompt], labels: Sequence[str]
-    ) -> list[LabelScores]:
-        """See `Engine.score_labels`."""
-        return await self._inner.score_labels([self._edited(prompt) for prompt in prompts], labels)
-
-    async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """See `Engine.embed`; texts to embed are no prompts."""
-        return await self._inner.embed(texts)
-
-    def _edited(self, prompt: Prompt) -> Prompt:
-        made, used = edited(prompt, self._replacements)
-        self._used |= used
-        return made
-
-
-def edited(prompt: Prompt, replacements: Sequence[tuple[str, str]]) -> tuple[Prompt, set[str]]:
-    """A prompt with texts replaced, one after the other, and those that it held."""
-    messages, used = prompt.messages, set()
-    for old, new in replacements:
-        if any(old in message.text for message in messages):
-            used.add(old)
-            messages = tuple(
-                replace(message, text=message.text.replace(old, new)) for message in messages
-            )
-    return replace(prompt, messages=messages), used
-
-
 def checked(spans: Sequence[Span]) -> TraceRecord:
     """The trace of a run that can be run again.
 
     Raises:
-        TraceError: It is of another kind of run, or parts were left out of it.
+        TraceError: It is of another kind of run, or parts of it were left out or are lost.
     """
     trace = read_trace(spans)
     if trace.run.name != RUN:
         raise TraceError(f"this is a run of {trace.run.name!r}: only {RUN!r} can be run again")
-    if any(REDACTED in str(value) for span in spans for value in span.attributes.values()):
+    # Pictures are told apart by the keys of their pixels: nobody asks for their bytes.
+    values = [
+        value
+        for span in spans
+        for name, value in span.attributes.items()
+        if not name.endswith(IMAGE_URL)
+    ]
+    if REDACTED in values:
         raise TraceError("parts of this trace were left out when it was written (redacted)")
+    if any(map(is_lost, values)):
+        raise TraceError("parts of this trace are lost: their bytes are no longer in the file")
     return trace
 
 
-def _request(trace: TraceRecord) -> dict[str, Any]:
-    """What the run was asked for, with the history as it was then."""
-    asked = next((before for _, before, _ in states(trace)), {})
-    values = {name: value for name, value in asked.items() if name in FIELDS}
+def _beginning(trace: TraceRecord) -> tuple[str, dict[str, Any], Attributes]:
+    """Where the run began and with which values, the history as it was; and whose fork it is."""
+    values = initial(trace)
     loaded = next((node.output for node in trace.nodes if node.name == "load_user"), None)
     if isinstance(loaded, Mapping) and loaded.get("path") != "unknown":
         values["given_history"] = loaded.get("history")
-    return values
+    if trace.run.parent is None or not trace.nodes:
+        return START, values, {}
+    return trace.nodes[0].name, values, {PARENT: trace.run.parent}
+
+
+def _state(deployment: Deployment, values: Mapping[str, Any]) -> State:
+    """The state of recorded values, with the items that were allowed by what the request said.
+
+    Raises:
+        CannotDo: No item of the shop meets the conditions any more.
+    """
+    given = {name: value for name, value in values.items() if name in FIELDS}
+    if "allowed" not in given:
+        conditions = ItemFilter.model_validate(values.get("filter", {}))
+        given["allowed"] = allowed(deployment.home, conditions, values.get("only"))
+    return State(**given)
 
 
 def engine_then(trace: TraceRecord) -> EngineInfo:
@@ -232,7 +213,7 @@ def engine_then(trace: TraceRecord) -> EngineInfo:
 def context_then(
     deployment: Deployment, trace: TraceRecord, calls: Calls, tracer: Tracer
 ) -> Context:
-    """What the nodes depend on, with settings and weights as they were."""
+    """What the nodes depend on: settings and weights as they were, pictures as their model's."""
     then = trace.run.provenance.get("srec.settings")
     then = then if isinstance(then, Mapping) else {}
     weights = (
@@ -241,4 +222,12 @@ def context_then(
         else deployment.weights()
     )
     settings = Settings(**then["chain"]) if "chain" in then else deployment.settings
-    return deployment.context_of(calls, tracer, settings=settings, weights=weights)
+    same_model = calls.info.model_hash == engine_then(trace).model_hash
+    pictures = then.get("pictures") if same_model else None
+    return deployment.context_of(
+        calls,
+        tracer,
+        settings=settings,
+        weights=weights,
+        budget=None if pictures is None else PictureBudget(**pictures),
+    )

@@ -10,6 +10,9 @@ SIMILARITIES = ("taste", "recent")
 """Sources that ask the index of vectors: their score is a cosine similarity, so that one less it is
 the distance."""
 
+NAMED = 5
+"""Values of a filter that are named; of more their count is told."""
+
 
 def retrieval_sections(
     candidates: Sequence[Mapping[str, Any]], node: NodeRecord, before: Mapping[str, Any]
@@ -33,11 +36,6 @@ def retrieval_sections(
 
 
 def _candidates(candidates: Sequence[Mapping[str, Any]], before: Mapping[str, Any]) -> Section:
-    seen = {event.get("item_id") for event in entries(before.get("history"))}
-    allowed = before.get("allowed")
-    filters = [f"{len(seen)} seen items left out"] if seen else ["no item was seen before"]
-    if isinstance(allowed, list):
-        filters.append(f"{len(allowed)} items allowed")
     return Section(
         title="Candidates",
         columns=("rank", "item", "score", "found by"),
@@ -50,8 +48,27 @@ def _candidates(candidates: Sequence[Mapping[str, Any]], before: Mapping[str, An
             )
             for entry in candidates
         ),
-        note="; ".join(filters),
+        note="; ".join(_filters(before)),
     )
+
+
+def _filters(before: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what kept items out of the list."""
+    seen = {event.get("item_id") for event in entries(before.get("history"))}
+    yield f"{len(seen)} seen items left out" if seen else "no item was seen before"
+    if before.get("conditions"):
+        yield f"asked for {before['conditions']}"
+    if isinstance(found := before.get("filter"), Mapping):
+        yield f"filter: {', '.join(f'{name} {_listed(value)}' for name, value in found.items())}"
+    if isinstance(before.get("only"), list):
+        yield f"only {_listed(before['only'])}"
+
+
+def _listed(value: object) -> str:
+    """A value of a filter; of a long list how many there are."""
+    if not isinstance(value, list):
+        return str(value)
+    return " + ".join(map(str, value)) if len(value) <= NAMED else f"{len(value)} items"
 
 
 def _search(search: SearchRecord) -> tuple[str, ...]:

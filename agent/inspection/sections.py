@@ -1,6 +1,7 @@
 """What a node decided and on what grounds, as small tables: one source for terminal and page."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -11,6 +12,8 @@ from mllm_srec.agent.inspection.retrieval import retrieval_sections
 from mllm_srec.agent.inspection.state import Values, states, steps
 from mllm_srec.agent.inspection.tables import Section, decimal, entries
 
+_TITLE = re.compile(r"^Title: (.*)$", re.MULTILINE)
+"""The line of a fusing prompt that names the item."""
 NOTHING: Mapping[str, Sequence[Section]] = MappingProxyType({})
 """No tables beside those of the trace."""
 
@@ -38,7 +41,7 @@ def sections(node: NodeRecord, before: Values, after: Values, run: RunRecord) ->
     if entries(output.get("reasons")):
         found.append(_reasons(entries(output["reasons"])))
     if fused := list(_fused(node.calls)):
-        columns = ("what", "from the picture", "from the text", "conflicts")
+        columns = ("item", "what", "from the picture", "from the text", "conflicts")
         found.append(Section(title="Fusion", columns=columns, rows=tuple(fused)))
     return found
 
@@ -141,15 +144,18 @@ def _reasons(reasons: Sequence[Mapping[str, Any]]) -> Section:
 
 
 def _fused(calls: Sequence[CallRecord]) -> Iterator[tuple[str, ...]]:
-    """Yield what each answer that merges picture and text took from where."""
+    """Yield what each answer that merges picture and text, and was taken, took from where."""
     for call in calls:
+        if call.problem is not None:
+            continue
+        title = _TITLE.search(call.prompt)
         try:
             answer = json.loads(call.answer or "")
         except ValueError:
             continue
         if isinstance(answer, dict) and {"what", "seen", "told"} <= answer.keys():
             parts = (answer.get(name) for name in ("seen", "told", "conflicts"))
-            yield (str(answer["what"]), *map(_pairs, parts))
+            yield (title[1] if title else "-", str(answer["what"]), *map(_pairs, parts))
 
 
 def _pairs(value: object) -> str:

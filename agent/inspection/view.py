@@ -13,13 +13,15 @@ from rich.tree import Tree
 from mllm_srec.agent.inspection.differences import changes
 from mllm_srec.agent.inspection.listing import STATUS, seconds_text
 from mllm_srec.agent.inspection.pictures import Draw, nothing_drawn
-from mllm_srec.agent.inspection.records import CallRecord, NodeRecord, TraceRecord
+from mllm_srec.agent.inspection.records import CallRecord, NodeRecord, RunRecord, TraceRecord
 from mllm_srec.agent.inspection.sections import NOTHING, sections
 from mllm_srec.agent.inspection.state import Values, states, steps
+from mllm_srec.agent.inspection.summary import asked, gave
 from mllm_srec.agent.inspection.tables import Section
 from mllm_srec.agent.inspection.waterfall import waterfall
 from mllm_srec.agent.results import Tokens
-from mllm_srec.agent.tracing.attributes import as_json
+from mllm_srec.agent.terminal.graph_picture import NODES
+from mllm_srec.agent.tracing.attributes import LATE, as_json
 from mllm_srec.agent.untrusted import words
 
 CALLS_SHOWN = 3
@@ -71,23 +73,42 @@ def _head(trace: TraceRecord) -> Text:
         f"  {seconds_text(run.seconds)}  ",
         (label, style),
     )
+    for name, told in (("asked", asked(trace)), ("gave", gave(trace))):
+        if told:
+            head.append_text(Text.assemble((f"\n{name} ", "dim"), words(told, "bold")))
     if run.engine:
         head.append_text(Text.assemble("\n", words(run.engine), " ", words(run.model or "")))
-    for name, value in run.provenance.items():
-        if name.endswith(("version", "hash", "adapter", "seed")):
-            short = str(value)[:12] if name.endswith("hash") else str(value)
-            made = words(f"{name.removeprefix('srec.')} {short}", "dim")
-            head.append_text(Text.assemble((" · ", "dim"), made))
+    head.append_text(_made_with(run))
     if run.parent:
         head.append_text(Text.assemble("\nforked from ", words(run.parent, "cyan")))
         head.append_text(words(f", changed {as_json(run.edits)}", "dim"))
     if run.path:
         head.append_text(Text.assemble("\npath ", words(" → ".join(run.path), "green")))
+    if left := not_taken(run):
+        head.append_text(Text(f"\nnot taken: {', '.join(left)}", "dim"))
     if run.error:
         head.append_text(Text.assemble("\n", words(run.error, "red")))
     for line in trace.missing:
         head.append_text(Text.assemble("\nmissing: ", words(line, "yellow")))
     return head
+
+
+def _made_with(run: RunRecord) -> Text:
+    """Versions and hashes, the hashes cut."""
+    made = Text()
+    for name, value in run.provenance.items():
+        if name.endswith(("version", "hash", "adapter", "seed")):
+            short = str(value)[:12] if name.endswith("hash") else str(value)
+            made.append(" · ", "dim")
+            made.append_text(words(f"{name.removeprefix('srec.')} {short}", "dim"))
+    return made
+
+
+def not_taken(run: RunRecord) -> tuple[str, ...]:
+    """Nodes that a finished run of the graph left out, from where it began."""
+    if run.status != "OK" or not run.path or not set(run.path) <= set(NODES):
+        return ()
+    return tuple(name for name in NODES[NODES.index(run.path[0]) :] if name not in run.path)
 
 
 def _remarks(trace: TraceRecord) -> Iterator[RenderableType]:
@@ -144,7 +165,7 @@ def marks(node: NodeRecord) -> Iterator[str]:
     """Yield what was out of the ordinary in a pass: retries, timeouts, repairs, fallbacks."""
     if node.tries > 1:
         yield f"try {node.tries}"
-    if "Timeout" in node.error:
+    if node.error.startswith(LATE) or "Timeout" in node.error:
         yield "timed out"
     if repaired := sum(call.repairs for call in node.calls):
         yield f"{repaired} repaired" if repaired > 1 else "repaired"
@@ -195,6 +216,8 @@ def _call(call: CallRecord, draw: Draw, full: bool) -> RenderableType:
     parts: list[RenderableType] = [head, *pictures, _long(call.prompt, "", full)]
     if call.answer is not None:
         parts.append(Text.assemble(("← ", "green"), _long(call.answer, "green", full)))
+    elif call.kind != "embed" and not call.error:
+        parts.append(Text("no answer was recorded", "yellow"))
     if call.problem is not None:
         parts.append(words(f"refused: {call.problem}", "yellow"))
     if call.logprobs:

@@ -28,9 +28,26 @@ STAGES = {
     "fuse": "fusing items",
     "vectors": "making vectors",
     "rank": "ranking for users",
+    "score": "scoring pairs",
+    "explain": "giving reasons to users",
+    "understand": "understanding messages",
+    "records": "making records",
+    "describe": "describing items",
+    "chains": "asking for chains",
+    "check": "checking records",
+    "parity": "asking both engines",
 }
 """What a stage of `Progress` is called on the screen."""
-UNITS = {"rank": "users"}
+UNITS = {
+    "rank": "users",
+    "score": "pairs",
+    "explain": "users",
+    "understand": "messages",
+    "records": "records",
+    "chains": "chains",
+    "check": "records",
+    "parity": "engines",
+}
 """What a stage counts, where that is not items."""
 PLAIN_S = 5.0
 """Seconds between two lines of progress where nobody watches."""

@@ -52,6 +52,8 @@ REDACTED = "[redacted]"
 """Stands in the place of what was left out on purpose."""
 REFUSED = "That answer cannot be used: "
 """How the message begins that tells the model what is wrong with its answer (`ask`)."""
+LATE = "deadline: "
+"""How the error of a step begins that took longer than the caller would wait."""
 ADAPTER = "srec.adapter"
 """LoRA adapter on top of the weights. No engine loads one: `finetune export` merges them, and then
 `srec.model.hash` tells models apart."""

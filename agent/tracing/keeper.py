@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
 from mllm_srec.agent.tracing.attributes import code_version
 from mllm_srec.agent.tracing.otlp import forwarder
-from mllm_srec.store.spans import Attribute, Event, Span
+from mllm_srec.store.spans import LOST, Attribute, Event, Span
 from mllm_srec.store.traces import TraceError, TraceStore
 
 
@@ -49,12 +49,12 @@ class SpanKeeper(SpanProcessor):
         return self._put(batch)
 
     def put_blob(self, content: bytes) -> str:
-        """Keep bytes once; returns their address, `lost` where they could not be written."""
+        """Keep bytes once; returns their address, `LOST` where they could not be written."""
         try:
             return f"sha256:{self._store.put_blob(content)}"
         except TraceError as error:
             self.problem = str(error)
-            return "lost"
+            return LOST
 
     def _put(self, batch: list[Span]) -> bool:
         try:
@@ -69,7 +69,7 @@ def span_provider(keeper: SpanKeeper, address: str | None) -> TracerProvider:
     """Where spans are made that go to the keeper, and on to an OTLP address if there is one.
 
     Raises:
-        TraceError: The exporter is not installed, or the address is no plain one.
+        TraceError: The address is no plain one.
     """
     provider = TracerProvider(
         sampler=ALWAYS_ON,

@@ -27,20 +27,15 @@ def forwarder(address: str) -> SpanProcessor:
     """A processor that sends spans in the background; keys come from `OTEL_EXPORTER_OTLP_HEADERS`.
 
     Raises:
-        TraceError: The exporter is not installed, or the address is no plain one.
+        TraceError: The address is no plain one.
     """
-    try:
-        # Brings an HTTP client, needed by few.
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415
-            OTLPSpanExporter,
-        )
+    # Brings an HTTP client, needed by few.
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415
+        OTLPSpanExporter,
+    )
 
+    try:
         TraceSettings(otlp_endpoint=address)
-    except ImportError as error:
-        raise TraceError(
-            "spans cannot be sent on: pip install opentelemetry-exporter-otlp-proto-http, or "
-            f"unset {ENDPOINT}"
-        ) from error
     except ValueError as error:
         raise TraceError(f"{ENDPOINT} or the setting is no address to send spans to") from error
     return BatchSpanProcessor(

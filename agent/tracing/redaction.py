@@ -2,38 +2,27 @@
 
 import os
 import re
+from asyncio import CancelledError
 from collections.abc import Callable, Mapping
 
 from openinference.semconv.trace import DocumentAttributes, EmbeddingAttributes, MessageAttributes
 from openinference.semconv.trace import MessageContentAttributes as Content
 from openinference.semconv.trace import SpanAttributes as Names
 
+from mllm_srec.agent.deadline import passed_deadline
 from mllm_srec.agent.tracing.attributes import (
     DROPPED,
     EDITS,
     IMAGE_URL,
+    LATE,
     REDACTED,
     Attributes,
     as_json,
 )
+from mllm_srec.agent.tracing.masking import Masks
 from mllm_srec.store.spans import Attribute
 from mllm_srec.store.trace_settings import Part
 
-SECRET = "[secret]"
-"""Stands in the place of what looks like a key or a password."""
-SHORTEST = 8
-"""Characters of a secret in the environment that is looked for; shorter ones are common words."""
-_SECRET_NAMES = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL", re.IGNORECASE)
-_PREFIXES = ("sk-", "sk_", "pk_", "hf_", "ghp_", "gho_", "ghs_", "glpat-", "xoxb-", "AKIA", "AIza")
-"""How the keys of well-known services begin."""
-_NAMED = "|".join(f"(?<={name}=)" for name in ("password", "api_key", "apikey", "token", "secret"))
-_RULES = (
-    ("@", re.compile(r"(?<=://)[^/\s@\"']+(?=@)")),  # user and password in an address
-    ("earer ", re.compile(r"(?<=[Bb]earer )[\w.~+/-]{8,}=*")),
-    ("=", re.compile(rf"(?i:{_NAMED})[^\s&\"']+")),
-    *((start, re.compile(rf"\b{start}[-_A-Za-z0-9]{{16,}}")) for start in _PREFIXES),
-)
-"""A text that every match holds, so that most prompts cost no search, and the pattern."""
 _TEXTS = (
     Names.INPUT_VALUE,
     Names.OUTPUT_VALUE,
@@ -65,8 +54,7 @@ class Redaction:
         self._pseudonym = pseudonym
         self._names: dict[str, str] = {}
         self._ends = tuple(end for part in parts for end in _PARTS.get(part, ()))
-        planted = ((value, re.compile(re.escape(value))) for value in _planted(os.environ))
-        self._secrets = (*planted, *_RULES)
+        self._secrets = Masks(os.environ)
 
     def leaves_out(self, part: Part) -> bool:
         """Whether a part is left out."""
@@ -81,11 +69,12 @@ class Redaction:
         """
         return {name: self._value(name, value, user) for name, value in given.items()}
 
-    def message(self, text: str, user: str | None = None) -> str:
+    def message(self, error: BaseException, user: str | None = None) -> str:
         """An error as it may be written: its kind alone where texts are left out."""
+        text = _told(error)
         if self.leaves_out("text"):
             return f"{text.partition(':')[0]}: {REDACTED}"
-        text = self._masked(text)
+        text = self._secrets.masked(text)
         if user and self.leaves_out("users"):
             # Words of ours, in which an id stands as it is.
             text = re.sub(rf"(?<!\w){re.escape(user)}(?!\w)", self._name(user), text)
@@ -102,13 +91,7 @@ class Redaction:
             return REDACTED
         if not isinstance(value, str):
             return value
-        return self._named(self._masked(value), user)
-
-    def _masked(self, text: str) -> str:
-        for hint, pattern in self._secrets:
-            if hint in text:
-                text = pattern.sub(SECRET, text)
-        return text
+        return self._named(self._secrets.masked(value), user)
 
     def _named(self, text: str, user: str | None) -> str:
         """The text with the user's pseudonym: where it is the id, or holds it as a JSON string."""
@@ -123,11 +106,8 @@ class Redaction:
         return self._names[user]
 
 
-def _planted(environment: Mapping[str, str]) -> list[str]:
-    """Values of the environment that are secrets by their name, the longest first."""
-    found = {
-        value
-        for name, value in environment.items()
-        if _SECRET_NAMES.search(name) and len(value) >= SHORTEST
-    }
-    return sorted(found, key=lambda value: (-len(value), value))
+def _told(error: BaseException) -> str:
+    """An error in words; what a deadline cancelled says so."""
+    if isinstance(error, CancelledError) and (seconds := passed_deadline()) is not None:
+        return f"{LATE}no answer within {seconds} s"
+    return f"{type(error).__name__}: {error}"

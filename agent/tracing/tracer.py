@@ -6,9 +6,10 @@ leaves the machine.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
+from types import MappingProxyType
 
 from openinference.semconv.trace import OpenInferenceSpanKindValues as Kind
 from openinference.semconv.trace import SpanAttributes as Names
@@ -128,7 +129,7 @@ class Tracer:
 
     def __init__(self, store: TraceStore) -> None:
         self.facts: Attributes = {}
-        """What every run from now on was made with; stands in its root."""
+        """What is known of every run from now on; stands in its root."""
         self._store = store
         self._keeper = SpanKeeper(store)
         self._runs = 0
@@ -158,8 +159,9 @@ class Tracer:
         session: str | None = None,
         inputs: object = None,
         engine: EngineInfo | None = None,
+        facts: Mapping[str, Attribute] = MappingProxyType({}),
     ) -> Iterator[Run]:
-        """Trace what happens inside as one run."""
+        """Trace what happens inside as one run; `facts` say what it is made with (`provenance`)."""
         attributes: Attributes = {
             Names.OPENINFERENCE_SPAN_KIND: Kind.AGENT.value,
             Names.AGENT_NAME: "mllm-srec",
@@ -168,6 +170,7 @@ class Tracer:
             **({} if session is None else {Names.SESSION_ID: session}),
             **({} if engine is None else made_with(engine)),
             **self.facts,
+            **facts,
             **value_attributes(Names.INPUT_VALUE, Names.INPUT_MIME_TYPE, inputs),
         }
         self._expire()
@@ -268,8 +271,7 @@ class Tracer:
         if error is None:
             span.set_status(StatusCode.OK)
         else:
-            message = self.redaction.message(f"{type(error).__name__}: {error}", user)
-            span.set_status(StatusCode.ERROR, message)
+            span.set_status(StatusCode.ERROR, self.redaction.message(error, user))
 
     def _expire(self) -> None:
         """Delete what is beyond the limits, now and then."""

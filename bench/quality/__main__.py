@@ -9,7 +9,7 @@ import json
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from rich.console import Console
 
@@ -17,6 +17,7 @@ from bench.machine import made_on
 from bench.quality.fits import MODELS, WITH_VECTORS, Fits
 from bench.quality.real_sets import SETS, Protocol, RealSet, take_in
 from mllm_srec.agent.demo import sample_shop
+from mllm_srec.agent.deployment import WEIGHTS
 from mllm_srec.agent.ingest import ingest
 from mllm_srec.agent.state import Settings
 from mllm_srec.agent.terminal.output import PlainProgress
@@ -25,6 +26,8 @@ from mllm_srec.finetune.evaluation.evaluate import FULL, RETRIEVAL
 from mllm_srec.finetune.evaluation.ranking import RankingOptions, evaluate_home
 from mllm_srec.finetune.evaluation.report import Report
 from mllm_srec.finetune.evaluation.report_view import report_view
+from mllm_srec.llm.load import EngineKind, bundled_model, model_hash, resolve_model
+from mllm_srec.store.home import Home
 
 ROOT = Path(__file__).parents[2]
 SHOP = "shop"
@@ -67,6 +70,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--protocol", action="append", help="only this one; may be repeated")
     parser.add_argument("--users", type=int, help="in place of the set's own number")
     parser.add_argument("--graph", action="store_true", help="the rows retrieval and full, too")
+    parser.add_argument("--model", type=Path, help="of --graph; else the home's, or srec-tiny")
+    parser.add_argument("--engine", choices=get_args(EngineKind), default="auto", help="of --graph")
     parser.add_argument(
         "--peer",
         action="append",
@@ -104,9 +109,10 @@ def _report(
 ) -> Report:
     """The report of one protocol, from its file where the same was asked before."""
     ranking = replace(protocol.options, users=options.users or protocol.options.users, rows=rows)
-    chosen = options.peer or (*MODELS, *WITH_VECTORS)
-    peers = tuple(name for name in chosen if name != "none") if protocol.peers else ()
+    peers, skipped = _peers(home, options) if protocol.peers else ((), ())
     asked = {**asdict(ranking), "peers": peers, "minutes": options.minutes if peers else None}
+    if ranking.asks_model:
+        asked |= _model(home, options)
     path = out / f"{protocol.name}.json"
     if (kept := _kept(path, asked)) is not None:
         return kept
@@ -125,10 +131,17 @@ def _report(
         home,
         ranking,
         settings=settings,
+        engine=options.engine,
+        model=options.model,
         progress=PlainProgress(_note),
         say=_note,
         others=fits if peers else lambda split: {},
     )
+    if skipped:
+        report.notes.append(
+            f"{', '.join(skipped)}: skipped, the home has no vectors: describe its items with "
+            "`srec ingest`"
+        )
     if peers:
         report.notes.append(
             f"rows of other libraries: {options.minutes:g} minutes each for tuning on validation; "
@@ -139,6 +152,26 @@ def _report(
     path.write_text(json.dumps(held, indent=1), "utf-8")
     draw_comparison(report, path.with_suffix(".png"))
     return report
+
+
+def _peers(home: Path, options: argparse.Namespace) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The rows of other libraries that were asked for, and those that the home cannot have."""
+    chosen = tuple(name for name in options.peer or (*MODELS, *WITH_VECTORS) if name != "none")
+    with Home.open(home) as opened:
+        described = set(opened.catalogue.item_ids()) <= opened.representations.ids()
+    skipped = () if described else tuple(name for name in chosen if name in WITH_VECTORS)
+    return tuple(name for name in chosen if name not in skipped), skipped
+
+
+def _model(home: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """What the rows of the graph depend on besides the home's data."""
+    with Home.open(home) as opened:
+        model = resolve_model(options.model or opened.model or bundled_model())
+        return {
+            "engine": options.engine,
+            "model_hash": model_hash(model),
+            "weights": opened.read_setting(WEIGHTS),
+        }
 
 
 def _kept(path: Path, asked: dict[str, Any]) -> Report | None:

@@ -30,7 +30,8 @@ class Fits:
     min_rating: float | None
     options: RankingOptions
     say: Callable[[str], None]
-    models: tuple[str, ...] = (*MODELS, *WITH_VECTORS)
+    models: tuple[str, ...]
+    """Those of `WITH_VECTORS` only where every item of the home has one."""
 
     def __call__(self, split: Split) -> Mapping[str, Scorer]:
         """Fit what is missing, and read the lists."""
@@ -43,14 +44,12 @@ class Fits:
             items = home.catalogue.items()
             vectors = home.representations.vectors(split.item_ids)
         write_split(split, asked, folder, items=items, vectors=vectors, min_rating=self.min_rating)
-        fused = len(vectors) == len(split.item_ids)
-        names = [name for name in self.models if fused or name not in WITH_VECTORS]
-        for name in names:
+        for name in self.models:
             if not self._fitted(folder, name):
                 self.say(f"{name}: {self.minutes:g} minutes at most")
                 command = [self.python, FIT, name, "--data", folder, "--minutes", self.minutes]
                 subprocess.run(list(map(str, command)), check=True)
-        return {name: Lists.read(folder, name, split) for name in names}
+        return {name: Lists.read(folder, name, split) for name in self.models}
 
     def _fitted(self, folder: Path, name: str) -> bool:
         """Whether there are lists that had the same time."""

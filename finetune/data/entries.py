@@ -36,18 +36,17 @@ class Fault:
     """One thing that is wrong, and what to do about it."""
 
     file: str
-    line: int
+    line: int | None
+    """None for what is wrong with the whole file."""
     place: str
-    """Where in the record: the path of a field."""
+    """Where in the record: the path of a field; of a whole file, what asks for it."""
     value: str
     problem: str
     way_out: str
 
     def __str__(self) -> str:
-        return (
-            f"{self.file}, line {self.line}, {self.place}: {self.value}: {self.problem}: "
-            f"{self.way_out}"
-        )
+        line = "" if self.line is None else f"line {self.line}, "
+        return f"{self.file}, {line}{self.place}: {self.value}: {self.problem}: {self.way_out}"
 
 
 def shown(value: object) -> str:

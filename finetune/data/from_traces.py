@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from mllm_srec.agent.inspection.edits import edited
 from mllm_srec.agent.inspection.reading import load_trace
 from mllm_srec.agent.inspection.records import CallRecord, NodeRecord, TraceRecord
-from mllm_srec.agent.inspection.replay import edited
 from mllm_srec.agent.inspection.state import Values, states
 from mllm_srec.agent.nodes.score_targets import YES
 from mllm_srec.agent.tracing.attributes import REDACTED

@@ -15,6 +15,7 @@ from mllm_srec.agent.ask import Question
 from mllm_srec.agent.nodes import explain, fuse_items, profile_user, summarize_preferences
 from mllm_srec.agent.nodes.fuse_items import VisualAnswer, compact
 from mllm_srec.agent.nodes.score_targets import NO, YES
+from mllm_srec.agent.results import Progress
 from mllm_srec.agent.state import Settings
 from mllm_srec.finetune.data.model_historian import ModelHistorian
 from mllm_srec.finetune.data.others import Others, liked_items
@@ -57,8 +58,18 @@ class ModelTeacher:
         self.kept = 0
         """Chains that led to the right labels."""
 
-    def records(self, home: Home, settings: DataSettings) -> Iterator[tuple[str, AnyRecord]]:
+    def records(
+        self,
+        home: Home,
+        settings: DataSettings,
+        progress: Progress = lambda stage, done, total: None,
+    ) -> Iterator[tuple[str, AnyRecord]]:
         """Yield records with their origin, as `rule_records` does.
+
+        Args:
+            home: The items and interactions.
+            settings: How many records.
+            progress: Told how many items are described, then how many chains are asked.
 
         Raises:
             FinetuneError: No chain of the model leads to the right labels.
@@ -66,8 +77,10 @@ class ModelTeacher:
         fused: dict[str, FusedItem] = {}
         items = list(home.catalogue.items().values())
         for start in range(0, len(items), _BATCH):
+            progress("describe", start, len(items))
             for item_id, record in self._item_records(home, items[start : start + _BATCH], fused):
                 yield f"item:{item_id}", record
+        progress("describe", len(items), len(items))
         histories = annotated_histories(home, set(fused), Settings())
         rng = np.random.default_rng(settings.seed)
         others = Others(histories, fused, rng, replace(settings, alike_per_group=0))
@@ -75,7 +88,9 @@ class ModelTeacher:
             user: ModelHistorian(events, fused, Settings()) for user, events in histories.items()
         }
         chains = list(_draw(historians, others, rng, settings.groups_per_user))
+        progress("chains", 0, len(chains))
         kept = self._judged(self._told(chains))
+        progress("chains", len(chains), len(chains))
         self.asked, self.kept = len(chains), len(kept)
         if not kept:
             raise FinetuneError(

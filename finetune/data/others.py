@@ -63,7 +63,8 @@ class Others:
     def sides(self, historian: Historian, stop: int) -> tuple[list[str], list[str]]:
         """The next liked items, and others drawn by popularity; both empty without a liked one.
 
-        Such others teach p / (p + q) with a known q, which `combine` takes out again. The ones
+        The others are unseen: an item that the user disliked never stands among them as a No. Such
+        others teach p / (p + q) with a known q, which `combine` takes out again. The ones
         alike teach what the few candidates are told apart by that retrieval leaves.
         """
         liked = liked_items(historian.events[stop:])[: self._settings.liked_per_group]

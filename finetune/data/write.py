@@ -1,7 +1,7 @@
 """`srec finetune data`: from the training part of a home to SFT records for every step."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from mllm_srec.agent.results import Progress
 from mllm_srec.finetune.data.entries import FILES, write_origins
 from mllm_srec.finetune.data.message_records import message_records
 from mllm_srec.finetune.data.metadata_teacher import annotate_catalogue
@@ -39,6 +40,7 @@ def write_data(
     settings: DataSettings,
     *,
     teacher: ModelTeacher | None = None,
+    progress: Progress = lambda stage, done, total: None,
 ) -> DataReport:
     """Write `train.jsonl`, `validation.jsonl`, their origins and `data.json` into a folder.
 
@@ -51,23 +53,33 @@ def write_data(
         out: Made when missing.
         settings: How many records.
         teacher: A bigger model that answers in the place of rules.
+        progress: Told how many records are made, of a number that is not known before; of a
+            teacher, how many items and chains it answered.
 
     Raises:
         FinetuneError: There is nothing to learn from.
     """
     if teacher is not None:
-        made = teacher.records(home, settings)
+        made = teacher.records(home, settings, progress)
     elif labels is not None:
         annotated = annotate_labelled(home.catalogue.items(), read_labels(labels))
-        made = rule_records(home, annotated, settings)
+        made = _counted(rule_records(home, annotated, settings), progress)
     else:
-        made = rule_records(home, annotate_catalogue(home), settings)
+        made = _counted(rule_records(home, annotate_catalogue(home), settings), progress)
     every = chain(message_records(settings), made)
     splits = _split(every, _sides(home), settings.validation_share)
     # What users say is the same for every shop.
     if all(record.task == "understand" for _, record in splits["train"]):
         raise FinetuneError(f"nothing to learn from in {str(home.path)!r}: run `srec ingest`")
     return write_split(splits, out, seed=settings.seed, settings=asdict(settings))
+
+
+def _counted(
+    made: Iterable[tuple[str, AnyRecord]], progress: Progress
+) -> Iterator[tuple[str, AnyRecord]]:
+    for number, one in enumerate(made, 1):
+        progress("records", number, None)
+        yield one
 
 
 def _sides(home: Home) -> Mapping[str, str]:

@@ -25,6 +25,8 @@ ROWS: Mapping[str, Part] = {
     "transitions": "transitions",
 }
 """Names of the rows, and the parts of the collaborative model that they show."""
+BASELINES = ("popularity", "popularity-recent", *ROWS, "collaborative")
+"""Every row that `fit_baselines` may give."""
 
 
 RECENT_SHARES = (0.02, 0.05, 0.1, 0.2, 0.5)

@@ -19,6 +19,9 @@ from mllm_srec.finetune.shop.law import Shop, Tastes, law_scores
 from mllm_srec.finetune.shop.users import read_truth
 from mllm_srec.store.records import Interaction
 
+CEILINGS = ("observer", "law")
+"""Names of the rows."""
+
 
 class Law:
     """The law's own ranking, at the time at which each user came back."""

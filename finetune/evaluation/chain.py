@@ -4,7 +4,8 @@ The truth of a shop is read here and in `evaluate` alone; without it the figures
 None.
 """
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,17 +13,26 @@ from typing import Any
 import numpy as np
 
 from mllm_srec.agent.recommender import Recommender
+from mllm_srec.agent.results import Progress
 from mllm_srec.agent.state import State
 from mllm_srec.finetune.data.splits import Case, Split, SplitBy, sample_cases, split_home
 from mllm_srec.finetune.data.teacher import annotate
-from mllm_srec.finetune.evaluation.charts import draw_reliability
+from mllm_srec.finetune.data.utterances import Utterance
 from mllm_srec.finetune.evaluation.evaluate import SplitPart
 from mllm_srec.finetune.evaluation.fusion import FUSION, Fusions, fuse_thrice, fusion_figures
-from mllm_srec.finetune.evaluation.labelled import evaluate_labelled
+from mllm_srec.finetune.evaluation.labelled import BLOCK, evaluate_labelled
+from mllm_srec.finetune.evaluation.metrics import Bin
 from mllm_srec.finetune.evaluation.pairs import check_described, request
+from mllm_srec.finetune.evaluation.reasons import reason_figures
 from mllm_srec.finetune.evaluation.scoring import score_pairs, scoring_figures
 from mllm_srec.finetune.evaluation.taste import preference_figures, profile_figures
-from mllm_srec.finetune.evaluation.truth import drifts, label_of, read_items, unseen_items
+from mllm_srec.finetune.evaluation.truth import (
+    drifts,
+    label_of,
+    read_items,
+    require_truth,
+    unseen_items,
+)
 from mllm_srec.finetune.evaluation.understanding import (
     hand_written,
     held_out_phrasings,
@@ -49,34 +59,50 @@ class ChainOptions:
     """Warm users, and as many cold ones, drawn by the seed; all when None."""
     pairs: int = 20_000
     """Labelled pairs at least, which a calibration error rests on."""
-    png: Path | None = None
-    """Where to draw the reliability of the probabilities."""
     messages: Path | None = None
     """Messages with what they mean, JSON lines, besides the held-out phrasings of the grammar."""
     seed: int = 1
 
 
-def evaluate_chain(recommender: Recommender, options: ChainOptions) -> dict[str, Any]:
-    """Measure fusion, preference, profile and scoring.
+@dataclass(frozen=True, slots=True)
+class ChainReport:
+    """What came out."""
+
+    figures: dict[str, Any]
+    """The object of `srec finetune evaluate --json`; with a file of labels only its fusion."""
+    reliability: Sequence[Bin] = ()
+    """Of the warm users' probabilities, whose calibration error the figures give; empty where there
+    were no pairs to tell apart."""
+
+
+def evaluate_chain(
+    recommender: Recommender,
+    options: ChainOptions,
+    progress: Progress = lambda stage, done, total: None,
+) -> ChainReport:
+    """Measure fusion, preference, profile, scoring, reasons and understanding.
 
     Args:
         recommender: An open home whose items are fused.
         options: What and whom.
-
-    Returns:
-        The object of `srec finetune evaluate --json`; with a file of labels only its fusion.
+        progress: Told how far each stage is.
 
     Raises:
-        FinetuneError: An item has no description yet, or the labels do not fit the home.
-        ValueError: A line of the messages is broken.
+        FinetuneError: An item has no description yet, the labels do not fit the home, or a file of
+            the truth or the messages cannot be read.
     """
     if options.truth is not None and options.truth.is_file():
-        return evaluate_labelled(recommender, options.truth)
+        return ChainReport(evaluate_labelled(recommender, options.truth, progress))
+    if options.truth is not None:
+        require_truth(options.truth)
+    said = {"held_out": held_out_phrasings(MESSAGES)}
+    if options.messages is not None:
+        said["given"] = hand_written(options.messages)
     deployment = recommender.deployment
     check_described(deployment.home)
     settings = deployment.settings
     # What is scored here are drawn pairs; the list itself is `srec evaluate`'s to measure.
-    context = recommender.context
+    whole, context = recommender, recommender.context
     recommender = Recommender(
         deployment, replace(context, settings=replace(context.settings, candidates=1))
     )
@@ -84,7 +110,7 @@ def evaluate_chain(recommender: Recommender, options: ChainOptions) -> dict[str,
     warm = _some([case for case in split.cases(options.part) if not case.cold], options)
     cold = _some([case for case in split.cases(options.part) if case.cold], options)
     cases = [*warm, *cold]
-    chain = _Chain.run(recommender, cases, options)
+    chain = _Chain.run(recommender, cases, options, progress)
     states = chain.states[: len(warm)]
     scoring = score_pairs(
         recommender,
@@ -94,15 +120,10 @@ def evaluate_chain(recommender: Recommender, options: ChainOptions) -> dict[str,
         truth=options.truth,
         pairs=options.pairs,
         seed=options.seed,
+        progress=progress,
     )
-    if options.png is not None:
-        error = scoring.figures()["ece"]
-        draw_reliability(scoring.bins, error or 0.0, options.png)
-    free = _Chain.run(recommender, warm[:FREE], options, constrained=False)
-    said = {"held_out": held_out_phrasings(MESSAGES)}
-    if options.messages is not None:
-        said["given"] = hand_written(options.messages)
-    return {
+    free = _Chain.run(recommender, warm[:FREE], options, progress, constrained=False)
+    figures: dict[str, Any] = {
         "part": options.part,
         "users": len(warm),
         "engine": deployment.info.engine,
@@ -110,28 +131,64 @@ def evaluate_chain(recommender: Recommender, options: ChainOptions) -> dict[str,
         **_tastes(states, recommender, options.truth),
         "scoring": {
             **scoring_figures(scoring, split, cases),
-            "auc_without_picture": _auc_without_picture(recommender, split, warm, options),
+            "auc_without_picture": _auc_without_picture(
+                recommender, split, warm, options, progress
+            ),
         },
-        "understanding": {
-            name: deployment.run(measure(recommender.context.calls, messages)).to_dict()
-            for name, messages in said.items()
-        },
+        "understanding": _understanding(recommender, said, progress),
         **chain.counts.to_dict(),
+        **reason_figures(whole, warm, progress),
         "without_schema": free.counts.to_dict(),
     }
+    scored = scoring.of(np.arange(len(cases)) < len(warm))
+    return ChainReport(figures, scored.bins if figures["scoring"].get("ece") is not None else ())
+
+
+def _understanding(
+    recommender: Recommender, said: Mapping[str, Sequence[Utterance]], progress: Progress
+) -> dict[str, Any]:
+    found = {}
+    for name, messages in said.items():
+        stage = f"understand {name.replace('_', ' ')}"
+        progress(stage, 0, len(messages))
+        asked = measure(recommender.context.calls, messages)
+        found[name] = recommender.deployment.run(asked).to_dict()
+        progress(stage, len(messages), len(messages))
+    return found
 
 
 def _auc_without_picture(
-    recommender: Recommender, split: Split, cases: Sequence[Case], options: ChainOptions
+    recommender: Recommender,
+    split: Split,
+    cases: Sequence[Case],
+    options: ChainOptions,
+    progress: Progress,
 ) -> float | None:
     """The AUC of the same pairs after a chain that never saw a picture."""
     blind = recommender.without("picture")
-    states = blind.rank_many([request(case) for case in cases])
-    pairs = options.pairs
-    return (
-        score_pairs(blind, split, cases, states, truth=None, pairs=pairs, seed=options.seed)
-        .figures()
-        .get("auc")
+    states = _ranked(blind, cases, progress, "rank without picture")
+    scoring = score_pairs(
+        blind,
+        split,
+        cases,
+        states,
+        truth=None,
+        pairs=options.pairs,
+        seed=options.seed,
+        progress=progress,
+        stage="score without picture",
+    )
+    return scoring.figures().get("auc")
+
+
+def _ranked(
+    recommender: Recommender, cases: Sequence[Case], progress: Progress, stage: str
+) -> list[State]:
+    done = itertools.count(1)
+    progress(stage, 0, len(cases))
+    return recommender.rank_many(
+        [request(case) for case in cases],
+        lambda *_: progress(stage, next(done), len(cases)),
     )
 
 
@@ -154,13 +211,15 @@ class _Chain:
         recommender: Recommender,
         cases: Sequence[Case],
         options: ChainOptions,
+        progress: Progress,
         *,
         constrained: bool = True,
     ) -> "_Chain":
         calls = WatchedCalls(recommender.context.calls, constrained=constrained)
         context = replace(recommender.context, calls=calls)
         deployment = recommender.deployment
-        states = Recommender(deployment, context).rank_many([request(case) for case in cases])
+        kind = "" if constrained else " without schema"
+        states = _ranked(Recommender(deployment, context), cases, progress, f"rank{kind}")
         fusions = None
         if options.truth is not None:
             truths = read_items(options.truth)
@@ -168,7 +227,12 @@ class _Chain:
             if not constrained:
                 unseen = np.random.default_rng(options.seed).permutation(unseen)[:FREE].tolist()
             items = list(deployment.home.catalogue.items(unseen).values())
-            fusions = deployment.run(fuse_thrice(context, recommender.context, items, truths))
+            fusions = Fusions([], [], [])
+            for start in range(0, len(items), BLOCK):
+                progress(f"fuse{kind}", start, len(items))
+                block = items[start : start + BLOCK]
+                fusions += deployment.run(fuse_thrice(context, recommender.context, block, truths))
+            progress(f"fuse{kind}", len(items), len(items))
         fallbacks = sum(mark for state in states for mark in _marks(state))
         calls.counts.fallbacks = fallbacks + (fusions.fallbacks if fusions else 0)
         return cls(states, fusions, calls.counts)

@@ -1,9 +1,11 @@
 """Pictures of an evaluation, as PNG files."""
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mllm_srec.finetune.errors import FinetuneError
 from mllm_srec.finetune.evaluation.metrics import Bin
 from mllm_srec.finetune.evaluation.report import WITH_INTERVAL, Report
 
@@ -13,6 +15,24 @@ if TYPE_CHECKING:
 
 OURS, OTHERS = "#c2410c", "#64748b"
 DPI = 150
+
+
+def require_drawable(path: Path) -> None:
+    """Refuse a file that no picture can be drawn to, before long work makes what it shows.
+
+    Raises:
+        FinetuneError: Its folder is missing, it is a folder itself, or matplotlib is not there.
+    """
+    if path.is_dir() or not path.parent.is_dir():
+        problem = "it is a folder" if path.is_dir() else f"there is no {str(path.parent)!r}"
+        raise FinetuneError(
+            f"no picture can be drawn to {str(path)!r} ({problem}): give a file in a folder that "
+            "exists"
+        )
+    if find_spec("matplotlib") is None:
+        raise FinetuneError(
+            "a picture needs matplotlib: install `mllm-srec[finetune]`, or leave `--png` out"
+        )
 
 
 def draw_comparison(report: Report, path: Path) -> None:
@@ -41,7 +61,13 @@ def draw_comparison(report: Report, path: Path) -> None:
 
 
 def draw_reliability(bins: Sequence[Bin], error: float, path: Path) -> None:
-    """Draw the share of positives against the probability that was claimed."""
+    """Draw the share of positives against the probability that was claimed.
+
+    Args:
+        bins: One or more.
+        error: Their calibration error, for the title.
+        path: A PNG file.
+    """
     figure = _figure(4.5, 5.5)
     upper, lower = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": (3, 1)})
     claimed = [one.claimed for one in bins]

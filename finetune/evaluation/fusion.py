@@ -58,6 +58,14 @@ class Fusions:
     unread: int = 0
     """Pictures about which the model said nothing of use."""
 
+    def __add__(self, other: "Fusions") -> "Fusions":
+        return Fusions(
+            both=[*self.both, *other.both],
+            text_alone=[*self.text_alone, *other.text_alone],
+            picture_alone=[*self.picture_alone, *other.picture_alone],
+            unread=self.unread + other.unread,
+        )
+
     @property
     def fallbacks(self) -> int:
         """Questions of the chain that plain forms stand in for; half items are no part of it."""

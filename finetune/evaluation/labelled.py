@@ -13,6 +13,7 @@ from typing import Any
 from mllm_srec.agent.ask import Reply, ask
 from mllm_srec.agent.nodes.fuse_items import MAX_TOKENS, VisualAnswer, fuse_question, look_at
 from mllm_srec.agent.recommender import Recommender
+from mllm_srec.agent.results import Progress
 from mllm_srec.agent.state import Context
 from mllm_srec.finetune.data.teacher import annotate_labelled, read_labels
 from mllm_srec.finetune.errors import FinetuneError
@@ -20,6 +21,8 @@ from mllm_srec.finetune.evaluation.fusion import FUSION, PICTURE_ATTRIBUTES, sha
 from mllm_srec.finetune.evaluation.watched_calls import WatchedCalls
 from mllm_srec.store.records import UNKNOWN, FusedItem, Item
 
+BLOCK = 256
+"""Items that are asked about together."""
 ATTRIBUTES = ("type", *PICTURE_ATTRIBUTES)
 """What is measured; the type is what `what` says."""
 
@@ -43,12 +46,17 @@ class Reading:
         return self.pictured and self.look is None
 
 
-def evaluate_labelled(recommender: Recommender, labels: Path) -> dict[str, Any]:
+def evaluate_labelled(
+    recommender: Recommender,
+    labels: Path,
+    progress: Progress = lambda stage, done, total: None,
+) -> dict[str, Any]:
     """Ask about the picture, the text and both of every labelled item, and compare.
 
     Args:
         recommender: An open home that has the items; fused or not.
         labels: A file of labels of items that no training saw.
+        progress: Told how many items are read.
 
     Raises:
         FinetuneError: The file holds no labels, or of items that the home does not have.
@@ -64,7 +72,13 @@ def evaluate_labelled(recommender: Recommender, labels: Path) -> dict[str, Any]:
     annotated = {item_id: each.fused for item_id, each in annotate_labelled(items, said).items()}
     calls = WatchedCalls(recommender.context.calls)
     context = replace(recommender.context, calls=calls)
-    readings = deployment.run(_read(context, recommender.context, list(items.values()), annotated))
+    listed = list(items.values())
+    readings = list[Reading]()
+    for start in range(0, len(listed), BLOCK):
+        progress("fuse", start, len(listed))
+        block = listed[start : start + BLOCK]
+        readings += deployment.run(_read(context, recommender.context, block, annotated))
+    progress("fuse", len(listed), len(listed))
     calls.counts.fallbacks = sum(one.unread + one.fallback for one in readings)
     return {
         "engine": deployment.info.engine,

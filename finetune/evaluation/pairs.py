@@ -1,6 +1,6 @@
 """Labelled pairs of user and item: each target against unseen items drawn by popularity."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -14,7 +14,11 @@ from mllm_srec.agent.state import State
 from mllm_srec.finetune.data.splits import Case, Split
 from mllm_srec.finetune.errors import FinetuneError
 from mllm_srec.finetune.evaluation.evaluate import draw_unseen, popularity_log_q
+from mllm_srec.llm.engine import LabelScores
 from mllm_srec.store.home import Home
+
+BLOCK = 4_096
+"""Pairs that are scored together."""
 
 Value = TypeVar("Value", np.int64, np.float64)
 
@@ -69,9 +73,17 @@ def draw_pairs(
 
 
 def model_logits(
-    recommender: Recommender, states: Sequence[State], pairs: Pairs, item_ids: Sequence[str]
+    recommender: Recommender,
+    states: Sequence[State],
+    pairs: Pairs,
+    item_ids: Sequence[str],
+    *,
+    scored: Callable[[int], None] = lambda done: None,
 ) -> NDArray[np.float64]:
-    """The model's logits (P,) of the pairs, through the scoring prompts of the cases' states."""
+    """The model's logits (P,) of the pairs, through the scoring prompts of the cases' states.
+
+    `scored` is told after every `BLOCK` pairs how many are done.
+    """
     context = recommender.context
     fused = described(context.home.catalogue, item_ids, without=context.settings.without)
     asked = [
@@ -79,7 +91,11 @@ def model_logits(
         for state, rows in zip(states, pairs.by_case(pairs.items, len(states)), strict=True)
         for prompt in prompts(state, context, {item_ids[row]: fused[item_ids[row]] for row in rows})
     ]
-    answers = recommender.deployment.run(context.calls.score_labels(asked, (YES, NO)))
+    answers = list[LabelScores]()
+    for start in range(0, len(asked), BLOCK):
+        block = asked[start : start + BLOCK]
+        answers += recommender.deployment.run(context.calls.score_labels(block, (YES, NO)))
+        scored(len(answers))
     return np.array([answer.logprobs[YES] - answer.logprobs[NO] for answer in answers])
 
 

@@ -11,8 +11,13 @@ from mllm_srec.agent.results import Progress
 from mllm_srec.agent.state import Part, Settings
 from mllm_srec.finetune.data.splits import DayOrder, Split, SplitBy, SplitHow, split_home
 from mllm_srec.finetune.errors import FinetuneError
-from mllm_srec.finetune.evaluation.baselines import TUNING_USERS, Scorer, fit_baselines
-from mllm_srec.finetune.evaluation.ceilings import fit_ceilings
+from mllm_srec.finetune.evaluation.baselines import (
+    BASELINES,
+    TUNING_USERS,
+    Scorer,
+    fit_baselines,
+)
+from mllm_srec.finetune.evaluation.ceilings import CEILINGS, fit_ceilings
 from mllm_srec.finetune.evaluation.evaluate import (
     FULL,
     KNOWS_POPULARITY,
@@ -25,6 +30,7 @@ from mllm_srec.finetune.evaluation.evaluate import (
 )
 from mllm_srec.finetune.evaluation.graph_ranking import GraphRanker, check_fitted
 from mllm_srec.finetune.evaluation.report import Report, summarize
+from mllm_srec.finetune.evaluation.truth import require_truth
 from mllm_srec.llm.engine import Engine
 from mllm_srec.store.home import Home
 
@@ -106,9 +112,10 @@ def evaluate_home(
         others: More rows that score the whole catalogue, fitted on a split.
 
     Raises:
-        FinetuneError: A row is unknown.
+        FinetuneError: A row is unknown, or needs a truth that is not given or no truth.
         LeakError: A target can be seen by what is evaluated.
     """
+    require_rows(options)
     with Home.open(path) as home:
         fused = {
             item_id: entry.fused for item_id, entry in home.catalogue.representations().items()
@@ -128,6 +135,24 @@ def evaluate_home(
             ]
     trials, validation = zip(*pairs, strict=True)
     return summarize(trials, validation=validation, fused=fused, seed=options.seed, **about)
+
+
+def require_rows(options: RankingOptions) -> None:
+    """Refuse names that no row can have, before anything is fitted.
+
+    Raises:
+        FinetuneError: A row is unknown, or needs a truth that is not given or no truth.
+    """
+    known = [*GRAPH_ROWS, *BASELINES, *CEILINGS]
+    for name in options.rows or ():
+        if name not in known:
+            raise FinetuneError(f"no row {name!r}: there are {known}")
+        if name in CEILINGS and options.truth is None:
+            raise FinetuneError(
+                f"row {name!r} knows what is true of a drawn shop: give its folder with `--truth`"
+            )
+    if options.truth is not None:
+        require_truth(options.truth)
 
 
 @contextmanager
@@ -193,7 +218,7 @@ def _scorers(options: RankingOptions, settings: Settings, split: Split) -> dict[
     """The rows that score the whole catalogue.
 
     Raises:
-        FinetuneError: A row is unknown.
+        FinetuneError: A row cannot be had for this log or catalogue.
     """
     if options.rows is not None and set(options.rows) <= set(GRAPH_ROWS):
         return {}

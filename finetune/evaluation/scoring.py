@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mllm_srec.agent.recommender import Recommender
+from mllm_srec.agent.results import Progress
 from mllm_srec.agent.state import State
 from mllm_srec.finetune.data.splits import Case, Split
-from mllm_srec.finetune.evaluation.ceilings import fit_ceilings
+from mllm_srec.finetune.evaluation.ceilings import CEILINGS, fit_ceilings
 from mllm_srec.finetune.evaluation.metrics import (
     Bin,
     Floats,
@@ -22,8 +23,6 @@ from mllm_srec.finetune.evaluation.metrics import (
 )
 from mllm_srec.finetune.evaluation.pairs import NEGATIVES, Pairs, draw_pairs, model_logits
 from mllm_srec.tools.ranking import calibrated
-
-CEILINGS = ("observer", "law")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +79,8 @@ def score_pairs(
     truth: Path | None,
     pairs: int,
     seed: int,
+    progress: Progress = lambda stage, done, total: None,
+    stage: str = "score",
 ) -> Scoring:
     """Score each target and unseen items drawn by popularity, the same for everybody.
 
@@ -91,10 +92,20 @@ def score_pairs(
         truth: The folder `truth` of a drawn shop, for the ceilings.
         pairs: How many pairs at least; more negatives are drawn until there are.
         seed: Of the negatives.
+        progress: Told how many pairs are scored.
+        stage: What that is called there.
     """
     wanted = -(-pairs // max(len(cases), 1)) - 1
     drawn = draw_pairs(cases, split, negatives=max(NEGATIVES, wanted), seed=seed)
-    logits = model_logits(recommender, states, drawn, split.item_ids)
+    total = len(drawn.labels)
+    progress(stage, 0, total)
+    logits = model_logits(
+        recommender,
+        states,
+        drawn,
+        split.item_ids,
+        scored=lambda done: progress(stage, done, total),
+    )
     values = calibrated(logits, recommender.context.weights.calibration)
     return Scoring(drawn, logits, 1 / (1 + np.exp(-values)), _ceilings(truth, split, cases, drawn))
 

@@ -6,8 +6,25 @@ from typing import Any
 
 import polars as pl
 
+from mllm_srec.finetune.errors import FinetuneError
 from mllm_srec.finetune.shop.calendars import DAY_S, START
 from mllm_srec.finetune.shop.vocabulary import ItemTruth
+
+FILES = ("items.parquet", "users.parquet", "popularity.parquet", "law.json")
+
+
+def require_truth(truth: Path) -> None:
+    """Refuse a folder that is not the truth of a drawn shop, before long work reads it.
+
+    Raises:
+        FinetuneError: A file is missing.
+    """
+    for name in FILES:
+        if not (truth / name).is_file():
+            raise FinetuneError(
+                f"no {name!r} in {str(truth)!r}: give the folder `truth` that `srec sample-shop` "
+                "wrote"
+            )
 
 
 def read_items(truth: Path) -> dict[str, ItemTruth]:

@@ -10,7 +10,11 @@ from mllm_srec.agent.calls import Calls
 from mllm_srec.agent.conversation.intents import Understood, check_understood, heard
 from mllm_srec.agent.conversation.nodes import MAX_TOKENS
 from mllm_srec.finetune.data.utterances import Utterance, utterances
+from mllm_srec.finetune.errors import FinetuneError
 from mllm_srec.llm.structured import InvalidAnswer
+
+UNSURE = ("other", "help")
+"""Intents that do nothing but say what can be done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +27,10 @@ class Understanding:
     """Over all slots of all messages; a slot counts as found where its words are the same."""
     invalid_answers: int
     """Answers that could not be used: they count as `other` without slots."""
+    wrong_actions: int
+    """Messages after which something else is done than was meant: the worst that can happen."""
+    wrongly_unsure: int
+    """Messages that were meant as something, and were answered by help or a question instead."""
 
     def to_dict(self) -> dict[str, Any]:
         """The figures as plain JSON values."""
@@ -38,16 +46,26 @@ def hand_written(path: Path) -> list[Utterance]:
     """Messages written by hand: JSON lines of `before`, `said`, `understood`.
 
     Raises:
-        ValueError: A line is broken; the message names it.
+        FinetuneError: The file cannot be read, is empty, or a line is broken; the message names it.
     """
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise FinetuneError(
+            f"the messages {str(path)!r} cannot be read ({error}): give a file of JSON lines"
+        ) from error
+    if not lines:
+        raise FinetuneError(f"no messages in {str(path)!r}: give one JSON object a line")
     found = []
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+    for number, line in enumerate(lines, 1):
         try:
             row = json.loads(line)
             understood = Understood.model_validate(row["understood"])
             found.append(Utterance(row["before"], heard(row["said"]), understood, "by hand"))
         except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{str(path)!r}, line {number}: {error}") from error
+            raise FinetuneError(
+                f"{str(path)!r}, line {number}: {error}: write `before`, `said`, `understood`"
+            ) from error
     return found
 
 
@@ -59,11 +77,16 @@ async def measure(calls: Calls, messages: Sequence[Utterance]) -> Understanding:
     """
     if not messages:
         raise ValueError("there is nothing to measure on: give some messages")
-    right = invalid = found = wanted = both = 0
+    right = invalid = found = wanted = both = acted = unsure = 0
     for message, understood in zip(messages, await _understood(calls, messages), strict=True):
         invalid += understood is None
         said = understood or Understood(intent="other")
-        right += said.intent == message.understood.intent
+        if said.intent == message.understood.intent:
+            right += 1
+        elif said.intent in UNSURE:
+            unsure += 1
+        else:
+            acted += 1
         mine, theirs = slots(said), slots(message.understood)
         found, wanted, both = found + len(mine), wanted + len(theirs), both + len(mine & theirs)
     return Understanding(
@@ -71,6 +94,8 @@ async def measure(calls: Calls, messages: Sequence[Utterance]) -> Understanding:
         intent_accuracy=right / len(messages),
         slot_f1=2 * both / (found + wanted) if found + wanted else 1.0,
         invalid_answers=invalid,
+        wrong_actions=acted,
+        wrongly_unsure=unsure,
     )
 
 

@@ -1,17 +1,22 @@
 """`srec finetune check`: all that training would stumble over, found before a model loads."""
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from mllm_srec.agent.nodes.score_targets import NO, YES
+from mllm_srec.agent.results import Progress
 from mllm_srec.finetune.data.entries import Entry, Fault, read_entries, shown
 from mllm_srec.finetune.data.records import RecordError, RecordGroup
 from mllm_srec.finetune.data.wording import other_prompts
 from mllm_srec.finetune.errors import FinetuneError
 from mllm_srec.finetune.training.encode import Encoded, Encoder
-from mllm_srec.finetune.training.record_pictures import Pictures, PictureSource
+from mllm_srec.finetune.training.picture_words import PICTURE_WORDS, picture_words
+from mllm_srec.finetune.training.recipe import Recipe
+from mllm_srec.finetune.training.record_pictures import Pictures, PictureSource, one_tile
+from mllm_srec.finetune.training.tasks import task_faults, untaught
 from mllm_srec.llm.chat_template import ChatTemplate
 from mllm_srec.llm.engine import ModelError
 from mllm_srec.llm.labels import label_token_ids
@@ -41,28 +46,44 @@ class Checked:
     faults: Sequence[Fault]
     over_long: Sequence[OverLong]
 
-    def require(self) -> None:
-        """Refuse faulty data.
 
-        Raises:
-            RecordError: Something is wrong.
-        """
-        if self.faults:
-            more = f"; {len(self.faults) - 1} more" if len(self.faults) > 1 else ""
-            raise RecordError(f"{self.faults[0]}{more} (`srec finetune check` lists all)")
+def refuse(faults: Sequence[Fault]) -> None:
+    """Refuse faulty data.
+
+    Raises:
+        RecordError: Something is wrong.
+    """
+    if faults:
+        more = f"; {len(faults) - 1} more" if len(faults) > 1 else ""
+        raise RecordError(
+            f"{faults[0]}{more} (`srec finetune check` with the same recipe lists all)"
+        )
 
 
-def check_data(data: Path, pictures: PictureSource, model: Path, longest: int) -> Checked:
-    """Check a data folder for a model.
+def check_data(
+    data: Path,
+    pictures: PictureSource,
+    model: Path,
+    recipe: Recipe,
+    progress: Progress = lambda stage, done, total: None,
+) -> Checked:
+    """Check a data folder for a model and a recipe.
 
     Args:
         data: The folder of `train.jsonl` and `validation.jsonl`.
         pictures: Gives the picture of a name.
         model: Its tokenizer, chat template and picture budget count; its weights are not read.
-        longest: Tokens that a record may have.
+        recipe: Its tasks and the longest record that it allows count.
+        progress: Told how many records are checked.
     """
     entries, faults = read_entries(data)
-    return check_entries(entries, faults, pictures, model, longest)
+    return check_entries(entries, faults, pictures, model, recipe, progress)
+
+
+def check_tasks(entries: Mapping[str, Sequence[Entry]], recipe: Recipe) -> list[Fault]:
+    """What a recipe names and no record teaches or measures; found without a tokenizer."""
+    tasks = {name: {each.record.task for each in several} for name, several in entries.items()}
+    return list(task_faults(recipe, tasks))
 
 
 def check_entries(
@@ -70,7 +91,8 @@ def check_entries(
     unread: Sequence[Fault],
     pictures: PictureSource,
     model: Path,
-    longest: int,
+    recipe: Recipe,
+    progress: Progress = lambda stage, done, total: None,
 ) -> Checked:
     """Check records that are read; `unread` are the faults of lines that are no records."""
     every = [entry for several in entries.values() for entry in several]
@@ -82,19 +104,42 @@ def check_entries(
         *_leaks(entries["train"], entries["validation"]),
     ]
     wrong = {(fault.file, fault.line) for fault in faults}
-    encoder = Encoder(model, Pictures(pictures, model))
+    prepared = Pictures(pictures, model)
+    encoder = Encoder(model, prepared)
     encoded: dict[str, list[Encoded]] = {name: [] for name in entries}
+    tasks: dict[str, set[str]] = {name: set() for name in entries}
     over_long: list[OverLong] = []
+    done = itertools.count(1)
     for name, several in entries.items():
         for entry in several:
             made = None if (entry.file, entry.line) in wrong else _encode(entry, encoder)
-            if isinstance(made, Fault):
-                faults.append(made)
-            elif made is not None and made.length > longest:
+            if isinstance(made, Encoded) and made.length > recipe.max_length:
                 over_long.append(_over_long(entry, made.length))
-            elif made is not None:
-                encoded[name].append(made)
+            else:
+                # What is faulty is there all the same, and has its own fault.
+                tasks[name].add(entry.record.task)
+                if isinstance(made, Fault):
+                    faults.append(made)
+                elif made is not None:
+                    encoded[name].append(made)
+            progress("check", next(done), len(every))
+    faults += task_faults(recipe, tasks)
+    faults += _picture_word_faults(recipe, encoded["train"], prepared)
     return Checked(encoded, faults, over_long)
+
+
+def _picture_word_faults(
+    recipe: Recipe, encoded: Sequence[Encoded], pictures: Pictures
+) -> Iterator[Fault]:
+    """Looks that the task of picture words cannot be made of, where the recipe has it."""
+    looks = [record for record in encoded if record.task == "look"]
+    if not looks or not recipe.shares.get(PICTURE_WORDS):
+        return
+    tasks = {record.task for record in encoded}
+    if not picture_words(looks, lambda _: ()):
+        yield untaught(PICTURE_WORDS, recipe, tasks, "no word tells a picture from the rest")
+    if not one_tile(pictures.features(looks[0].images[0])):
+        yield untaught(PICTURE_WORDS, recipe, tasks, "this model cuts pictures in tiles")
 
 
 def _encode(entry: Entry, encoder: Encoder) -> Encoded | Fault:

@@ -51,7 +51,8 @@ def _table(checked: Checked) -> Table:
     for name in ("file", "line", "place", "value", "problem", "way out"):
         table.add_column(name, overflow="fold")
     for fault in checked.faults[:SHOWN]:
-        cells = (fault.file, str(fault.line), fault.place, fault.value)
+        line = "" if fault.line is None else str(fault.line)
+        cells = (fault.file, line, fault.place, fault.value)
         table.add_row(*map(words, (*cells, fault.problem, fault.way_out)))
     if len(checked.faults) > SHOWN:
         table.add_row("", "", "", "", Text(f"and {len(checked.faults) - SHOWN:,} more", "dim"), "")

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from mllm_srec.finetune.training.augment import Augmentation
 from mllm_srec.finetune.training.encode import IGNORED, Encoded
@@ -35,8 +36,10 @@ class Collator:
         Returns:
             input_ids (B, T); rows (N,) flat places whose next token is learned; targets (N,) that
             token; weights (N,); for trees attention_mask (B, 1, T, T) bool and position_ids (B, T);
-            for pictures what the processor makes of them. With `lists`, for trees lists (N,): the
-            row of a label, -1 for other tokens. For `PICTURE_WORDS` pictures and words (B, W),
+            for pictures what the processor makes of them: where it cuts them in tiles,
+            pixel_values (B, tiles, 3, H, W), zeros behind the last tile; and mm_token_type_ids
+            (B, T) where it says which tokens are a picture's. With `lists`, for trees lists (N,):
+            the row of a label, -1 for other tokens. For `PICTURE_WORDS` pictures and words (B, W),
             padded with -1.
         """
         if records[0].task == PICTURE_WORDS:
@@ -60,6 +63,8 @@ class Collator:
                 # An answer in a branch is its label and the end mark.
                 first = weights[rows, columns - 1] == IGNORED
                 batch["lists"] = torch.from_numpy(np.where(first, rows, -1))
+        if any(record.token_types is not None for record in records):
+            batch["mm_token_type_ids"] = _token_types(records, longest)
         names = [name for record in records for name in record.images]
         return batch | self._pixels(names) if names else batch
 
@@ -78,14 +83,24 @@ class Collator:
 
     def _pixels(self, names: Sequence[str]) -> dict[str, Tensor]:
         made = [self.pictures.features(name) for name in names]
-        batch = {key: torch.cat([features[key] for features in made]) for key in made[0]}
-        mask = batch.get("pixel_attention_mask")
+        if made[0]["pixel_values"].ndim != 5:
+            return {key: torch.cat([features[key] for features in made]) for key in made[0]}
+        # In tiles: (1, tiles, 3, H, W) a picture, of some pictures more than of others.
+        tiles = {
+            key: torch.cat([features[key][0] for features in made])
+            for key in made[0].keys() & {"pixel_values", "pixel_attention_mask"}
+        }
+        mask = tiles.get("pixel_attention_mask")
         if mask is not None and bool(mask.all()):
-            del batch["pixel_attention_mask"]
-        if self.augmentation is not None and batch["pixel_values"].ndim == 5:
-            pixels = batch["pixel_values"]
-            batch["pixel_values"] = self.augmentation(pixels.flatten(0, 1)).view_as(pixels)
-        return batch
+            del tiles["pixel_attention_mask"]
+        if self.augmentation is not None:
+            tiles["pixel_values"] = self.augmentation(tiles["pixel_values"])
+        counts = [features["pixel_values"].shape[1] for features in made]
+        # The model leaves out tiles that are all zero.
+        return {
+            key: pad_sequence(list(torch.split(values, counts)), batch_first=True)
+            for key, values in tiles.items()
+        }
 
 
 def _tree_attention(records: Sequence[Encoded], longest: int) -> dict[str, Tensor]:
@@ -99,6 +114,14 @@ def _tree_attention(records: Sequence[Encoded], longest: int) -> dict[str, Tenso
     causal = torch.ones(longest, longest, dtype=torch.bool).tril()
     allowed = ((queries == keys) | (keys == 0)) & causal
     return {"attention_mask": allowed[:, None], "position_ids": torch.from_numpy(positions)}
+
+
+def _token_types(records: Sequence[Encoded], longest: int) -> Tensor:
+    types = np.zeros((len(records), longest), np.int64)
+    for row, record in enumerate(records):
+        if record.token_types is not None:
+            types[row, : record.length] = record.token_types
+    return torch.from_numpy(types)
 
 
 def _pad_words(words: Sequence[NDArray[np.int32]]) -> Tensor:

@@ -23,11 +23,15 @@ Curves = Mapping[tuple[str, str], Curve]
 def read_curves(log: Path) -> Curves:
     """The losses of a log.
 
-    A run that was killed and went on logged some steps twice; the last time counts.
+    A run that was killed and went on logged some steps twice; the last time counts. A line that was
+    cut when the disk was full is left out, and so is the one that was then written behind it.
     """
     found: dict[tuple[str, str], dict[int, float]] = {}
     for line in log.read_text("utf-8").splitlines():
-        entry = json.loads(line)
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
         for key, value in entry.items():
             if name := _name(key):
                 found.setdefault(name, {})[entry["step"]] = value
@@ -74,8 +78,8 @@ def write_png(curves: Curves, path: Path) -> None:
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     tasks = sorted({task for task, _ in curves})
-    columns = min(len(tasks), 3)
-    rows = math.ceil(len(tasks) / columns)
+    columns = min(max(len(tasks), 1), 3)
+    rows = math.ceil(max(len(tasks), 1) / columns)
     figure = Figure(figsize=(4 * columns, 2.6 * rows), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).flatten()
     for panel, task in zip(axes, tasks, strict=False):

@@ -59,6 +59,8 @@ class Encoded:
     weights: NDArray[np.float32]
     """(T,) how much a token counts as a target; 0 for what is not learned."""
     images: tuple[str, ...] = ()
+    token_types: NDArray[np.int32] | None = None
+    """(T,) 0 for text, 1 for places of pictures; None where the model's processor does not say."""
 
     @property
     def length(self) -> int:
@@ -87,20 +89,25 @@ class Encoder:
         prompt = _prompt(record.prompt)
         asked = self._template.render(prompt)
         answer = self._answer(prompt, asked, record.completion[0].text)
-        head = self._ids(asked, record.images)
+        head, types = self._ids(asked, record.images)
         ids = np.array([*head, *answer], np.int32)
         weights = np.zeros(len(ids), np.float32)
         weights[len(head) :] = record.weight
-        zeros = np.zeros(len(ids), np.int16)
         return Encoded(
-            record.task, ids, np.arange(len(ids), dtype=np.int32), zeros, weights, record.images
+            record.task,
+            ids,
+            positions=np.arange(len(ids), dtype=np.int32),
+            branch=np.zeros(len(ids), np.int16),
+            weights=weights,
+            images=record.images,
+            token_types=_continued(types, len(ids)),
         )
 
     def _tree(self, group: RecordGroup) -> Encoded:
         *before, user = group.prompt
         marked = Turn(role="user", content=(*user.content, *_text(_MARK)))
         head, tail = self._template.render(_prompt((*before, marked))).split(_MARK)
-        shared = self._ids(head, group.images)
+        shared, types = self._ids(head, group.images)
         parts = [(shared, 0, IGNORED)]
         for number, branch in enumerate(group.branches, 1):
             suffix = self._template.defuse(branch.suffix) + tail
@@ -110,7 +117,7 @@ class Encoder:
             parts.append((asked, number, IGNORED))
             parts.append((answer[:-1], number, branch.weight))
             parts.append((answer[-1:], number, branch.weight * _END_WEIGHT))
-        return _join(group, parts, len(shared))
+        return _join(group, parts, len(shared), types)
 
     def _check_split(self, task: Task, head: str, suffix: str) -> None:
         # A tokenizer that joins across the split does so within the nearest words.
@@ -118,8 +125,8 @@ class Encoder:
         encode = self._template.encode
         if encode(before + after) != encode(before) + encode(after):
             raise RecordError(
-                f"the tokenizer joins what stands before and after {SPLITS[task]!r}: use one that "
-                "keeps line ends apart, or expand the groups"
+                f"the tokenizer joins what stands before and after {SPLITS[task]!r}: take a model "
+                "whose tokenizer keeps line ends apart"
             )
 
     def colour_words(self, encoded: Encoded) -> set[int]:
@@ -148,17 +155,30 @@ class Encoder:
             )
         return self._template.encode(whole[len(asked) :].rstrip("\n"))
 
-    def _ids(self, text: str, images: Sequence[str]) -> list[int]:
-        """Tokens of a prompt, every picture mark filled with its picture's tokens."""
+    def _ids(self, text: str, images: Sequence[str]) -> tuple[list[int], list[int] | None]:
+        """Tokens of a prompt, every picture mark filled with its picture's tokens; their types."""
         if not images:
-            return self._template.encode(text)
+            return self._template.encode(text), None
         loaded = [self._pictures.load(name) for name in images]
-        ids: list[int] = self._processor(text=[text], images=[loaded])["input_ids"][0]
-        return ids
+        made = self._processor(text=[text], images=[loaded])
+        types = made.get("mm_token_type_ids")
+        return list(made["input_ids"][0]), None if types is None else list(types[0])
+
+
+def _continued(types: Sequence[int] | None, length: int) -> NDArray[np.int32] | None:
+    """The types of a prompt's tokens, and of the text that follows up to a length (T,)."""
+    if types is None:
+        return None
+    whole = np.zeros(length, np.int32)
+    whole[: len(types)] = types
+    return whole
 
 
 def _join(
-    group: RecordGroup, parts: Iterable[tuple[Sequence[int], int, float]], shared: int
+    group: RecordGroup,
+    parts: Iterable[tuple[Sequence[int], int, float]],
+    shared: int,
+    types: Sequence[int] | None,
 ) -> Encoded:
     ids: list[int] = []
     branch: list[int] = []
@@ -179,6 +199,7 @@ def _join(
         np.array(branch, np.int16),
         np.array(weights, np.float32),
         group.images,
+        _continued(types, len(ids)),
     )
 
 

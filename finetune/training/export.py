@@ -13,15 +13,14 @@ from mllm_srec.agent.nodes.score_targets import NO, YES
 from mllm_srec.finetune.errors import FinetuneError
 from mllm_srec.finetune.training.parity import Parity, check_parity
 from mllm_srec.finetune.training.record_pictures import load_processor
-from mllm_srec.finetune.training.run_settings import other_prompts, read_settings
+from mllm_srec.finetune.training.run_settings import licence_of, other_prompts, read_settings
 from mllm_srec.finetune.training.whole_folder import recover_folder, whole_folder
 from mllm_srec.llm.chat_template import ChatTemplate
 from mllm_srec.llm.labels import label_token_ids
-from mllm_srec.llm.model_files import model_hash, resolve_model
+from mllm_srec.llm.model_files import ADAPTERS, model_hash, resolve_model
 from mllm_srec.llm.pictures import load_budget, save_budget
 from mllm_srec.tools.ranking import CALIBRATION, Calibration
 
-_ADAPTER = "adapter_config.json"
 _EXTRAS = ("token_frequencies.json", CALIBRATION)
 """What training or `combine` left beside the weights for serving."""
 
@@ -38,6 +37,8 @@ class ExportReport:
     parameters: int
     bytes: int
     """Of all files together."""
+    license: str | None
+    """What the card says, which is what the base's card said; None where that said nothing."""
     parity: Parity | None
     """How far vLLM and transformers are apart; None where that was not checked."""
 
@@ -46,7 +47,7 @@ def export(
     model_path: Path,
     folder: Path,
     *,
-    name: str,
+    name: str | None = None,
     figures: Mapping[str, float] | None = None,
     notes: str = "",
     calibration: Calibration | None = None,
@@ -60,7 +61,7 @@ def export(
     Args:
         model_path: A folder that training wrote: a model, or adapters, which are merged.
         folder: Made when missing; a model that stands there is replaced.
-        name: For the card.
+        name: For the card; that of the folder by default.
         figures: For the card's table, name to value.
         notes: For the card: what it was trained on, what it cannot do.
         calibration: What its logits mean, as `combine` fitted it; ships with the model.
@@ -73,9 +74,11 @@ def export(
         WriteError: The disk is full.
         ModelError: The folder is no model, or a label is not one token.
     """
+    name = name or folder.resolve().name
     recover_folder(folder)
     _check_places(model_path, folder)
     model = _load(model_path)
+    licence = _licence(model_path)
     broken = [key for key, weight in model.named_parameters() if not weight.isfinite().all()]
     if broken:
         raise ExportError(f"weights of {broken[0]!r} are not finite: train with a lower rate")
@@ -87,12 +90,12 @@ def export(
         save_budget(partial, load_budget(model_path))
         _keep_extras(model_path, partial, calibration)
         found = None if parity is None else parity(partial)
-        card = _card(name, parameters, figures or {}, notes, found)
+        card = _card(name, licence, parameters, figures or {}, notes, found)
         (partial / "README.md").write_text(card, "utf-8")
         size = sum(path.stat().st_size for path in partial.iterdir() if path.is_file())
         if max_bytes is not None and size > max_bytes:
             raise ExportError(f"{name!r} takes {size} bytes, at most {max_bytes}: make it smaller")
-    return ExportReport(folder, parameters, size, found)
+    return ExportReport(folder, parameters, size, licence, found)
 
 
 def _check_places(model_path: Path, folder: Path) -> None:
@@ -113,12 +116,11 @@ def _check_places(model_path: Path, folder: Path) -> None:
 
 def _load(model_path: Path) -> Any:
     """The model in bfloat16; adapters are merged in float32, into the base they were made for."""
-    if not (model_path / _ADAPTER).exists():
+    base = _base(model_path)
+    if base is None:
         return _weights(resolve_model(model_path), torch.bfloat16)
     from peft import PeftModel  # noqa: PLC0415 — slow to import, and few models need it
 
-    config = json.loads((model_path / _ADAPTER).read_text("utf-8"))
-    base = resolve_model(config["base_model_name_or_path"])
     wanted = read_settings(model_path).get("base_hash")
     if wanted is not None and wanted != model_hash(base):
         raise ExportError(
@@ -127,6 +129,21 @@ def _load(model_path: Path) -> Any:
         )
     model = PeftModel.from_pretrained(_weights(base, torch.float32), model_path)
     return model.merge_and_unload().to(torch.bfloat16)
+
+
+def _base(model_path: Path) -> Path | None:
+    """The model that adapters were made for; None where the folder holds no adapters."""
+    path = model_path / ADAPTERS
+    if not path.exists():
+        return None
+    return resolve_model(json.loads(path.read_text("utf-8"))["base_model_name_or_path"])
+
+
+def _licence(model_path: Path) -> str | None:
+    """The licence of what training started from, else of the model's own card."""
+    base = _base(model_path)
+    kept: str | None = read_settings(model_path).get("license")
+    return kept or (licence_of(base) if base else None) or licence_of(model_path)
 
 
 def _weights(path: Path, dtype: torch.dtype) -> Any:
@@ -143,6 +160,7 @@ def _keep_extras(source: Path, folder: Path, calibration: Calibration | None) ->
 
 def _card(
     name: str,
+    licence: str | None,
     parameters: int,
     figures: Mapping[str, float],
     notes: str,
@@ -151,6 +169,7 @@ def _card(
     rows = "".join(f"| {key} | {value:.4g} |\n" for key, value in figures.items())
     table = f"\n| figure | value |\n| --- | --- |\n{rows}" if figures else ""
     head = json.dumps(["image-text-to-text", "recommendation"])
+    stated = f"license: {licence}\n" if licence else ""
     checked = (
         "Not checked against the serving engine."
         if parity is None
@@ -158,7 +177,7 @@ def _card(
         f"{parity.bfloat16:.2g} (bfloat16) on 50 prompts."
     )
     return (
-        f"---\nlicense: apache-2.0\npipeline_tag: image-text-to-text\ntags: {head}\n---\n\n"
+        f"---\n{stated}pipeline_tag: image-text-to-text\ntags: {head}\n---\n\n"
         f"# {name}\n\n{parameters / 1e6:.2f} million parameters, bfloat16. {checked}\n\n"
         f"{notes}\n{table}"
     )

@@ -1,18 +1,21 @@
 """Does vLLM answer as transformers does? 50 prompts decide before a model ships."""
 
+import gc
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
 from mllm_srec.agent.nodes.profile_user import Profile
 from mllm_srec.agent.nodes.score_targets import NO, YES, score_prompt
 from mllm_srec.agent.nodes.summarize_preferences import Preference
+from mllm_srec.agent.results import Progress
 from mllm_srec.finetune.errors import FinetuneError
-from mllm_srec.llm.engine import Engine, Message, ModelError, Prompt
+from mllm_srec.llm.engine import LabelScores, Message, ModelError, Prompt
 from mllm_srec.llm.load import Dtype, load_engine
 from mllm_srec.llm.pictures import PictureBudget, load_budget, prepare
 from mllm_srec.store.records import FusedItem
@@ -21,6 +24,9 @@ BOUNDS: dict[Dtype, float] = {"float32": 0.005, "bfloat16": 0.1}
 """Largest difference of a label's log-probability, in nats: those of the engine contract."""
 WITH_PICTURE = 20
 WITHOUT_PICTURE = 30
+
+# vLLM last: it takes a share of the whole GPU, which has to be free then.
+_ENGINES = ("transformers", "vllm")
 
 _VALUES = ("red", "striped", "sporty", "cotton", "wood", "travel", "budget", "toddler")
 _KINDS = ("stroller", "ball", "kite", "lipstick", "backpack")
@@ -38,17 +44,27 @@ class Parity:
     bfloat16: float
 
 
-def check_parity(model: Path) -> Parity:
-    """Load a model folder with both engines and compare their answers.
+def check_parity(model: Path, progress: Progress = lambda stage, done, total: None) -> Parity:
+    """Load a model folder with both engines, one after the other, and compare their answers.
+
+    Args:
+        model: The folder.
+        progress: Told how many engines have answered.
 
     Raises:
         ParityError: An engine cannot load the model, or the answers differ by more than `BOUNDS`.
     """
     prompts = list(parity_prompts(load_budget(model)))
     found: dict[Dtype, float] = {}
-    for dtype, bound in BOUNDS.items():
+    loads = len(BOUNDS) * len(_ENGINES)
+    for number, (dtype, bound) in enumerate(BOUNDS.items()):
+        scores: list[list[LabelScores]] = []
         try:
-            found[dtype] = _difference(model, dtype, prompts)
+            for kind in _ENGINES:
+                progress("parity", number * len(_ENGINES) + len(scores), loads)
+                scores.append(_scores(kind, model, dtype, prompts))
+                _free_memory()
+            found[dtype] = largest_difference(*scores)
         except ModelError as error:
             raise ParityError(
                 f"{model.name!r} could not be checked in {dtype}: {error}; where vLLM cannot be "
@@ -62,6 +78,7 @@ def check_parity(model: Path) -> Parity:
                 "(tie_word_embeddings, picture processor), or adapters were merged into another "
                 "base"
             )
+    progress("parity", loads, loads)
     return Parity(found["float32"], found["bfloat16"])
 
 
@@ -79,20 +96,24 @@ def parity_prompts(budget: PictureBudget) -> Iterator[Prompt]:
         yield prompt
 
 
-def largest_difference(one: Engine, other: Engine, prompts: Sequence[Prompt]) -> float:
+def largest_difference(one: Sequence[LabelScores], other: Sequence[LabelScores]) -> float:
     """How far two engines are apart on the labels' log-probabilities, in nats."""
-    labels = (YES, NO)
-    pairs = zip(one.score_labels(prompts, labels), other.score_labels(prompts, labels), strict=True)
-    apart = [abs(a.logprobs[label] - b.logprobs[label]) for a, b in pairs for label in labels]
+    pairs = zip(one, other, strict=True)
+    apart = [abs(a.logprobs[label] - b.logprobs[label]) for a, b in pairs for label in (YES, NO)]
     return float(np.max(apart))
 
 
-def _difference(model: Path, dtype: Dtype, prompts: Sequence[Prompt]) -> float:
-    with (
-        closing(load_engine("transformers", model, dtype=dtype).engine) as one,
-        closing(load_engine("vllm", model, dtype=dtype).engine) as other,
-    ):
-        return largest_difference(one, other, prompts)
+def _scores(kind: str, model: Path, dtype: Dtype, prompts: Sequence[Prompt]) -> list[LabelScores]:
+    """What one engine answers."""
+    with closing(load_engine(kind, model, dtype=dtype).engine) as engine:
+        return engine.score_labels(prompts, (YES, NO))
+
+
+def _free_memory() -> None:
+    """Give back what a closed engine held of the GPU, of which vLLM wants a share."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def _taste(rng: np.random.Generator) -> tuple[Profile, Preference]:

@@ -1,10 +1,14 @@
 """Settings of a training run: one TOML file, every key known."""
 
+import json
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
+
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
 from mllm_srec.finetune.data.records import TASKS
 from mllm_srec.finetune.errors import FinetuneError
@@ -15,6 +19,13 @@ from mllm_srec.finetune.training.tiny import TinyConfig
 FIGURES = ("loss", "right_tokens", "right_answers")
 """What validation says of every task; the first is better when low, the others when high."""
 
+_MEASURED = {f"{task}_{kind}": task for task in TASKS for kind in FIGURES}
+
+Count = Annotated[int, Ge(1)]
+NotNegative = Annotated[float, Ge(0)]
+Positive = Annotated[float, Gt(0)]
+Share = Annotated[float, Ge(0), Lt(1)]
+
 
 class RecipeError(FinetuneError):
     """A recipe is wrong; the message names the key."""
@@ -24,13 +35,14 @@ class RecipeError(FinetuneError):
 class LoraSettings:
     """Low-rank adapters instead of training all weights."""
 
-    rank: int = 16
-    alpha: int = 32
-    dropout: float = 0.05
+    rank: Count = 16
+    alpha: Count = 32
+    dropout: Share = 0.05
     vision: bool = False
     """Adapt the vision part too."""
 
 
+@with_config(ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """One training run."""
@@ -38,48 +50,48 @@ class Recipe:
     scratch: TinyConfig | None = None
     """Sizes of a model to make from nothing; else training starts from a model folder."""
     lora: LoraSettings | None = None
-    shares: Mapping[str, float] = field(default_factory=lambda: dict.fromkeys(TASKS, 1.0))
+    shares: Mapping[str, NotNegative] = field(default_factory=lambda: dict.fromkeys(TASKS, 1.0))
     """Each task's share of the batches, which is about its share of the computing time. Besides the
     tasks of records there is `picture_words`, which teaches the vision part alone."""
-    loss_weights: Mapping[str, float] = field(default_factory=dict)
+    loss_weights: Mapping[str, NotNegative] = field(default_factory=dict)
     """What the mean loss of a task's batches is multiplied by; 1 where nothing is said."""
-    listwise_weight: float = 0.0
+    listwise_weight: NotNegative = 0.0
     """How much a list loss over the branches of a scoring group adds to their cross entropy."""
     augmentation: Augmentation | None = None
     """Changes to training pictures; None for none."""
-    minutes: float | None = None
+    minutes: Positive | None = None
     """Wall time that the schedule is laid over, evaluations and checkpoints included."""
-    steps: int | None = None
+    steps: Count | None = None
     """Optimiser steps; exactly one of `minutes` and `steps` is given."""
-    tokens_per_batch: int = 8192
+    tokens_per_batch: Count = 8192
     """Padded tokens of one forward pass."""
-    pictures_per_batch: int = 48
+    pictures_per_batch: Count = 48
     """Pictures of one forward pass of `picture_words`."""
-    accumulate: int = 1
+    accumulate: Count = 1
     """Batches of one optimiser step; consecutive batches mix the tasks."""
-    learning_rate: float = 1e-3
-    warmup: float = 0.03
+    learning_rate: Positive = 1e-3
+    warmup: Share = 0.03
     """Share of the run."""
-    muon_rate: float | None = None
+    muon_rate: Positive | None = None
     """Learning rate of Muon for the matrices of the layers; None for AdamW everywhere."""
-    final_rate: float = 0.05
+    final_rate: Annotated[float, Ge(0), Le(1)] = 0.05
     """Learning rate at the end, as a share of the highest."""
-    weight_decay: float = 0.05
-    max_gradient: float = 1.0
+    weight_decay: NotNegative = 0.05
+    max_gradient: Positive = 1.0
     """Gradients are scaled down to this norm."""
     bf16: bool = True
     compile: bool = False
     """Fuse the layers' operations with torch.compile; needs a C++ compiler on CPUs."""
-    checkpoint_minutes: float = 5.0
+    checkpoint_minutes: Positive = 5.0
     best: str | None = None
     """A validation figure, `score_target_loss` or `fuse_right_answers`; the model that was best by
     it is kept beside the last."""
-    validation_records: int = 100
+    validation_records: Count = 100
     """So many of each task are looked at with every checkpoint, and at the end."""
-    log_steps: int = 20
-    max_length: int = 4096
+    log_steps: Count = 20
+    max_length: Count = 4096
     """Tokens; longer records are dropped and counted, never cut."""
-    seed: int = 0
+    seed: Annotated[int, Ge(0)] = 0
 
     def __post_init__(self) -> None:
         """Refuse contradictions."""
@@ -96,16 +108,23 @@ class Recipe:
             unknown = set(getattr(self, name)) - {*TASKS, PICTURE_WORDS}
             if unknown:
                 raise RecipeError(f"{name!r} names {sorted(unknown)}; tasks are {list(TASKS)}")
-        figures = [f"{task}_{kind}" for task in TASKS for kind in FIGURES]
-        if self.best is not None and self.best not in figures:
-            raise RecipeError(f"'best' names {self.best!r}; it must be one of {figures}")
+        if not any(share > 0 for share in self.shares.values()):
+            raise RecipeError("'shares' gives no task a share above 0: there is nothing to learn")
+        if self.best is not None and self.best not in _MEASURED:
+            raise RecipeError(f"'best' names {self.best!r}; it must be one of {list(_MEASURED)}")
+
+    @property
+    def measured_task(self) -> str | None:
+        """The task whose figure chooses the best model."""
+        return None if self.best is None else _MEASURED[self.best]
 
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read a recipe.
 
         Raises:
-            RecipeError: It is no TOML, a key is unknown or a value contradicts another.
+            RecipeError: It is no TOML, a key is unknown, or a value is of another type, out of its
+                range or contradicts another.
         """
         try:
             return cls.of(tomllib.loads(path.read_text("utf-8")))
@@ -114,23 +133,23 @@ class Recipe:
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:
-        """Make a recipe of plain values, as they stand in the file."""
-        kinds: dict[str, Any] = {
-            "scratch": TinyConfig,
-            "lora": LoraSettings,
-            "augmentation": Augmentation,
-        }
-        given = {
-            key: _fill(kinds[key], value, key) if key in kinds else value
-            for key, value in values.items()
-        }
-        made = _fill(cls, given, "the recipe")
-        assert isinstance(made, cls)
-        return made
+        """Make a recipe of plain values, as they stand in the file.
+
+        Raises:
+            RecipeError: As `load` does; the message names the key.
+        """
+        try:
+            # As JSON: in Python a strict reader takes dataclasses alone where it should make them.
+            return TypeAdapter(cls).validate_json(json.dumps(values, default=str))
+        except ValidationError as error:
+            raise RecipeError("; ".join(_faults(error))) from error
 
 
-def _fill(kind: Any, values: Mapping[str, Any], place: str) -> Any:
-    unknown = set(values) - {f.name for f in fields(kind)}
-    if unknown:
-        raise RecipeError(f"unknown key {sorted(unknown)[0]!r} in {place}")
-    return kind(**values)
+def _faults(error: ValidationError) -> Iterator[str]:
+    for each in error.errors(include_url=False):
+        place = ".".join(str(step) for step in each["loc"])
+        if each["type"] == "unexpected_keyword_argument":
+            yield f"unknown key {place!r} in the recipe"
+        else:
+            problem = each["msg"].removeprefix("Value error, ")
+            yield f"{place!r} is {each['input']!r}: {problem}"

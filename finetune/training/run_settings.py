@@ -2,6 +2,7 @@
 
 import json
 import platform
+import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import version
@@ -20,21 +21,37 @@ _FREE = {"minutes", "steps", "checkpoint_minutes", "log_steps", "validation_reco
 """Keys of a recipe that may change when a run goes on."""
 
 
+# YAML between two lines of hyphens.
+_CARD_HEAD = re.compile(r"---\n(.*?\n)---\n", re.DOTALL)
+_LICENCE = re.compile(r"^license: *[\"']?([\w.-]+)", re.MULTILINE)
+
+
 class OtherRun(FinetuneError):
     """A checkpoint or a model was made of something else than what it shall be used with."""
 
 
 def describe_run(recipe: Recipe, data: Path, base: Path) -> dict[str, Any]:
-    """Recipe, data, prompts, start and versions of a run, as plain values."""
+    """Recipe, data, prompts, start, its licence and versions of a run, as plain values."""
     return {
         "recipe": json.loads(json.dumps(asdict(recipe))),
         "data": {name: file_hash(data / f"{name}.jsonl") for name in FILES},
         "prompts": prompt_hashes(),
         "base": base.name,
         "base_hash": model_hash(base),
+        "license": licence_of(base),
         "versions": {name: version(name) for name in ("torch", "transformers", "trl", "peft")},
         "python": platform.python_version(),
     }
+
+
+def licence_of(model: Path) -> str | None:
+    """The licence that the card of a model names, as the hub spells it; None where none does."""
+    card = model / "README.md"
+    if not card.is_file():
+        return None
+    head = _CARD_HEAD.match(card.read_text("utf-8", errors="replace"))
+    found = _LICENCE.search(head[1]) if head else None
+    return found[1] if found else None
 
 
 def write_settings(folder: Path, settings: Mapping[str, Any]) -> None:

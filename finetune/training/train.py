@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,11 @@ from transformers.trainer_utils import get_last_checkpoint
 from trl import SFTConfig
 
 from mllm_srec.agent.nodes.score_targets import NO, YES
+from mllm_srec.agent.results import Progress
 from mllm_srec.finetune.data.entries import Entry, read_entries
 from mllm_srec.finetune.data.records import RecordGroup
-from mllm_srec.finetune.training.best_model import BestModel
-from mllm_srec.finetune.training.check import OverLong, check_entries
+from mllm_srec.finetune.training.best_model import BEST_FILE, BestModel
+from mllm_srec.finetune.training.check import OverLong, check_entries, check_tasks, refuse
 from mllm_srec.finetune.training.clock import Clock
 from mllm_srec.finetune.training.collate import Collator
 from mllm_srec.finetune.training.curves import read_curves, write_png
@@ -24,7 +25,7 @@ from mllm_srec.finetune.training.encode import Encoded, Encoder
 from mllm_srec.finetune.training.meter import Meter, Show, unseen
 from mllm_srec.finetune.training.model_folder import merged, write_model
 from mllm_srec.finetune.training.picture_words import picture_words
-from mllm_srec.finetune.training.recipe import Recipe, RecipeError
+from mllm_srec.finetune.training.recipe import Recipe
 from mllm_srec.finetune.training.record_pictures import Pictures, PictureSource, load_processor
 from mllm_srec.finetune.training.run_settings import (
     OtherRun,
@@ -33,12 +34,14 @@ from mllm_srec.finetune.training.run_settings import (
     write_settings,
 )
 from mllm_srec.finetune.training.speed import compile_layers, keep_memory, narrow_stream
+from mllm_srec.finetune.training.start import require_one_process, require_start, take_one_gpu
 from mllm_srec.finetune.training.tiny import write_scratch
 from mllm_srec.finetune.training.trainer import CHECKPOINTS, LOG, AnswerTrainer
 from mllm_srec.finetune.training.whole_folder import PARTIAL
 from mllm_srec.llm.chat_template import ChatTemplate
 from mllm_srec.llm.labels import label_token_ids
 
+BEST = "best"
 DROPPED = "dropped.jsonl"
 CURVES = "loss.png"
 
@@ -73,6 +76,8 @@ def train(
     base: Path | None = None,
     resume: bool = False,
     show: Show = unseen,
+    say: Callable[[str], None] = lambda line: None,
+    progress: Progress = lambda stage, done, total: None,
 ) -> TrainReport:
     """Check the data, train on `train.jsonl`, validate on `validation.jsonl`.
 
@@ -82,27 +87,35 @@ def train(
         pictures: Gives the picture of a name.
         out: Folder for checkpoints, log and the trained model (`out/model`).
         base: The model folder to start from; none for a model from scratch.
-        resume: Go on from the last checkpoint in `out`.
+        resume: Go on from the last checkpoint in `out`, if there is one.
         show: Shows where the run stands.
+        say: Told what a person should know.
+        progress: Told how many records are checked, before the first step.
 
     Raises:
-        RecordError: The data are faulty.
+        RecordError: The data are faulty, or a task of the recipe has no record.
         RecipeError: Neither or both of `base` and a recipe with `scratch` were given.
+        FinetuneError: This is one of several processes.
         OtherRun: `out` holds checkpoints, and `resume` is not given or does not fit them.
         WriteError: The disk is full; the last checkpoint is whole.
     """
-    if (base is None) == (recipe.scratch is None):
-        raise RecipeError("give a model folder to start from, or a recipe with 'scratch' sizes")
+    require_start(recipe, base)
+    require_one_process()
     keep_memory()
     checkpoint = _checkpoint(out, resume=resume)
+    if resume and checkpoint is None:
+        say(f"{str(out)!r} holds no checkpoint to go on from: training starts anew")
     entries, unread = read_entries(data)
+    refuse([*unread, *check_tasks(entries, recipe)])
     if base is None:
         base = _scratch(recipe, entries["train"], out, fresh=checkpoint is None)
     settings = describe_run(recipe, data, base)
     if checkpoint is not None:
         require_same_run(out, settings)
-    checked = check_entries(entries, unread, pictures, base, recipe.max_length)
-    checked.require()
+    checked = check_entries(entries, unread, pictures, base, recipe, progress)
+    refuse(checked.faults)
+    if checkpoint is None:
+        _clear(out)
     write_settings(out, settings)
     _list_dropped(out, checked.over_long)
     shown = Pictures(pictures, base)
@@ -139,9 +152,14 @@ def _checkpoint(out: Path, *, resume: bool) -> str | None:
             f"{str(out)!r} holds {Path(found).name!r} of an earlier run: go on with `--resume`, "
             "or give another folder"
         )
-    if found is None:
-        (out / LOG).unlink(missing_ok=True)
     return found
+
+
+def _clear(out: Path) -> None:
+    """Remove what an earlier run left that this one adds to or compares with."""
+    (out / LOG).unlink(missing_ok=True)
+    (out / BEST_FILE).unlink(missing_ok=True)
+    shutil.rmtree(out / BEST, ignore_errors=True)
 
 
 def _scratch(recipe: Recipe, entries: Sequence[Entry], out: Path, *, fresh: bool) -> Path:
@@ -162,7 +180,7 @@ def _best(recipe: Recipe, base: Path, out: Path) -> BestModel | None:
     if recipe.best is None:
         return None
     return BestModel(
-        recipe.best, out / "best", lambda model, folder: write_model(model, base, folder)
+        recipe.best, out / BEST, lambda model, folder: write_model(model, base, folder)
     )
 
 
@@ -206,7 +224,7 @@ def _trainer(
 
 def _arguments(recipe: Recipe, out: Path) -> SFTConfig:
     cpu = not torch.cuda.is_available()
-    return SFTConfig(
+    arguments = SFTConfig(
         output_dir=str(out),
         max_steps=recipe.steps or _NO_LIMIT,
         per_device_train_batch_size=1,
@@ -233,6 +251,8 @@ def _arguments(recipe: Recipe, out: Path) -> SFTConfig:
         disable_tqdm=True,
         dataloader_pin_memory=not cpu,
     )
+    take_one_gpu(arguments)
+    return arguments
 
 
 def _lora(recipe: Recipe) -> Any:

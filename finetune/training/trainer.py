@@ -33,6 +33,7 @@ from mllm_srec.finetune.training.muon import Muon
 from mllm_srec.finetune.training.picture_words import PICTURE_WORDS
 from mllm_srec.finetune.training.recipe import Recipe
 from mllm_srec.finetune.training.whole_folder import whole_folder
+from mllm_srec.store.files import disk_errors
 
 LOG = "log.jsonl"
 
@@ -166,7 +167,8 @@ class AnswerTrainer(SFTTrainer):  # type: ignore[misc]
         line = {key: _short(value) for key, value in logs.items()} | {
             "step": self.state.global_step
         }
-        with Path(self.args.output_dir, LOG).open("a", encoding="utf-8") as file:
+        path = Path(self.args.output_dir, LOG)
+        with disk_errors(path), path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:

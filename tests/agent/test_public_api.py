@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -28,6 +28,7 @@ from mllm_srec.agent import (
     ToolError,
     WrongCall,
 )
+from mllm_srec.agent.events import Event
 from mllm_srec.agent.ingest import fuse_missing
 from mllm_srec.store.home import Home
 from mllm_srec.tools.ranking import CALIBRATION
@@ -74,6 +75,10 @@ from mllm_srec.agent import {", ".join(agent.__all__)}
 print([name for name in {agent.__all__} if ismodule(globals()[name])])
 """
     assert fresh(program) == "[]\n"
+
+
+def test_every_event_of_a_stream_is_exported() -> None:
+    assert {event.__name__ for event in get_args(Event)} <= set(agent.__all__)
 
 
 def test_each_error_has_one_root_and_except_takes_the_roots() -> None:

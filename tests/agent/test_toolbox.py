@@ -3,8 +3,6 @@
 import asyncio
 import base64
 import io
-import os
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 from langchain_core.tools import BaseTool, ToolException
-from mcp import Client, StdioServerParameters
+from mcp import Client
 from numpy.typing import NDArray
 from PIL import Image
 
-from mllm_srec.agent.ingest import fuse_missing, ingest
+from mllm_srec.agent.ingest import fuse_missing
 from mllm_srec.agent.langchain_toolbox import langchain_tools
 from mllm_srec.agent.mcp_server import build_server
 from mllm_srec.agent.recommender import Recommender
@@ -24,7 +22,6 @@ from mllm_srec.llm.engine import EngineLost, Prompt
 from mllm_srec.llm.scripted import ScriptedEngine
 from mllm_srec.tools.errors import CannotDo, ToolError, WrongCall
 
-from .commands import PROGRAM, Shop
 from .conversation.talk import engine
 from .shop import deploy
 
@@ -37,40 +34,18 @@ TOOLS = {
     "compare_items",
     "explain_item",
     "user_history",
+    "add_to_history",
+    "remove_from_history",
     "user_profile",
     "give_feedback",
+    "give_item_feedback",
     "undo_feedback",
 }
-# A model that prints while it works, as libraries do: from Python, from C, from a child.
-NOISY = """
-import os, subprocess, sys
-from pathlib import Path
-from mllm_srec.agent.mcp_server import build_server
-from mllm_srec.agent.recommender import Recommender
-from mllm_srec.llm.scripted import ScriptedEngine
-from tests.agent.conversation.talk import answering
-from tests.agent.shop import deploy, score
-
-def noisy(prompt, labels):
-    Path(sys.argv[2]).touch()
-    print("noise of a library")
-    os.write(1, b"noise from C\\n")
-    subprocess.run([sys.executable, "-c", "print('noise of a child')"], check=True)
-    return score(prompt, labels)
-
-with deploy(Path(sys.argv[1]), ScriptedEngine(answer=answering(), score=noisy)) as deployment:
-    build_server(Recommender(deployment), "mia").run("stdio")
-"""
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("tools") / "home"
-
-
-@pytest.fixture(scope="module")
-def srec(home: Path) -> Iterator[Recommender]:
-    with deploy(home, engine()) as deployment:
+def srec(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recommender]:
+    with deploy(tmp_path_factory.mktemp("tools") / "home", engine()) as deployment:
         fuse_missing(deployment)
         yield Recommender(deployment)
 
@@ -123,6 +98,45 @@ def test_feedback_is_kept_with_its_origin_and_taken_back(tools: dict[str, BaseTo
     assert call(tools["user_profile"])["wishes"] == []
 
 
+def test_an_item_is_added_to_the_history_and_taken_out(tools: dict[str, BaseTool]) -> None:
+    before = [each["item_id"] for each in call(tools["user_history"])["items"]]
+    call(tools["add_to_history"], item_id="i8", rating=5)
+    *_, last = call(tools["user_history"])["items"]
+    assert (last["item_id"], last["rating"]) == ("i8", 5)
+    assert call(tools["remove_from_history"], item_id="i8")["item_id"] == "i8"
+    assert [each["item_id"] for each in call(tools["user_history"])["items"]] == before
+
+
+def test_an_item_is_ruled_out_and_taken_back(tools: dict[str, BaseTool]) -> None:
+    call(tools["give_item_feedback"], stance="never", item_id="i2")
+    assert "i2" not in {item["item_id"] for item in call(tools["recommend"], k=8)["items"]}
+    assert call(tools["undo_feedback"])["subject"] == "i2"
+    assert "i2" in {item["item_id"] for item in call(tools["recommend"], k=8)["items"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("recommend", {"k": 8}),
+        ("search_text", {"words": "toy", "count": 8}),
+        ("search_picture", {"picture_base64": "PICTURE", "count": 8}),
+        ("similar_items", {"item_id": "i1", "count": 8}),
+    ],
+)
+def test_every_list_keeps_to_its_conditions(
+    tools: dict[str, BaseTool], name: str, given: dict[str, Any]
+) -> None:
+    shown = {**given, "picture_base64": png()} if "picture_base64" in given else given
+
+    def found(**conditions: Any) -> set[str]:
+        return {each["item_id"] for each in call(tools[name], **shown, **conditions)["items"]}
+
+    assert found(having=["blue"], without=["wood"]) == {"i4", "i6"}
+    assert len(found(max_price=20)) > 2
+    assert "no item here is up to 19" in call(tools[name], **shown, max_price=19)
+    assert "no item here is garden" in call(tools[name], **shown, departments=["garden"])
+
+
 FAILING = [
     ("item_details", {"item_id": "i404"}, WrongCall, "no item has the id 'i404'"),
     ("recommend", {"k": 500}, WrongCall, "ask for 1 to 50"),
@@ -132,6 +146,12 @@ FAILING = [
     ("search_picture", {"picture_base64": NO_PICTURE}, WrongCall, "picture"),
     ("recommend", {"having": ["gold"]}, CannotDo, "no item here is gold"),
     ("give_feedback", {"stance": "more", "value": "gold"}, CannotDo, "no item here is 'gold'"),
+    ("search_text", {"words": "red", "count": 101}, WrongCall, "ask for 1 to 100 items"),
+    ("similar_items", {"item_id": "i1", "count": 0}, WrongCall, "ask for 1 to 100 items"),
+    ("user_history", {"count": 1_000_000}, WrongCall, "ask for 1 to 100 items"),
+    ("add_to_history", {"item_id": "i404"}, WrongCall, "no item has the id 'i404'"),
+    ("remove_from_history", {"item_id": "i8"}, CannotDo, "'i8' is not in the history"),
+    ("give_item_feedback", {"stance": "more", "item_id": "x"}, WrongCall, "no item has the id"),
     ("undo_feedback", {}, CannotDo, "no wish to take back"),
 ]
 OFF_THE_SCHEMA = [
@@ -234,53 +254,3 @@ def test_a_bug_is_no_failure_of_a_call_and_shows_nothing_of_the_inside(tmp_path:
     assert failed.is_error
     assert failed.structured_content is None
     assert "inside" not in failed.content[0].text
-
-
-def over_stdio(words: Sequence[str], *calls: tuple[str, Arguments]) -> list[Any]:
-    """What a program that speaks MCP on its standard streams answers."""
-    program = StdioServerParameters(
-        command=sys.executable,
-        args=list(words),
-        cwd=str(Path(__file__).parents[2]),
-        env=dict(os.environ),
-    )
-
-    async def talk() -> list[Any]:
-        async with Client(program) as client:
-            return [await client.call_tool(name, arguments) for name, arguments in calls]
-
-    return asyncio.run(talk())
-
-
-def test_what_is_printed_during_a_call_stays_out_of_the_protocol(
-    srec: Recommender, home: Path, tmp_path: Path
-) -> None:
-    printed = tmp_path / "printed"
-    [found] = over_stdio(["-c", NOISY, str(home), str(printed)], ("recommend", {"k": 2}))
-    assert printed.exists()
-    assert len(found.structured_content["items"]) == 2
-
-
-def test_the_command_serves_the_tools_over_standard_input_and_output(
-    tmp_path: Path, shop: Shop
-) -> None:
-    home = tmp_path / "home"
-    ingest(
-        home,
-        items=shop.folder / "items.jsonl",
-        interactions=shop.folder / "log.jsonl",
-        engine="transformers",
-    )
-    serve = ["mcp", "--user", "u0", "--home", str(home), "--engine", "transformers"]
-    found, history, failed = over_stdio(
-        ["-c", PROGRAM, *serve],
-        ("recommend", {"k": 1}),
-        ("user_history", {}),
-        ("item_details", {"item_id": "i404"}),
-    )
-    [item] = found.structured_content["items"]
-    assert item["item_id"] in {"i1", "i2", "i3"}
-    assert item["reason"]
-    assert found.structured_content["engine"] == "transformers"
-    assert [each["item_id"] for each in history.structured_content["items"]] == ["i0"]
-    assert failed.structured_content["failure"] == "wrong_call"

@@ -13,7 +13,9 @@ from PIL import Image
 from bench.quality import __main__ as quality
 from bench.quality import tables
 from bench.quality.real_sets import SETS, take_in
+from mllm_srec.agent.deployment import WEIGHTS
 from mllm_srec.finetune.evaluation.metrics import MEASURES
+from mllm_srec.finetune.evaluation.ranking import RankingOptions
 from mllm_srec.finetune.evaluation.report import Report, Row
 from mllm_srec.store.home import Home
 from tests.agent.shop import deploy, scripted
@@ -76,6 +78,57 @@ def test_what_is_finished_is_kept_until_something_else_is_asked(
     monkeypatch.setattr(sys, "argv", [*sys.argv, "--users", "1"])
     assert quality.main() == 0
     assert "kept from before" not in capsys.readouterr().err
+
+
+def test_rows_of_the_graph_are_made_again_for_another_model_or_other_weights(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def evaluate(home: Path, options: RankingOptions, **how: Any) -> Report:
+        asked.append(how)
+        return report(None)
+
+    monkeypatch.setattr(quality, "evaluate_home", evaluate)
+    monkeypatch.setattr(quality, "draw_comparison", lambda *_: None)
+    with deploy(tmp_path / "home", scripted()):
+        pass
+    command = ["quality", "--home", str(tmp_path / "home"), "--out", str(tmp_path)]
+    command += ["--peer", "none", "--protocol", "published", "--graph"]
+
+    def made(*more: str) -> bool:
+        before = len(asked)
+        monkeypatch.setattr(sys, "argv", [*command, *more])
+        assert quality.main() == 0
+        return len(asked) > before
+
+    assert made()
+    assert not made()
+    with Home.open(tmp_path / "home") as home:
+        home.write_setting(WEIGHTS, {"weights": {"model": 0.5}})
+    assert made()
+    assert not made()
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    assert made("--model", str(model), "--engine", "transformers")
+    assert (asked[-1]["model"], asked[-1]["engine"]) == (model, "transformers")
+    assert not made("--model", str(model), "--engine", "transformers")
+    (model / "config.json").write_text('{"other": 1}')
+    assert made("--model", str(model), "--engine", "transformers")
+
+
+def test_rows_that_need_vectors_are_left_out_with_a_word(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with deploy(tmp_path / "home", scripted()):
+        pass
+    command = ["quality", "--home", str(tmp_path / "home"), "--out", str(tmp_path)]
+    command += ["--peer", "content", "--peer", "sasrec-fused", "--protocol", "published"]
+    monkeypatch.setattr(sys, "argv", command)
+    assert quality.main() == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "content, sasrec-fused: skipped, the home has no vectors" in shown
 
 
 def row(name: str, value: float, **more: Any) -> Row:

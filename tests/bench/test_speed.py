@@ -1,8 +1,11 @@
 """What the figures of speed are reckoned from."""
 
 import json
+import subprocess
+import sys
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from bench import __main__ as speed
+from bench import demo, startup
 from bench.figures import Figure, exit_code, write
 from bench.increment import window_seconds
 from bench.machine import made_on
@@ -82,6 +87,38 @@ def test_one_missed_limit_fails_the_bench() -> None:
     assert exit_code([reached]) == 0
     assert exit_code([reached, missed]) == 1
     assert exit_code([]) == 1
+
+
+def test_a_figure_that_fails_is_noted_and_the_others_are_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def failing(*_: object) -> list[Figure]:
+        raise subprocess.CalledProcessError(3, ["srec"])
+
+    def half(*_: object) -> Iterator[Figure]:
+        yield Figure("demo_peak_gib", 1.0, 4.0, at_least=False, detail="")
+        raise RuntimeError("srec demo ended\nwith 1")
+
+    def measured() -> list[Figure]:
+        return [Figure("import_clean", 0, 0, at_least=False, detail="")]
+
+    monkeypatch.setattr(startup, "measure_help", failing)
+    monkeypatch.setattr(demo, "measure", half)
+    monkeypatch.setattr(startup, "measure_import", measured)
+    monkeypatch.setattr(speed, "RESULTS", tmp_path / "results.json")
+    wanted = ("help_seconds", "demo_peak_gib", "demo_seconds", "import_clean")
+    only = [part for name in wanted for part in ("--only", name)]
+    monkeypatch.setattr(sys, "argv", ["bench", *only])
+    assert speed.main() == 1
+    rows = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert "FAILED  CalledProcessError: Command" in rows["help_seconds"]
+    assert rows["demo_seconds"].endswith("FAILED  RuntimeError: srec demo ended with 1")
+    assert "ok" in rows["demo_peak_gib"]
+    assert "ok" in rows["import_clean"]
+    held = json.loads((tmp_path / "results.json").read_text("utf-8"))
+    assert set(held) == {"demo_peak_gib", "import_clean"}
+    monkeypatch.setattr(sys, "argv", ["bench", "--only", "import_clean"])
+    assert speed.main() == 0
 
 
 def test_tokens_are_those_computed_written_and_attended_to() -> None:

@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from mllm_srec.finetune.cli import finetune_app
 from mllm_srec.finetune.data.records import Record, write_records
+from mllm_srec.finetune.data.write import DataSettings, write_data
 from mllm_srec.llm.prompting import render
 from mllm_srec.store.home import Home
 from tests.agent.shop import fill
@@ -44,12 +47,50 @@ def answer(done: "subprocess.CompletedProcess[str]") -> dict[str, Any]:
 
 
 def test_data_are_made_without_labels_and_found_good(home: Path, tmp_path: Path) -> None:
-    made = answer(srec(home, "data", "--out", tmp_path / "sft", "--json"))
+    done = srec(home, "data", "--out", tmp_path / "sft", "--json")
+    made = answer(done)
     assert made["tasks"]["score_target"] > 0
-    checked = srec(home, "check", tmp_path / "sft", "--json")
+    assert "making records: " in done.stderr
+    checked = srec(home, "check", tmp_path / "sft", "--recipe", "films", "--json")
     assert checked.returncode == 0
     assert answer(checked)["ok"]
     assert answer(checked)["records"]["train"] == made["train"]
+    total = made["train"] + made["validation"]
+    assert f"checking records: {total:,} of {total:,}" in checked.stderr
+
+
+def test_a_recipe_that_looks_at_pictures_does_not_fit_data_of_texts(
+    home: Path, tmp_path: Path
+) -> None:
+    with Home.open(home) as opened:
+        write_data(opened, None, tmp_path / "sft", DataSettings(messages=20))
+    checked = srec(home, "check", tmp_path / "sft", "--json")
+    assert checked.returncode == 1
+    faults = answer(checked)["faults"]
+    assert [(fault["line"], fault["value"]) for fault in faults] == [
+        (None, "'look'"),
+        (None, "'picture_words'"),
+    ]
+    assert all("`--recipe films`" in fault["way_out"] for fault in faults)
+    asked = ("--data", tmp_path / "sft", "--out", tmp_path / "run")
+    refused = srec(home, "train", *asked)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "'look': its share is 0.05, and no record" in refused.stderr
+    assert not (tmp_path / "run" / "scratch").exists()
+
+
+def test_a_base_and_its_recipe_are_looked_at_first(home: Path, tmp_path: Path) -> None:
+    asked = ["train", "--home", str(home), "--data", str(tmp_path), "--out", str(tmp_path / "run")]
+
+    def refusal(*more: str) -> str:
+        return str(CliRunner().invoke(finetune_app, [*asked, *more]).exception)
+
+    assert "recipe 'srec-tiny' starts from nothing" in refusal("--base", str(tmp_path))
+    assert "recipe 'lora' starts from a model" in refusal("--recipe", "lora")
+    assert "is no model folder" in refusal("--recipe", "lora", "--base", str(tmp_path))
+    assert "fetch it with `hf download" in refusal("--recipe", "lora", "--base", "nobody/nothing")
+    assert CliRunner().invoke(finetune_app, [*asked, "--minutes", "0"]).exit_code == 2
+    assert not (tmp_path / "run").exists()
 
 
 def test_faulty_data_are_listed_and_the_exit_code_says_so(home: Path, tmp_path: Path) -> None:

@@ -1,11 +1,18 @@
-"""Which recipe `--recipe` means: a file, or a shipped one by its name."""
+"""Which recipe `--recipe` means: a file, or a shipped one by its name; and what one may say."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from mllm_srec.finetune.data_cli import SREC_TINY, recipe_at
-from mllm_srec.finetune.training.recipe import Recipe, RecipeError
+from mllm_srec.finetune.data_cli import SREC_TINY
+from mllm_srec.finetune.training.recipe import LoraSettings, Recipe, RecipeError
+from mllm_srec.finetune.training.shipped_recipes import (
+    fitting_recipe,
+    recipe_at,
+    recipes_for_a_base,
+    shipped_recipes,
+)
 
 SHIPPED = Path(__file__).parents[2] / "finetune" / "recipes"
 
@@ -29,3 +36,49 @@ def test_an_unknown_recipe_lists_the_names(unknown: str) -> None:
     with pytest.raises(RecipeError, match=r"one of .*photos, srec-tiny") as refused:
         recipe_at(unknown)
     assert "phrasings," not in str(refused.value)
+
+
+def test_every_shipped_recipe_can_be_read_and_one_alone_starts_from_nothing() -> None:
+    assert set(shipped_recipes()) == {path.stem for path in SHIPPED.glob("*.toml")}
+    assert [*recipes_for_a_base(), SREC_TINY] == list(shipped_recipes())
+
+
+def test_the_recipe_for_adapters_leaves_the_vision_part_alone() -> None:
+    lora = recipe_at("lora")
+    assert lora.lora == LoraSettings(vision=False)
+    assert "picture_words" not in lora.shares
+    assert lora.best == "score_target_loss"
+
+
+def test_data_without_labels_fit_the_recipe_for_texts() -> None:
+    counted = {"fuse", "summarize_preferences", "profile_user", "score_target", "explain"}
+    assert fitting_recipe({*counted, "understand"}) == "films"
+    assert fitting_recipe({*counted, "understand", "look", "picture_words"}) == SREC_TINY
+    assert fitting_recipe({"understand"}) is None
+
+
+@pytest.mark.parametrize(
+    ("said", "refusal"),
+    [
+        ({"scratch": True}, "'scratch' is True"),
+        ({"scratch": {"image_side": 97}}, "image_side=97 must be a multiple"),
+        ({"steps": "x"}, "'steps' is 'x'"),
+        ({"steps": True}, "'steps' is True"),
+        ({"steps": None, "minutes": 0}, "'minutes' is 0: Input should be greater than 0"),
+        ({"accumulate": 0}, "'accumulate' is 0"),
+        ({"learning_rate": -1e-3}, "'learning_rate' is -0.001"),
+        ({"learning_rate": float("nan")}, "'learning_rate' is nan"),
+        ({"warmup": 1.0}, "'warmup' is 1.0"),
+        ({"shares": {}}, "'shares' gives no task a share above 0"),
+        ({"shares": {"look": 0}}, "'shares' gives no task a share above 0"),
+        ({"shares": {"look": -1}}, "'shares.look' is -1"),
+        ({"lora": {"rank": 0}}, "'lora.rank' is 0"),
+        ({"lora": {"rnk": 2}}, "unknown key 'lora.rnk'"),
+        ({"augmentation": {"noise": "much"}}, "'augmentation.noise' is 'much'"),
+    ],
+)
+def test_a_value_of_another_type_or_out_of_range_is_named(
+    said: dict[str, Any], refusal: str
+) -> None:
+    with pytest.raises(RecipeError, match=refusal):
+        Recipe.of({"steps": 1, **said})

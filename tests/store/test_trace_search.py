@@ -1,3 +1,4 @@
+import json
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from mllm_srec.store.trace_notes import annotate, annotations
 from mllm_srec.store.trace_search import TraceFilter, find
 from mllm_srec.store.trace_settings import (
     TraceSettings,
+    changed_settings,
     pseudonym,
     read_settings,
     write_settings,
@@ -97,6 +99,14 @@ def test_runs_are_found_by_what_they_were(
     put_run(store, 3, engine="transformers")
     put_run(store, 4, model="smol")
     assert [int(root.trace_id, 16) for root in find(store, wanted)] == found
+
+
+@pytest.mark.parametrize("words", ["12.99", "???", "x" * 41, " 1.5 !"])
+def test_words_of_which_none_is_left_are_refused(store: TraceStore, words: str) -> None:
+    put_run(store, 1)
+    with pytest.raises(TraceError, match="no word to look for"):
+        find(store, TraceFilter(words=words))
+    assert len(find(store, TraceFilter(words="  "))) == 1
 
 
 def test_a_list_stops_at_its_limit(store: TraceStore) -> None:
@@ -252,6 +262,27 @@ def test_settings_are_kept_in_the_file(store: TraceStore) -> None:
     write_settings(store, wanted)
     with TraceStore.open(store.path, create=False) as other:
         assert read_settings(other) == wanted
+
+
+@pytest.mark.parametrize("name", ["days", "count", "mib"])
+def test_a_limit_below_zero_is_refused_and_told_where_it_stands(
+    store: TraceStore, name: str
+) -> None:
+    with pytest.raises(ValueError, match=name):
+        TraceSettings.model_validate({name: -1})
+    store.rows("INSERT INTO settings VALUES ('settings', ?)", json.dumps({name: -1}))
+    with pytest.raises(TraceError) as told:
+        read_settings(store)
+    assert str(store.path) in str(told.value)
+    assert f"srec trace settings --{name} none" in str(told.value)
+    write_settings(store, changed_settings(store, {name: None}))
+    assert read_settings(store) == TraceSettings()
+
+
+def test_settings_of_a_newer_version_are_told(store: TraceStore) -> None:
+    store.rows("INSERT INTO settings VALUES ('settings', ?)", '{"colour": 1}')
+    with pytest.raises(TraceError, match="use the version of mllm-srec that wrote it"):
+        read_settings(store)
 
 
 @pytest.mark.parametrize("address", ["file:///etc", "http://", "https://me:secret@host/v1/traces"])

@@ -22,7 +22,6 @@ from mllm_srec.tools.feedback import (
     wishes,
 )
 from mllm_srec.tools.filters import ItemFilter, allowed_items
-from mllm_srec.tools.history import add_to_history, history, remove_from_history
 from mllm_srec.tools.items import cards, compare, find_item, item_details
 from mllm_srec.tools.recommend import Suggestion, Suggestions, explain, recommend
 from mllm_srec.tools.search import search_described, search_similar, search_text
@@ -67,11 +66,19 @@ def test_an_item_is_not_similar_to_itself(shared: Home) -> None:
     assert "s1" not in {each.item_id for each in found}
 
 
-def test_a_search_for_nothing_and_for_no_items_is_a_wrong_call(shared: Home) -> None:
+def test_a_search_for_nothing_is_a_wrong_call(shared: Home) -> None:
     with pytest.raises(WrongCall, match="nothing to search"):
         asyncio.run(search_text(shared, embed, "?!"))
-    with pytest.raises(WrongCall, match="at least one"):
-        asyncio.run(search_text(shared, embed, "red", count=0))
+
+
+@pytest.mark.parametrize("count", [-1, 0, 101])
+def test_a_result_has_1_to_100_items(shared: Home, count: int) -> None:
+    message = f"count is {count}: ask for 1 to 100 items"
+    with pytest.raises(WrongCall, match=message):
+        asyncio.run(search_text(shared, embed, "red", count=count))
+    with pytest.raises(WrongCall, match=message):
+        asyncio.run(search_similar(shared, embed, "t1", count=count))
+    assert len(asyncio.run(search_text(shared, embed, "red", count=100))) == 6
 
 
 def test_details_have_what_a_card_leaves_out(shared: Home) -> None:
@@ -237,17 +244,6 @@ def test_never_becomes_a_condition_and_more_becomes_steps(home: Home) -> None:
     bib, train = (home.catalogue.representations([i])[i].fused for i in ("b1", "t1"))
     assert wish_steps(wishes(home, said), train) == pytest.approx(-STEP)
     assert wish_steps(wishes(home, said), bib) == pytest.approx(STEP - STEP / 3)
-
-
-def test_history_is_shown_added_to_and_taken_back(home: Home) -> None:
-    added = add_to_history(home, "mia", "s1", rating=5, clock=lambda: 2_000)
-    assert (added.position, added.timestamp) == (2, 2_000)
-    assert [line.item_id for line in history(home, "mia", count=2)] == ["t1", "s1"]
-    assert remove_from_history(home, "mia", "s1") == added
-    with pytest.raises(CannotDo, match="not in the history"):
-        remove_from_history(home, "mia", "s1")
-    with pytest.raises(WrongCall, match="'x'"):
-        add_to_history(home, "mia", "x")
 
 
 class Recommender:

@@ -1,13 +1,19 @@
 """The chat at a real pseudo-terminal, and through a pipe."""
 
+import io
 import json
 import re
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pexpect
 import pytest
+from PIL import Image
+
+from tests.agent.conversation.talk import opened
 
 from .terminal import ROOT, WAIT_S, Terminal, piped, scripted
 
@@ -35,6 +41,20 @@ TURNS = (
     "what is the weather",
     "/nonsense",
 )
+
+
+def cut_off(home: Path, text: str) -> None:
+    """A thread whose turn was written down, and then the process died."""
+    with opened(home) as talks:
+        talks.home.threads.start("cut-off", "ben", now=1)
+        said = {"text": text, "picture": None, "command": None}
+        talks.home.threads.accept("cut-off", said)
+
+
+def answers(home: Path, lines: str) -> list[dict[str, Any]]:
+    done = piped(home, lines, "--json")
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +99,32 @@ def test_ctrl_c_stops_the_turn_and_keeps_the_chat(terminal: Terminal) -> None:
     terminal.wait("Ctrl-D or /quit leaves")
     terminal.child.send("\x03")
     terminal.child.expect(pexpect.EOF, timeout=WAIT_S)
+
+
+@pytest.mark.parametrize("key", ["\x04", "\x03"])
+def test_ctrl_d_and_ctrl_c_at_a_question_mean_no(terminal: Terminal, key: str) -> None:
+    terminal.child.send("/delete\r")
+    terminal.wait(r"\[y/N\]")
+    terminal.child.send(key)
+    terminal.wait("nothing was deleted")
+    assert "talking with ben" in terminal.say("/user")
+
+
+def test_ctrl_c_in_a_command_stops_it_and_keeps_the_chat(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    cut_off(home, "slow")
+    terminal = Terminal(scripted(home), NO_COLOR="1")
+    terminal.ready()
+    log = home.with_suffix(".log")
+    log.unlink(missing_ok=True)
+    terminal.child.send("/resume cut-off\r")
+    deadline = time.monotonic() + WAIT_S
+    while not log.exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    terminal.child.send("\x03")
+    terminal.wait("stopped")
+    assert "talking with ben" in terminal.say("/user")
+    terminal.kill()
 
 
 def test_commands_titles_users_and_threads_are_completed(terminal: Terminal) -> None:
@@ -145,3 +191,39 @@ def test_json_lines_carry_what_the_contract_names(home: Path) -> None:
     assert (third["turn"], third["thread"] != first["thread"]) == (second["turn"] + 1, True)
     assert [item["item_id"] for item in third["items"]] == [first["items"][1]["item_id"]]
     assert "no command" in wrong["error"]
+
+
+def test_a_list_and_a_search_have_commands_and_what_is_too_long_is_told(home: Path) -> None:
+    listed, found, wrong, long, titled = answers(
+        home,
+        f"/recommend 2\n/search blue ball\n/recommend toys\n/why {'x' * 81}\n/never Fine duck\n",
+    )
+    assert (listed["intent"], len(listed["items"])) == ("recommend", 2)
+    assert (found["intent"], found["items"][0]["item_id"]) == ("search", "i6")
+    assert "'toys' is no number" in wrong["error"]
+    assert "has 81 characters" in long["error"]
+    assert titled["answer"].startswith("Noted: never Fine duck [i8].")
+
+
+def test_a_picture_that_is_said_again_is_shown_again(tmp_path: Path) -> None:
+    picture = io.BytesIO()
+    Image.new("RGB", (40, 40), (20, 160, 20)).save(picture, "PNG")
+    path = tmp_path / "user's picture.png"
+    path.write_bytes(picture.getvalue())
+    shown, again = answers(tmp_path / "home", f"/image {path}\n/retry\n")
+    assert shown["answer"].startswith("Your picture shows toy: green.")
+    assert (again["turn"], again["answer"]) == (2, shown["answer"])
+
+
+def test_a_turn_that_was_cut_off_is_shown_when_its_thread_is_taken_up(tmp_path: Path) -> None:
+    cut_off(tmp_path / "home", "never blue")
+    resumed, here = answers(tmp_path / "home", "/resume cut-off\n")
+    assert resumed["answer"].startswith("Noted: never blue. For ben:")
+    assert here["text"] == "thread cut-off goes on after 1 turns"
+
+
+def test_help_names_the_key_for_another_line_and_an_empty_talk_has_no_fork(tmp_path: Path) -> None:
+    helped, fork, threads = answers(tmp_path / "home", "/help\n/fork\n/threads\n")
+    assert "Alt-Enter  begins another line" in helped["text"]
+    assert fork["error"] == "nothing was said yet"
+    assert threads["text"] == ""

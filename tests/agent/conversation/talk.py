@@ -1,5 +1,6 @@
 """A conversation over the shop of eight items, with a model that understands by a script."""
 
+import asyncio
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -7,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from mllm_srec.agent.conversation.conversation import Conversations
+from mllm_srec.agent.conversation.conversation import Conversation, Conversations
 from mllm_srec.agent.conversation.intents import Understood
 from mllm_srec.agent.conversation.results import TurnResult
 from mllm_srec.agent.ingest import fuse_missing
@@ -74,6 +75,38 @@ INVENTIONS = {
 }
 """What a model says that makes things up, by the message."""
 READINGS = {said: Understood(**reading) for said, reading in _READINGS.items()}
+
+
+def _do(chat: Conversation, text: str, **how: Any) -> TurnResult:
+    return chat.do(READINGS[text], said=text, **how)
+
+
+def _started(chat: Conversation, text: str, **how: Any) -> TurnResult:
+    return chat.start(text, lambda event: None, **how).result()
+
+
+def _streamed(chat: Conversation, text: str, **how: Any) -> TurnResult:
+    *_, last = chat.stream(text, **how)
+    assert isinstance(last, TurnResult)
+    return last
+
+
+async def _astreamed(chat: Conversation, text: str, **how: Any) -> TurnResult:
+    *_, last = [event async for event in chat.astream(text, **how)]
+    assert isinstance(last, TurnResult)
+    return last
+
+
+FORMS: dict[str, Callable[..., TurnResult]] = {
+    "say": Conversation.say,
+    "asay": lambda chat, text, **how: asyncio.run(chat.asay(text, **how)),
+    "do": _do,
+    "ado": lambda chat, text, **how: asyncio.run(chat.ado(READINGS[text], said=text, **how)),
+    "start": _started,
+    "stream": _streamed,
+    "astream": lambda chat, text, **how: asyncio.run(_astreamed(chat, text, **how)),
+}
+"""The forms of a turn, each as a call with its words and how it is done."""
 
 
 def said(prompt: Prompt) -> str:

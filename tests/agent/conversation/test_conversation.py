@@ -44,6 +44,33 @@ def test_a_search_by_words_and_by_a_picture(chat: Conversation) -> None:
     assert "green" in turn.answer
 
 
+def test_a_search_goes_on_with_others_and_by_what_is_said_next(chat: Conversation) -> None:
+    seen = set(ids(chat.do(Understood(intent="search", words="blue ball", k="3"))))
+    others = chat.say("others")
+    assert others.answer.startswith("Nearest to “blue ball”:")
+    assert not seen & set(ids(others))
+    wooden = chat.say("only wooden ones")
+    assert wooden.answer.startswith("Nearest to “blue ball” (wood")
+    assert set(ids(wooden)) <= {"i1", "i3", "i5", "i7"}
+
+
+def test_others_after_a_picture_are_others_like_it(chat: Conversation) -> None:
+    picture = io.BytesIO()
+    Image.new("RGB", (40, 40), (20, 160, 20)).save(picture, "PNG")
+    first = chat.say("like this", picture=picture.getvalue())
+    lead = "Your picture shows toy: green. Nearest to it:"
+    again = chat.do(Understood(intent="search", again=True))
+    others = chat.say("others")
+    assert first.answer.startswith(lead)
+    assert again.answer.startswith(lead)
+    assert not set(ids(first)) & set(ids(again))
+    # All eight were shown by now, which is said; nobody is asked what it should be.
+    assert others.answer.startswith("Sorry: no item here is left")
+    # Another search is about its own words alone.
+    assert chat.say("find a blue ball").answer.startswith("Nearest to “blue ball”:")
+    assert chat.say("others").answer.startswith("Nearest to “blue ball”:")
+
+
 def test_one_short_question_is_asked_where_it_decides(chat: Conversation) -> None:
     assert chat.say("find").answer.endswith("is enough.")
     assert "which" in chat.say("why").answer.casefold()

@@ -1,37 +1,29 @@
 """A turn that takes longer than its caller would wait."""
 
-import asyncio
 import threading
 from pathlib import Path
 
 import pytest
 
-from mllm_srec.agent.conversation.conversation import Conversation
 from mllm_srec.agent.errors import DeadlineExceeded
 from mllm_srec.llm.engine import Prompt
 from mllm_srec.llm.scripted import ScriptedEngine
 from tests.agent.shop import score, work_until_stopped
 
-from .talk import answering, guest, opened
+from .talk import FORMS, answering, guest, opened
 
 PATIENCE_S = 60
 
 
-@pytest.mark.parametrize("form", ["say", "asay"])
+@pytest.mark.parametrize("form", FORMS)
 def test_a_late_turn_stops_the_engine_and_the_talk_goes_on(tmp_path: Path, form: str) -> None:
     begun, ended = threading.Event(), threading.Event()
     rule = answering()
 
     def reply(prompt: Prompt) -> str:
-        if "User: something slow" not in prompt.messages[-1].text:
+        if not prompt.messages[-1].text.startswith("Update what"):
             return rule(prompt)
         return work_until_stopped(begun, ended)
-
-    def slow(chat: Conversation, deadline_s: float) -> None:
-        if form == "say":
-            chat.say("something slow", deadline_s=deadline_s)
-        else:
-            asyncio.run(chat.asay("something slow", deadline_s=deadline_s))
 
     with (
         opened(tmp_path / "home", ScriptedEngine(answer=reply, score=score)) as talks,
@@ -40,7 +32,7 @@ def test_a_late_turn_stops_the_engine_and_the_talk_goes_on(tmp_path: Path, form:
         deadline_s = 0.3
         while not begun.is_set():  # a busy machine may be late
             with pytest.raises(DeadlineExceeded, match=f"within {deadline_s} s"):
-                slow(chat, deadline_s)
+                FORMS[form](chat, "what should I get", deadline_s=deadline_s)
             deadline_s *= 2
         assert ended.wait(PATIENCE_S)
         assert chat.say("help", deadline_s=PATIENCE_S).intent == "help"

@@ -9,9 +9,10 @@ import pytest
 from mllm_srec.agent.conversation.conversation import Conversation, Conversations
 from mllm_srec.agent.conversation.intents import Understood
 from mllm_srec.agent.conversation.results import TurnResult
+from mllm_srec.agent.conversation.retention import lock_path
 from mllm_srec.store.errors import HomeBusy, StoreError
 
-from .talk import guest, ids, opened
+from .talk import FORMS, guest, ids, opened
 
 
 def checkpoints(talks: Conversations, chat: Conversation) -> int:
@@ -78,8 +79,26 @@ def test_a_deleted_user_leaves_no_thread_and_no_memory_of_one(talks: Conversatio
     assert talks.srec.feedback_of(user) == []
 
 
-def test_a_turn_under_a_known_key_is_not_run_again(chat: Conversation) -> None:
-    first = chat.say("never blue", key="k1")
+def test_a_thread_in_which_nothing_is_said_leaves_nothing(talks: Conversations) -> None:
+    user = guest(talks)
+    with talks.begin(user) as chat:
+        lock = lock_path(talks.home, chat.thread)
+        assert lock.exists()
+        assert talks.threads(user) == []
+    assert talks.threads(user) == []
+    assert not lock.exists()
+    with talks.begin(user, chat.thread) as again:
+        again.say("help")
+        [kept] = talks.threads(user)
+    assert (kept.thread_id, kept.turns) == (chat.thread, 1)
+    chat.close()
+    assert lock.exists()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_turn_under_a_known_key_is_not_run_again(chat: Conversation, form: str) -> None:
+    first = FORMS[form](chat, "never blue", key="k1")
+    assert FORMS[form](chat, "never blue", key="k1") == first
     assert chat.say("never blue", key="k1") == first
     assert len(chat.turns()) == 1
 

@@ -11,6 +11,8 @@ from mllm_srec.agent.ingest import fuse_missing
 from mllm_srec.agent.inspection.cli import trace_app
 from mllm_srec.agent.recommender import Recommender
 from mllm_srec.store.trace_schema import TraceError
+from mllm_srec.store.trace_settings import TraceSettings, write_settings
+from mllm_srec.store.traces import TraceStore
 from tests.agent.shop import deploy, scripted
 
 
@@ -39,6 +41,23 @@ def test_diff_exits_0_for_the_same_1_for_different_2_for_trouble(
     assert code == 1
     assert "request.user" in text
     assert srec(path, "diff", first, "ffff")[0] == 2
+
+
+def test_two_runs_of_which_parts_are_missing_cannot_be_told_equal(tmp_path: Path) -> None:
+    path = tmp_path / "home"
+    with deploy(path, scripted()) as deployment:
+        fuse_missing(deployment)
+        with TraceStore.open(deployment.home.traces_path / "traces.sqlite") as store:
+            write_settings(store, TraceSettings(redact=frozenset({"text"})))
+    with deploy(path, scripted()) as private:
+        first, again = (Recommender(private).recommend("mia", k=2).trace_id for _ in range(2))
+        other = Recommender(private).recommend("ada", k=2).trace_id
+    code, text = srec(path, "diff", first, again)
+    assert code == 2
+    assert "no difference in what is there" in text
+    for trace_id in (first, again):
+        assert f"missing in {trace_id[:12]}: parts were left out" in text
+    assert srec(path, "diff", first, other)[0] == 1
 
 
 def test_a_run_is_shown_exported_and_replayed(home: tuple[Path, list[str]], tmp_path: Path) -> None:
@@ -84,6 +103,20 @@ def test_an_annotation_can_be_listed_by(home: tuple[Path, list[str]]) -> None:
     assert srec(path, "annotate", first, "bad", "the robot again") == (0, "kept: bad\n")
     assert first[:12] in srec(path, "list", "--verdict", "bad")[1]
     assert "the robot again" in srec(path, "show", first)[1]
+    assert srec(path, "annotate", first, "note", "it said password: hunter22 here")[0] == 0
+    shown = srec(path, "show", first)[1]
+    assert "it said password: [secret] here" in shown
+    assert "hunter22" not in shown
+
+
+@pytest.mark.parametrize("arguments", [["annotate", "ab", "goood"], ["list", "--verdict", "goood"]])
+def test_a_verdict_that_is_none_is_wrong_use(
+    home: tuple[Path, list[str]], arguments: list[str]
+) -> None:
+    code, text = srec(home[0], *arguments)
+    assert code == 2
+    for choice in ("goood", "good", "bad", "note"):
+        assert f"'{choice}'" in text
 
 
 def test_settings_are_shown_and_refused_when_they_make_no_sense(
@@ -92,8 +125,15 @@ def test_settings_are_shown_and_refused_when_they_make_no_sense(
     path, _ = home
     assert "users" in srec(path, "settings", "--redact", "users,text", "--days", "30")[1]
     assert "30" in srec(path, "settings")[1]
+    assert "when they start again" not in srec(path, "settings")[1]
+    assert "when they start again" in srec(path, "settings", "--days", "20")[1]
     assert srec(path, "settings", "--redact", "none", "--days", "none")[0] == 0
-    for wrong in (("--redact", "names"), ("--days", "long"), ("--otlp-endpoint", "ftp://h")):
+    for wrong in (
+        ("--redact", "names"),
+        ("--days", "long"),
+        ("--days", "-1"),
+        ("--otlp-endpoint", "ftp://h"),
+    ):
         assert srec(path, "settings", *wrong)[0] == 2
 
 

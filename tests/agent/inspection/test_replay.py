@@ -1,5 +1,6 @@
 """Whole runs on a small shop: recorded, shown, compared, replayed, forked."""
 
+import asyncio
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -9,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from mllm_srec.agent.ask import _repair
+from mllm_srec.agent.conversation.conversation import Conversations
 from mllm_srec.agent.deployment import Deployment
 from mllm_srec.agent.ingest import fuse_missing
 from mllm_srec.agent.inspection.diff import diff, diff_view
@@ -21,16 +23,21 @@ from mllm_srec.agent.inspection.sections import shown
 from mllm_srec.agent.inspection.state import EXTENDED, states
 from mllm_srec.agent.inspection.view import trace_tree
 from mllm_srec.agent.recommender import Recommender, Request
-from mllm_srec.agent.state import State
-from mllm_srec.agent.tracing.attributes import PROVENANCE, REFUSED
+from mllm_srec.agent.state import Settings, State
+from mllm_srec.agent.toolbox import Toolbox
+from mllm_srec.agent.tracing.attributes import PROVENANCE, REDACTED, REFUSED
 from mllm_srec.llm.engine import Message, Prompt
+from mllm_srec.llm.pictures import PictureBudget, save_budget
 from mllm_srec.llm.scripted import ScriptedEngine
+from mllm_srec.store.home import Home
 from mllm_srec.store.trace_schema import TraceError
 from mllm_srec.store.trace_search import TraceFilter, find
 from mllm_srec.store.trace_settings import TraceSettings, write_settings
 from mllm_srec.store.traces import TraceStore
 from mllm_srec.tools.filters import ItemFilter
-from tests.agent.shop import answer, deploy, scripted
+from mllm_srec.tools.ranking import Calibration, CombineWeights
+from tests.agent.conversation.talk import engine as talker
+from tests.agent.shop import MODEL, answer, deploy, scripted
 
 
 @pytest.fixture
@@ -165,6 +172,34 @@ def test_an_answer_that_was_repaired_shows_why(tmp_path: Path) -> None:
     assert "repaired" in screen(trace_tree(trace))
 
 
+def test_a_fusion_names_its_item_and_leaves_refused_answers_out(tmp_path: Path) -> None:
+    def clumsy(prompt: Prompt) -> str:
+        said = answer(replace(prompt, messages=prompt.messages[:2]))
+        first = len(prompt.messages) == 2 and "Title: Fine kite" in prompt.messages[1].text
+        return said.replace('"cotton"', '"silk"') if first else said
+
+    with deploy(tmp_path / "home", ScriptedEngine(answer=clumsy, score=scripted().score)) as made:
+        fuse_missing(made)
+        with TraceStore.open(made.home.traces_path / "traces.sqlite") as store:
+            trace = load_trace(store, store.recent(1)[0].trace_id)
+    assert trace.run.name == "ingest"
+    [table] = [
+        section
+        for each in shown(trace)["nodes"]
+        for section in each["sections"]
+        if section["title"] == "Fusion"
+    ]
+    rows = {row["item"]: row for row in table["rows"]}
+    assert len(rows) == len(table["rows"]) == 8
+    assert rows["Fine kite"] == {
+        "item": "Fine kite",
+        "what": "kite",
+        "from the picture": "colour red",
+        "from the text": "material cotton",
+        "conflicts": "none",
+    }
+
+
 def test_a_plain_form_shows_why_the_repair_was_refused_too(tmp_path: Path) -> None:
     def stubborn(prompt: Prompt) -> str:
         if prompt.messages[1].text.startswith("Describe"):
@@ -203,14 +238,14 @@ def test_two_users_differ_in_request_prompts_and_values(
     assert "- mia" in screen(diff_view(found))
 
 
-def shifted(trace: TraceRecord, by: float, floor: float) -> TraceRecord:
-    """The trace as an engine with some noise would have left it."""
+def shifted(trace: TraceRecord, name: str, by: float, floor: float) -> TraceRecord:
+    """The trace as an engine with some noise would have left it, under weights of its own."""
 
     def moved(output: object) -> object:
         if not isinstance(output, dict) or not output.get("candidates"):
             return output
         entries = [
-            {**entry, "score": entry["score"] + by * (-1) ** index}
+            {**entry, name: entry[name] + by * (-1) ** index}
             for index, entry in enumerate(output["candidates"])
         ]
         return {**output, "candidates": sorted(entries, key=lambda entry: -entry["score"])}
@@ -219,16 +254,28 @@ def shifted(trace: TraceRecord, by: float, floor: float) -> TraceRecord:
         replace(each, output=moved(each.output)) if each.name == "score_targets" else each
         for each in trace.nodes
     )
-    return replace(trace, nodes=nodes, run=replace(trace.run, noise_floor=floor))
+    weights = CombineWeights(model=2.0, calibration=Calibration(a=3.0)).model_dump()
+    made_with = {**trace.run.provenance, "srec.settings": {"weights": weights}}
+    run = replace(trace.run, noise_floor=floor, provenance=made_with)
+    return replace(trace, nodes=nodes, run=run)
 
 
-def test_scores_and_ties_within_the_noise_floor_are_equal(
-    deployment: Deployment, store: TraceStore
+@pytest.mark.parametrize(("name", "scale"), [("logit", 1.0), ("score", 6.0), ("probability", 0.75)])
+def test_numbers_within_their_part_of_the_noise_floor_are_equal(
+    deployment: Deployment, store: TraceStore, name: str, scale: float
 ) -> None:
     trace = load_trace(store, recommend(deployment))
-    assert diff(trace, shifted(trace, 0.01, floor=0.02)).same
-    assert not diff(trace, shifted(trace, 0.01, floor=0.005)).same
-    assert not diff(trace, shifted(trace, 0.01, floor=0.02), exact=True).same
+    assert diff(trace, shifted(trace, name, 0.9 * scale * 0.01, floor=0.01)).same
+    assert not diff(trace, shifted(trace, name, 1.1 * scale * 0.01, floor=0.01)).same
+    assert not diff(trace, shifted(trace, name, 0.9 * scale * 0.01, floor=0.01), exact=True).same
+
+
+def test_what_rests_on_no_margin_has_no_noise(deployment: Deployment, store: TraceStore) -> None:
+    trace = load_trace(store, recommend(deployment))
+    found = diff(trace, shifted(trace, "retrieval_score", 1e-9, floor=0.01))
+    assert {each.path for each in found.changes} == {
+        f"score_targets.output.candidates[{item_id}].retrieval_score" for item_id in ("i7", "i8")
+    }
 
 
 @pytest.mark.parametrize("user", ["mia", "ada", "nobody"])
@@ -242,6 +289,115 @@ def test_a_replay_is_equal_and_asks_no_model(
     assert (len(engine.generated), len(engine.scored)) == asked
     assert store.spans(trace_id) == spans
     assert len(find(store, TraceFilter())) == count
+
+
+def test_wishes_and_filters_are_replayed_and_forked(
+    deployment: Deployment, store: TraceStore
+) -> None:
+    srec = Recommender(deployment)
+    srec.feedback("ada", "never", "green")
+    srec.feedback("ada", "more", "wood")
+    only = ("i1", "i4", "i5", "i6", "i7")
+    asked = Request.of(
+        "ada", candidates=only, conditions=ItemFilter(without=("steel",)), exclude=("i1",)
+    )
+    [_] = srec.recommend_many([asked], k=2)
+    spans = store.spans(store.recent(1)[0].trace_id)
+    trace = load_trace(store, spans[0].trace_id)
+    assert trace.run.input["filter"] == {"without": ["steel", "green"], "exclude": ["i1"]}
+    assert trace.run.output == {"items": ["i5", "i6"]}
+    assert replay(deployment, spans).changes == ()
+    for step in ("retrieve_candidates", "score_targets"):
+        forked = load_trace(store, fork(deployment, spans, step, edits={}))
+        assert diff(trace, forked).changes == ()
+        assert replay(deployment, store.spans(forked.run.trace_id)).changes == ()
+    note = next(
+        each["note"]
+        for each in node(trace, "retrieve_candidates")["sections"]  # type: ignore[attr-defined]
+    )
+    assert "asked for without steel" in note
+    assert "filter: without steel + green, exclude i1; only i1 + i4 + i5 + i6 + i7" in note
+
+
+def test_a_given_history_is_replayed(deployment: Deployment, store: TraceStore) -> None:
+    srec = Recommender(deployment)
+    for history in (["i1", "i3"], []):
+        spans = store.spans(srec.recommend("mia", k=1, history=history).trace_id)
+        assert len(load_trace(store, spans[0].trace_id).run.input["given_history"]) == len(history)
+        assert replay(deployment, spans).changes == ()
+
+
+def test_a_replay_of_a_fork_begins_at_its_step_with_its_edits(
+    deployment: Deployment, store: TraceStore
+) -> None:
+    spans = store.spans(recommend(deployment))
+    edit = [("Answer Yes or No.", "Say Yes or No.")]
+    for step, edits, replacements in (
+        ("summarize_preferences:2", {}, []),
+        ("score_targets", {"k": 1}, edit),
+    ):
+        new = fork(deployment, spans, step, edits=edits, replacements=replacements)
+        found = replay(deployment, store.spans(new))
+        assert found.changes == ()
+        assert found.after.parent == f"{spans[0].trace_id} {step}"
+        assert found.after.path == found.before.path
+
+
+def test_a_replay_has_the_picture_budget_of_the_run(
+    deployment: Deployment, store: TraceStore, tmp_path: Path
+) -> None:
+    spans = store.spans(recommend(deployment))
+    other = tmp_path / "model"
+    other.mkdir()
+    (other / "config.json").write_text("{}")
+    save_budget(other, PictureBudget(side=64))
+    with Deployment(
+        Home.open(deployment.home.path), engine=ScriptedEngine(), model=other
+    ) as another:
+        assert replay(another, spans).changes == ()
+
+
+def settings_of(trace: TraceRecord) -> dict[str, object]:
+    return dict(trace.run.provenance["srec.settings"])
+
+
+def test_runs_of_every_kind_say_what_they_were_made_with(tmp_path: Path) -> None:
+    with deploy(tmp_path / "home", talker()) as deployment:
+        fuse_missing(deployment)
+        srec = Recommender(deployment)
+        parent = srec.recommend("mia", k=1).trace_id
+        srec.put_items(list(deployment.home.catalogue.items(["i1"]).values()))
+        tools = {each.__name__: each for each in Toolbox(srec, "ben", origin="a test").functions()}
+        asyncio.run(tools["search_text"](words="blue train"))
+        with Conversations(srec) as talks, talks.begin("ada") as chat:
+            chat.say("help")
+    path = deployment.home.traces_path / "traces.sqlite"
+    # As `srec trace fork` does it: with a deployment on which nothing else has run.
+    with TraceStore.open(path) as store, deploy(tmp_path / "home", talker()) as fresh:
+        fork(fresh, store.spans(parent), "explain", edits={})
+        runs = [load_trace(store, root.trace_id).run for root in find(store, TraceFilter())]
+    kinds = {(run.name, run.parent is not None) for run in runs}
+    assert kinds == {
+        ("ingest", False),
+        ("recommend", False),
+        ("recommend", True),
+        ("put_items", False),
+        ("tool search_text", False),
+        ("turn", False),
+    }
+    made = [(dict(run.provenance), run.noise_floor) for run in runs]
+    assert set(made[0][0]) == set(PROVENANCE)
+    assert [each for each in made if each != made[0]] == []
+
+
+def test_an_ablation_says_what_was_left_out(deployment: Deployment, store: TraceStore) -> None:
+    srec = Recommender(deployment)
+    parts = []
+    for each in (srec.without("profile"), srec):
+        trace = load_trace(store, each.recommend("mia", k=1).trace_id)
+        assert replay(deployment, store.spans(trace.run.trace_id)).changes == ()
+        parts.append(settings_of(trace)["chain"]["without"])  # type: ignore[index]
+    assert parts == ["profile", None]
 
 
 def test_a_replay_of_a_changed_home_names_the_first_difference(
@@ -263,6 +419,62 @@ def test_what_was_left_out_cannot_be_replayed(deployment: Deployment, store: Tra
         ingested = store.spans(find(store, TraceFilter())[-1].trace_id)
         with pytest.raises(TraceError, match="a run of 'ingest'"):
             replay(private, ingested)
+
+
+def test_what_is_lost_cannot_be_replayed(deployment: Deployment, store: TraceStore) -> None:
+    trace_id = recommend(deployment)
+    with store.writing() as connection:
+        connection.execute("DELETE FROM blobs")
+    with pytest.raises(TraceError, match="lost"):
+        replay(deployment, store.spans(trace_id))
+
+
+def test_a_run_without_its_pictures_is_replayed(tmp_path: Path) -> None:
+    seeing = Settings(scoring_picture=True)
+    with deploy(tmp_path / "home", scripted()) as deployment:
+        fuse_missing(deployment)
+        path = deployment.home.traces_path / "traces.sqlite"
+    with TraceStore.open(path) as store:
+        write_settings(store, TraceSettings(redact=frozenset({"pictures"})))
+        with Deployment(
+            Home.open(tmp_path / "home"), engine=scripted(), model=MODEL, settings=seeing
+        ) as private:
+            spans = store.spans(recommend(private))
+            images = [
+                call.images
+                for node in load_trace(store, spans[0].trace_id).nodes
+                for call in node.calls
+                if call.images
+            ]
+            assert images == [(REDACTED,)] * 2
+            assert replay(private, spans).changes == ()
+
+
+def test_an_answer_to_other_settings_is_told_apart(
+    deployment: Deployment, store: TraceStore
+) -> None:
+    spans = store.spans(recommend(deployment))
+    name = "llm.invocation_parameters"
+    other = [
+        replace(each, attributes={**each.attributes, name: '{"max_tokens": 7}'})
+        if each.name == "generate"
+        else each
+        for each in spans
+    ]
+    text = str(replay(deployment, other).changes[-1].after)
+    assert 'with these settings, {"max_tokens": 260' in text
+    assert 'it has one with {"max_tokens": 7}' in text
+
+
+def test_a_prompt_in_which_a_secret_was_masked_is_found_again(
+    deployment: Deployment, store: TraceStore
+) -> None:
+    [item] = deployment.home.catalogue.items(["i7"]).values()
+    deployment.home.catalogue.put_items([item.model_copy(update={"title": "Fine password"})])
+    fuse_missing(deployment)
+    spans = store.spans(recommend(deployment))
+    assert "Item: password: [secret]; wood" in str(spans)
+    assert replay(deployment, spans).changes == ()
 
 
 def test_a_fork_goes_on_with_the_edited_state_and_names_its_parent(
@@ -365,6 +577,10 @@ def test_a_neutral_score_by_another_model_is_refused(
     [
         ("rank", {}, [], "no step 'rank': it has load_user"),
         ("explain", {"colour": 1}, [], "no field 'colour'"),
+        ("explain", {"k": "3"}, [], "the field 'k' takes a number, not a text"),
+        ("explain", {"k": True}, [], "the field 'k' takes a number, not true or false"),
+        ("explain", {"as_of": []}, [], "'as_of' takes a number or null, not a list"),
+        ("explain", {"path": 1}, [], "'path' takes a text, not a number"),
         ("explain", {}, [("no such words", "x")], "'no such words' is in no prompt"),
     ],
 )

@@ -1,16 +1,18 @@
 import hashlib
 import io
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from PIL import Image
 from rich.console import Console, RenderableType
 
+from mllm_srec.agent.inspection.html import html_page
 from mllm_srec.agent.inspection.listing import run_table
 from mllm_srec.agent.inspection.pictures import drawing
 from mllm_srec.agent.inspection.reading import read_run, read_trace
-from mllm_srec.agent.inspection.view import trace_tree
+from mllm_srec.agent.inspection.view import marks, trace_tree
 from mllm_srec.agent.terminal.output import dumps
 from mllm_srec.store.spans import Attribute, Event, Span
 
@@ -153,6 +155,132 @@ def test_a_long_prompt_shows_its_beginning_and_its_end(spans: list[Span]) -> Non
     assert "last words" in short
     assert "--full shows them" in short
     assert "--full" not in render(trace_tree(trace, full=True))
+
+
+def marked(*nodes: Span) -> list[str]:
+    """The marks of the last node of a run."""
+    trace = read_trace([span(1, None, "recommend", "AGENT"), *nodes])
+    return list(marks(trace.nodes[-1]))
+
+
+def failed(message: str) -> Span:
+    return span(2, 1, "explain", "CHAIN", status="ERROR", message=message)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "wanted"),
+    [
+        ([span(2, 1, "explain", "CHAIN")], []),
+        ([failed("EngineLost: gone"), span(3, 1, "explain", "CHAIN")], ["try 2"]),
+        ([failed("deadline: no answer within 2.0 s")], ["timed out"]),
+        ([failed("deadline: [redacted]")], ["timed out"]),
+        ([failed("NodeTimeoutError: too long")], ["timed out"]),
+        ([failed("CancelledError: ")], []),
+        (
+            [span(2, 1, "explain", "CHAIN"), call(3, 2, "x", "y", **{"srec.stored": True})],
+            ["all from the cache"],
+        ),
+        ([span(2, 1, "explain", "CHAIN"), call(3, 2, "x", "y")], []),
+        (
+            [
+                span(
+                    2,
+                    1,
+                    "explain",
+                    "CHAIN",
+                    attributes={"output.value": '{"reasons": [{"fallback": true}]}'},
+                )
+            ],
+            ["plain form"],
+        ),
+    ],
+)
+def test_what_was_out_of_the_ordinary_is_marked(nodes: list[Span], wanted: list[str]) -> None:
+    assert marked(*nodes) == wanted
+
+
+def test_a_call_without_an_answer_says_so_unless_an_error_does(spans: list[Span]) -> None:
+    silent = replace(call(6, 5, "x", ""), attributes={"llm.input_messages.0.message.role": "user"})
+    said = "no answer was recorded"
+    assert said in render(trace_tree(read_trace([*spans, silent])))
+    lost = replace(silent, status="ERROR", message="EngineLost: gone")
+    assert said not in render(trace_tree(read_trace([*spans, lost])))
+
+
+def nowhere(digest: str) -> None:
+    """No bytes of a picture are kept."""
+    del digest
+
+
+def test_a_picture_that_is_not_kept_is_told_on_any_terminal(spans: list[Span]) -> None:
+    url = "llm.input_messages.1.message.contents.0.message_content.image.image.url"
+    for address in ("[lost]", "[redacted]", f"sha256:{'ab' * 32}"):
+        trace = read_trace([*spans[:2], call(6, 2, "x", "y", **{url: address})])
+        console = Console(color_system=None)
+        text = render(trace_tree(trace, draw=drawing(nowhere, console)))
+        assert text.count("picture not here") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "made", "asked", "gave"),
+    [
+        (
+            "recommend",
+            {"user": "u1", "k": 5, "conditions": "red", "as_of": 3, "now": 17, "only": ["a"] * 9},
+            {"items": ["i1", "i2", "i3", "i4", "i5"]},
+            "5 items, red, as of position 3, of 9 given items",
+            "i1, i2, i3 and 2 more",
+        ),
+        ("recommend", {"user": "u1", "k": 0}, {"items": []}, "0 items", "no items"),
+        (
+            "turn",
+            {"turn": 2, "said": "something  red?"},
+            {"intent": "recommend", "answer": "Here:\n1. Kite [i2]"},
+            "something red?",
+            "Here: 1. Kite [i2]",
+        ),
+        (
+            "tool search_text",
+            {"words": "kite"},
+            {"items": [{"item_id": "i2", "title": "Kite", "price": 3}]},
+            "words kite",
+            "Kite i2",
+        ),
+        ("ingest", {"items": 8}, None, "items 8", ""),
+        ("recommend", "[redacted]", "[redacted]", "[redacted]", "[redacted]"),
+    ],
+)
+def test_the_head_says_what_was_asked_and_given(
+    name: str, given: object, made: object, asked: str, gave: str
+) -> None:
+    root = {"input.value": json.dumps(given)}
+    node = {} if made is None else {"output.value": json.dumps(made)}
+    if not name.startswith("tool"):
+        root |= node
+    trace = read_trace(
+        [
+            span(1, None, name, "AGENT", attributes=root),
+            span(2, 1, "node", "CHAIN", attributes=node),
+        ]
+    )
+    text = render(trace_tree(trace))
+    page = html_page(trace, nowhere)
+    assert f"asked {asked}" in text
+    assert f"<p>asked <strong>{asked}</strong></p>" in page
+    assert (f"gave {gave}" in text) is bool(gave)
+    assert (f"<p>gave <strong>{gave}</strong></p>" in page) is bool(gave)
+
+
+def test_nodes_that_were_not_visited_are_named(spans: list[Span]) -> None:
+    def head(*path: str, **more: object) -> str:
+        root = span(1, None, "recommend", "AGENT", attributes={"srec.path": path}, **more)
+        return render(trace_tree(read_trace([root])))
+
+    cold = ("load_user", "retrieve_candidates", "score_targets", "explain")
+    assert "not taken: fuse_items, summarize_preferences, profile_user\n" in head(*cold)
+    assert "not taken" not in head("score_targets", "explain")
+    assert "not taken" not in head("search_text")
+    assert "not taken" not in head("load_user", status="ERROR")
 
 
 def test_many_calls_are_counted_unless_all_are_wanted(spans: list[Span]) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mllm_srec.agent.inspection.reading import read_trace
 from mllm_srec.agent.tracing.attributes import DROPPED, EDITS, REDACTED, Attributes, as_json
 from mllm_srec.agent.tracing.calls import TracedCalls
-from mllm_srec.agent.tracing.redaction import SECRET
+from mllm_srec.agent.tracing.masking import SECRET, Masks
 from mllm_srec.agent.tracing.tracer import EXPIRE_EVERY, Tracer
 from mllm_srec.llm.engine import (
     Answer,
@@ -37,10 +37,22 @@ PLANTED = {
     "HF_TOKEN": "hf_" + "Planted" * 4,
     "DB_PASSWORD": "correct horse battery",
 }
+NAMED = (
+    '{"password": "hunter21 and more"}',
+    '"api_key":"hunter22"',
+    "{'db_password': 'hunter23'}",
+    '{"token": 7654321}',
+    "Password: hunter24",
+    "api-key = hunter25",
+    as_json({"said": '{"client_secret": "hunter26\\" still"}'}),
+)
 SECRETS = (
     *PLANTED.values(),
     KEY,
     "hunter2",
+    "and more",
+    "still",
+    "7654321",
     "planted.bearer.token",
     CLOUD_KEY,
 )
@@ -48,7 +60,7 @@ TEXT = (
     "A kite. postgres://shop:hunter2@db.example/shop "
     "Authorization: Bearer planted.bearer.token key " + KEY + " "
     "url?password=hunter2&x=1 " + CLOUD_KEY + " "
-) + " ".join(PLANTED.values())
+) + " ".join([*PLANTED.values(), *NAMED])
 
 
 class Echo:
@@ -123,9 +135,28 @@ def test_secrets_never_get_in(store: TraceStore, monkeypatch: pytest.MonkeyPatch
 
 
 def test_words_that_are_no_secrets_stay(store: TraceStore) -> None:
-    text = "Mail me@example.org: token of love = 5 pk, sk-ate board, https://example.org/a@b"
+    text = (
+        "Mail me@example.org: token of love = 5 pk, sk-ate board, https://example.org/a@b, "
+        'Victoria\'s Secret: Tease, Password Book: lined, {"max_tokens": 9, "token": null}, '
+        "a [lost] film, a [redacted] report"
+    )
     trace = read_trace(store.spans(run(Tracer(store), text)))
     assert trace.nodes[0].calls[0].answer == text
+    assert trace.missing == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ('{"password": "a b", "user": "mia"}', '{"password": "[secret]", "user": "mia"}'),
+        ('{"token":123,"user":"mia"}', '{"token":[secret],"user":"mia"}'),
+        ('{\\"secret\\": \\"x\\", 1}', '{\\"secret\\": \\"[secret]\\", 1}'),
+        ("password: x, then", "password: [secret], then"),
+        ("api_key=[secret]&y", "api_key=[secret]&y"),
+    ],
+)
+def test_what_stands_beside_a_secret_stays(text: str, left: str) -> None:
+    assert Masks({}).masked(text) == left
 
 
 PIECES = {"text": b"kite", "pictures": PNG, "vectors": b"0.33333334", "users": b"wilhelmina"}

@@ -12,7 +12,10 @@ import pytest
 from numpy.typing import NDArray
 from opentelemetry import trace as otel
 
+from mllm_srec.agent.deadline import within
+from mllm_srec.agent.errors import DeadlineExceeded
 from mllm_srec.agent.inspection.reading import read_trace
+from mllm_srec.agent.inspection.view import marks
 from mllm_srec.agent.results import Tokens
 from mllm_srec.agent.tracing.attributes import as_json
 from mllm_srec.agent.tracing.calls import TracedCalls
@@ -28,7 +31,7 @@ from mllm_srec.llm.engine import (
     Usage,
 )
 from mllm_srec.store.spans import Span
-from mllm_srec.store.traces import TraceStore
+from mllm_srec.store.traces import TraceError, TraceStore
 
 PNG = b"\x89PNG not really"
 PICTURE = Picture(png=PNG, key="c0ffee", width=96, height=96)
@@ -218,6 +221,34 @@ def test_a_failure_is_recorded_on_the_call_the_node_and_the_run_and_goes_on(
     assert node.calls[0].answer is None
 
 
+def test_what_a_deadline_cut_off_says_so(store: TraceStore, tracer: Tracer) -> None:
+    async def work() -> None:
+        with tracer.run("recommend"), tracer.node("explain"):
+            await asyncio.create_task(within(None, asyncio.sleep(60)))
+
+    with pytest.raises(DeadlineExceeded):
+        asyncio.run(within(0.05, within(60, work())))
+    trace = read_trace(store.spans(store.recent()[0].trace_id))
+    told = "deadline: no answer within 0.05 s"
+    assert (trace.run.error, trace.nodes[0].error) == (told, told)
+    assert list(marks(trace.nodes[0])) == ["timed out"]
+
+
+def test_a_run_that_a_user_stopped_is_not_late(store: TraceStore, tracer: Tracer) -> None:
+    async def work() -> None:
+        with tracer.run("recommend"):
+            await asyncio.sleep(60)
+
+    async def stopped() -> None:
+        task = asyncio.create_task(within(60, work()))
+        await asyncio.sleep(0.01)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(stopped())
+    assert read_trace(store.spans(store.recent()[0].trace_id)).run.error == "CancelledError: "
+
+
 def test_outside_a_run_calls_pass_and_nodes_are_refused(store: TraceStore, tracer: Tracer) -> None:
     calls = TracedCalls(Parrot())
     [answer] = asyncio.run(calls.generate([ask("x")], max_tokens=9))
@@ -254,6 +285,21 @@ def test_a_trace_that_cannot_be_written_is_told_and_the_run_goes_on(
         [answer] = asyncio.run(calls.generate([ask("x", PICTURE)], max_tokens=9))
     assert answer.text == "x"
     assert "cannot use the traces" in str(tracer.problem)
+
+
+def test_a_picture_that_could_not_be_kept_is_missing(
+    store: TraceStore, tracer: Tracer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(content: bytes) -> str:
+        raise TraceError("the disk is full")
+
+    with tracer.run("recommend") as run, tracer.node("look"):
+        monkeypatch.setattr(store, "put_blob", full)
+        asyncio.run(TracedCalls(Parrot()).generate([ask("x", PICTURE)], max_tokens=9))
+    assert tracer.problem == "the disk is full"
+    assert read_trace(store.spans(run.trace_id)).missing == (
+        "a text or picture of generate is lost",
+    )
 
 
 def test_a_switched_off_sdk_is_told_and_the_run_goes_on(

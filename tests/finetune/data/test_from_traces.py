@@ -19,6 +19,7 @@ from mllm_srec.finetune.data.from_traces import PAIRS, TracesReport, write_trace
 from mllm_srec.finetune.data.records import Record, RecordGroup
 from mllm_srec.finetune.errors import FinetuneError
 from mllm_srec.finetune.training.check import check_data
+from mllm_srec.finetune.training.recipe import Recipe
 from mllm_srec.llm.engine import Prompt
 from mllm_srec.llm.scripted import ScriptedEngine
 from mllm_srec.store.home import Home
@@ -105,7 +106,8 @@ def test_a_good_turn_teaches_its_answers_and_the_items_it_showed(
     scored = [record for record in made if record.task == "score_target"]
     assert len(scored) == 4  # two items shown to each of the two
     assert {record.completion[0].text for record in scored} == {"Yes"}
-    checked = check_data(tmp_path / "sft", _no_picture, MODEL, 4096)
+    recipe = Recipe(steps=1, shares={"score_target": 1.0})
+    checked = check_data(tmp_path / "sft", _no_picture, MODEL, recipe)
     assert checked.faults == []
     assert len(checked.encoded["validation"]) == report.validation
 

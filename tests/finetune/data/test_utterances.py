@@ -164,6 +164,7 @@ def test_a_model_that_answers_as_taught_is_measured_as_perfect() -> None:
     kept = [case for case in cases if answers[case.prompt] == case.answer]
     found = measured(ScriptedEngine(answer=lambda prompt: answers[prompt]), kept)
     assert (found.intent_accuracy, found.slot_f1, found.invalid_answers) == (1.0, 1.0, 0)
+    assert (found.wrong_actions, found.wrongly_unsure) == (0, 0)
 
 
 def test_what_was_not_said_counts_as_an_answer_that_cannot_be_used() -> None:
@@ -174,6 +175,27 @@ def test_what_was_not_said_counts_as_an_answer_that_cannot_be_used() -> None:
     assert found.invalid_answers == len(cases)
     assert found.intent_accuracy == others / len(cases)
     assert found.slot_f1 == 0.0
+    # An answer that cannot be used ends in a question.
+    assert (found.wrong_actions, found.wrongly_unsure) == (0, len(cases) - others)
+
+
+def test_a_wrong_action_is_told_from_a_needless_question() -> None:
+    said = {"undo": "undo", "what did I get": "other", "help": "other", "hm": "undo"}
+    meant: dict[str, Intent] = {"undo": "undo", "what did I get": "history", "hm": "other"}
+    cases = [
+        Utterance("nothing", text, Understood(intent=meant.get(text, "help")), "by hand")
+        for text in said
+    ]
+    answers = {case.prompt: f'{{"intent":"{said[case.said]}"}}' for case in cases}
+    found = measured(ScriptedEngine(answer=lambda prompt: answers[prompt]), cases)
+    assert found.to_dict() == {
+        "messages": 4,
+        "intent_accuracy": 0.25,
+        "slot_f1": 1.0,
+        "invalid_answers": 0,
+        "wrong_actions": 1,
+        "wrongly_unsure": 2,
+    }
 
 
 def test_records_ask_what_serving_asks_and_share_the_instructions() -> None:

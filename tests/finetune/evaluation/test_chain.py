@@ -6,7 +6,10 @@ import pytest
 from mllm_srec.agent.deployment import Deployment
 from mllm_srec.agent.ingest import fuse_missing
 from mllm_srec.agent.recommender import Recommender
-from mllm_srec.finetune.evaluation.chain import ChainOptions, evaluate_chain
+from mllm_srec.finetune.errors import FinetuneError
+from mllm_srec.finetune.evaluation import reasons
+from mllm_srec.finetune.evaluation.chain import ChainOptions, ChainReport, evaluate_chain
+from mllm_srec.finetune.evaluation.charts import draw_reliability, require_drawable
 from mllm_srec.finetune.evaluation.taste import agreement
 from mllm_srec.finetune.evaluation.truth import unseen_items
 from mllm_srec.finetune.shop.make import make_shop
@@ -32,13 +35,24 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def figures(shop: Path) -> dict[str, Any]:
+def told() -> list[tuple[str, int, int | None]]:
+    """What was told of the progress."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def report(shop: Path, told: list[tuple[str, int, int | None]]) -> ChainReport:
     """Of a model that never answers as asked, so that plain forms stand in everywhere."""
     engine = ScriptedEngine(answer=lambda prompt: "no")
     with Deployment.open(shop / "home", engine=engine, model=MODEL) as deployment:
         fuse_missing(deployment)
-        options = ChainOptions(truth=shop / "truth", pairs=200, png=shop / "reliability.png")
-        return evaluate_chain(Recommender(deployment), options)
+        options = ChainOptions(truth=shop / "truth", pairs=200)
+        return evaluate_chain(Recommender(deployment), options, lambda *each: told.append(each))
+
+
+@pytest.fixture(scope="module")
+def figures(report: ChainReport) -> dict[str, Any]:
+    return report.figures
 
 
 def test_a_model_without_answers_is_told_apart_from_one_that_is_wrong(
@@ -86,16 +100,69 @@ def test_counted_forms_name_what_a_careful_count_of_the_same_items_names(
     assert figures["profile"]["evidence_supported"] == 1
 
 
-def test_the_reliability_is_drawn(figures: dict[str, Any], shop: Path) -> None:
-    assert figures["users"] > 0
-    assert (shop / "reliability.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+def test_the_reliability_is_that_of_the_error_that_is_told(
+    report: ChainReport, tmp_path: Path
+) -> None:
+    bins = report.reliability
+    error = sum(one.weight * abs(one.claimed - one.found) for one in bins)
+    error /= sum(one.weight for one in bins)
+    assert error == pytest.approx(report.figures["scoring"]["ece"])
+    assert error == report.figures["scoring"]["groups"]["warm_users"]["ece"]
+    draw_reliability(bins, error, tmp_path / "reliability.png")
+    assert (tmp_path / "reliability.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+
+
+def test_the_reasons_of_some_warm_users_are_counted(figures: dict[str, Any]) -> None:
+    users = min(reasons.USERS, figures["users"])
+    assert figures["reasons"] == figures["reason_fallbacks"] == users * reasons.ITEMS > 0
+
+
+def test_every_stage_says_how_far_it_is(
+    figures: dict[str, Any], told: list[tuple[str, int, int | None]]
+) -> None:
+    last = {stage: (done, total) for stage, done, total in told}
+    assert all(done == total for done, total in last.values())
+    assert set(last) == {
+        "rank",
+        "rank without schema",
+        "rank without picture",
+        "fuse",
+        "fuse without schema",
+        "score",
+        "score without picture",
+        "explain",
+        "understand held out",
+    }
+
+
+def test_wrong_paths_are_found_before_anything_is_asked(shop: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty.jsonl").write_text("")
+    (tmp_path / "torn.jsonl").write_text('{"before": ')
+    engine = ScriptedEngine(answer=lambda prompt: pytest.fail("the model was asked"))
+    with Deployment.open(shop / "home", engine=engine, model=MODEL) as deployment:
+        for options, refusal in (
+            (ChainOptions(truth=tmp_path / "typo"), r"no 'items\.parquet' in '.*typo'"),
+            (ChainOptions(messages=tmp_path / "typo"), "cannot be read"),
+            (ChainOptions(messages=tmp_path / "empty.jsonl"), "no messages in"),
+            (ChainOptions(messages=tmp_path / "torn.jsonl"), r"torn\.jsonl', line 1"),
+        ):
+            with pytest.raises(FinetuneError, match=refusal):
+                evaluate_chain(Recommender(deployment), options)
+
+
+def test_a_picture_needs_a_folder_to_lie_in(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "nowhere" / "rows.png"):
+        with pytest.raises(FinetuneError, match="no picture can be drawn to"):
+            require_drawable(path)
+    require_drawable(tmp_path / "rows.png")
 
 
 def test_without_the_truth_only_what_needs_none_is_measured(shop: Path) -> None:
     engine = ScriptedEngine(answer=lambda prompt: "no")
     with Deployment.open(shop / "home", engine=engine, model=MODEL) as deployment:
         fuse_missing(deployment)
-        figures = evaluate_chain(Recommender(deployment), ChainOptions(users=3, pairs=20))
+        options = ChainOptions(users=3, pairs=20)
+        figures = evaluate_chain(Recommender(deployment), options).figures
     assert set(figures["fusion"].values()) == {None}
     assert figures["scoring"]["observer_auc"] is None
     assert figures["scoring"]["auc"] == 0.5

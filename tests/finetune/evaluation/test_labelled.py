@@ -44,7 +44,7 @@ def labels(folder: Path, **columns: list[str | None]) -> Path:
 
 def measured(home: Home, answer: Callable[[Prompt], str], said: Path) -> dict[str, Any]:
     with Deployment(home, engine=ScriptedEngine(answer=answer), model=MODEL) as deployment:
-        return evaluate_chain(Recommender(deployment), ChainOptions(truth=said))
+        return evaluate_chain(Recommender(deployment), ChainOptions(truth=said)).figures
 
 
 def sees(prompt: Prompt) -> str:

@@ -6,9 +6,10 @@ from typer.testing import CliRunner
 
 from mllm_srec.agent.ingest import fuse_missing
 from mllm_srec.agent.state import Part, Settings
-from mllm_srec.finetune.cli import evaluate_app
+from mllm_srec.finetune.cli import evaluate_app, finetune_app
 from mllm_srec.finetune.data.splits import SplitError
 from mllm_srec.finetune.errors import FinetuneError
+from mllm_srec.finetune.evaluation import ranking
 from mllm_srec.finetune.evaluation.baselines import fit_baselines
 from mllm_srec.finetune.evaluation.charts import draw_comparison
 from mllm_srec.finetune.evaluation.ranking import RankingOptions, evaluate_home
@@ -186,6 +187,27 @@ def test_several_targets_of_a_user_are_one_user(home: Path) -> None:
 def test_an_unknown_row_is_named_with_those_that_there_are(home: Path) -> None:
     with pytest.raises(FinetuneError, match=r"no row 'sasrec': there are .*'ease'"):
         evaluated(home, scripted(), RankingOptions(rows=("sasrec",)))
+
+
+def test_rows_and_truth_are_looked_at_before_anything_is_fitted(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ranking, "fit_baselines", lambda *_, **__: pytest.fail("fitted"))
+    for options, refusal in (
+        (RankingOptions(rows=("ease", "sasrec")), "no row 'sasrec'"),
+        (RankingOptions(rows=("law",)), "row 'law' knows what is true .* `--truth`"),
+        (RankingOptions(rows=("ease",), truth=tmp_path), "no 'items.parquet' in"),
+    ):
+        with pytest.raises(FinetuneError, match=refusal):
+            evaluated(home, scripted(), options)
+
+
+def test_a_picture_that_cannot_be_drawn_is_refused_first(home: Path, tmp_path: Path) -> None:
+    for app, command in ((evaluate_app, []), (finetune_app, ["evaluate"])):
+        asked = [*command, "--home", str(home), "--png", str(tmp_path / "nowhere" / "rows.png")]
+        refused = CliRunner().invoke(app, asked).exception
+        assert isinstance(refused, FinetuneError)
+        assert "there is no" in str(refused)
 
 
 def test_what_is_no_part_of_the_chain_is_wrong_use() -> None:

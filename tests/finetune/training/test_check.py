@@ -14,6 +14,7 @@ from mllm_srec.finetune.training.check import Checked, check_data
 from mllm_srec.finetune.training.check_view import checked_facts, checked_view
 from mllm_srec.finetune.training.recipe import Recipe
 from mllm_srec.finetune.training.record_pictures import picture_files
+from mllm_srec.finetune.training.shipped_recipes import recipe_at
 from mllm_srec.finetune.training.train import train
 from tests.finetune.small import (
     SHARES,
@@ -39,22 +40,24 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Checker:
-    """Checks a data folder made of given lines."""
+    """Checks a data folder made of given lines; the recipe teaches what its data hold."""
 
     def __init__(self, folder: Path, model: Path, images: Path) -> None:
         self.folder, self.model, self.images = folder, model, images
 
-    def __call__(self, *lines: AnyRecord | dict[str, Any] | str, longest: int = 4096) -> Checked:
+    def __call__(self, *lines: AnyRecord | dict[str, Any] | str, **settings: Any) -> Checked:
         write_small_data(self.folder)
         text = "".join(f"{_line(line)}\n" for line in lines or train_records())
         (self.folder / "train.jsonl").write_text(text, "utf-8")
-        return self.again(longest=longest)
+        return self.again(**settings)
 
-    def again(self, *, longest: int = 4096) -> Checked:
-        return check_data(self.folder, picture_files(self.images), self.model, longest)
+    def again(self, **settings: Any) -> Checked:
+        recipe = Recipe(**{"steps": 1, "shares": {"look": 1.0}, **settings})
+        return check_data(self.folder, picture_files(self.images), self.model, recipe)
 
     def only(self, *lines: AnyRecord | dict[str, Any] | str) -> Fault:
-        [fault] = self(*lines).faults
+        """The one line that is wrong."""
+        [fault] = [each for each in self(*lines).faults if each.line is not None]
         return fault
 
 
@@ -148,9 +151,64 @@ def test_another_system_prompt_is_named(check: Checker) -> None:
 
 
 def test_an_over_long_record_is_listed_and_no_fault(check: Checker) -> None:
-    checked = check(look("red"), fuse("ball " * 1000), longest=1000)
+    checked = check(look("red"), fuse("ball " * 1000), max_length=1000)
     assert checked.faults == []
     assert [(each.line, each.task) for each in checked.over_long] == [(2, "fuse")]
+
+
+def test_a_task_with_a_share_and_no_record_is_a_fault_with_a_recipe_that_fits(
+    check: Checker,
+) -> None:
+    faults = check(fuse(), group(), shares=SHARES | {"explain": 0.0}).faults
+    assert [(each.file, each.line, each.value) for each in faults] == [
+        ("train.jsonl", None, "'look'"),
+        ("train.jsonl", None, "'picture_words'"),
+    ]
+    assert "`srec finetune data --labels`" in faults[0].way_out
+    assert "set the share of 'look' to 0" in faults[0].way_out
+    assert "--recipe" not in faults[0].way_out
+    shown = str(faults[0])
+    assert shown.startswith("train.jsonl, shares: 'look': its share is 1, and no record")
+
+
+def test_the_recipe_that_is_named_teaches_what_the_data_hold(check: Checker) -> None:
+    [fault] = check(look("red"), look("blue"), fuse(), shares=SHARES).faults
+    assert fault.value == "'score_target'"
+    assert "take `--recipe photos`, which fits these data and needs a `--base`" in fault.way_out
+    photos = recipe_at("photos").shares
+    assert check(look("red"), look("blue"), fuse(), shares=photos).faults == []
+
+
+def test_a_task_of_over_long_records_alone_is_a_fault(check: Checker) -> None:
+    assert check(look("red"), fuse(), shares={"look": 1.0, "fuse": 1.0}).faults == []
+    shares = {"look": 1.0, "fuse": 1.0}
+    checked = check(look("red"), fuse("ball " * 1000), shares=shares, max_length=1000)
+    assert [fault.value for fault in checked.faults] == ["'fuse'"]
+    assert "no record of at most 1,000 tokens" in checked.faults[0].problem
+
+
+def test_a_best_figure_without_a_record_to_measure_it_on_is_a_fault(check: Checker) -> None:
+    [fault] = check(best="explain_loss").faults
+    assert (fault.file, fault.line, fault.place) == ("validation.jsonl", None, "best")
+    assert "no record of 'explain'" in fault.problem
+    assert check(best="fuse_loss").faults == []
+
+
+def test_pictures_that_say_the_same_teach_no_words(check: Checker) -> None:
+    [fault] = check(look("red"), shares={"picture_words": 1.0}).faults
+    assert (fault.value, fault.place) == ("'picture_words'", "shares")
+    assert "no word tells a picture from the rest" in fault.problem
+
+
+def test_training_says_what_is_missing_before_it_encodes(check: Checker, tmp_path: Path) -> None:
+    check(fuse(), group())
+    recipe = Recipe(steps=1, shares=SHARES)
+
+    def no_picture(name: str) -> Any:
+        raise AssertionError(f"{name} was read")
+
+    with pytest.raises(RecordError, match=r"'look': its share is 1.*; 1 more"):
+        train(recipe, check.folder, no_picture, tmp_path / "out", base=check.model)
 
 
 def test_a_picture_on_both_sides_is_refused(check: Checker) -> None:

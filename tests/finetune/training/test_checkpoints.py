@@ -14,6 +14,7 @@ from mllm_srec.finetune.training.recipe import LoraSettings, Recipe
 from mllm_srec.finetune.training.record_pictures import picture_files
 from mllm_srec.finetune.training.run_settings import OtherRun
 from mllm_srec.finetune.training.train import TrainReport, train
+from mllm_srec.store.errors import StoreError
 from tests.finetune.small import (
     SHARES,
     TASK_SHARES,
@@ -192,6 +193,65 @@ def test_the_best_model_by_a_figure_is_kept_beside_the_last(tmp_path: Path) -> N
     assert about["step"] == min(losses, key=lambda step: losses[step])
     assert report.best == tmp_path / "out" / "best"
     assert set(weights(report.best)) == set(weights(report.folder))
+
+
+def kept(folder: Path) -> dict[str, Any]:
+    about: dict[str, Any] = json.loads((folder / "best.json").read_text())
+    return about
+
+
+def test_a_new_run_in_a_folder_does_not_measure_itself_against_the_old_best(
+    tmp_path: Path,
+) -> None:
+    # Without checkpoints in between nothing says that the folder was used.
+    runs = Runs(tmp_path, best="score_target_loss", checkpoint_minutes=60.0)
+    out = tmp_path / "out"
+    runs.here("out", steps=1)
+    about = {"figure": "score_target_loss", "value": -1.0, "step": 99}
+    (out / "best.json").write_text(json.dumps(about))
+    runs.here("out", steps=1)
+    assert kept(out)["step"] == 1
+    assert kept(out)["value"] > 0
+    assert runs.here("out", steps=1, best=None).best is None
+    assert not (out / "best").exists()
+
+
+def test_a_run_that_goes_on_with_another_figure_begins_to_compare_anew(tmp_path: Path) -> None:
+    runs = Runs(tmp_path, best="score_target_loss")
+    runs.here("out", steps=1)
+    about = {"figure": "score_target_loss", "value": -1.0, "step": 1}
+    (tmp_path / "out/best.json").write_text(json.dumps(about))
+    runs.here("out", steps=2, resume=True)
+    assert kept(tmp_path / "out") == about
+    runs.here("out", steps=3, resume=True, best="fuse_loss")
+    assert kept(tmp_path / "out")["figure"] == "fuse_loss"
+
+
+def test_a_full_disk_is_said_when_the_log_does_not_fit(tmp_path: Path) -> None:
+    runs = Runs(tmp_path)
+    runs.here("out", steps=1)
+    log = tmp_path / "out/log.jsonl"
+    log.unlink()
+    log.symlink_to("/dev/full")
+    with pytest.raises(StoreError, match=r"the disk is full: '.*log\.jsonl'"):
+        runs.here("out", steps=2, resume=True)
+
+
+def test_going_on_without_a_checkpoint_is_said(tmp_path: Path) -> None:
+    runs = Runs(tmp_path)
+    said: list[str] = []
+    for _ in range(2):
+        train(
+            Recipe.of(runs.settings | {"steps": 1}),
+            runs.data,
+            picture_files(runs.images),
+            tmp_path / "out",
+            base=runs.base,
+            resume=True,
+            say=said.append,
+        )
+    [line] = said
+    assert "holds no checkpoint to go on from: training starts anew" in line
 
 
 def test_a_run_leaves_what_it_was_made_of(tmp_path: Path) -> None:

@@ -37,6 +37,23 @@ def test_a_log_gives_a_curve_for_every_task_and_the_last_time_of_a_step_counts(
     }
 
 
+def test_a_line_that_was_cut_when_the_disk_was_full_is_left_out(tmp_path: Path) -> None:
+    whole = read_curves(write_log(tmp_path / "log.jsonl"))
+    with (tmp_path / "log.jsonl").open("a") as log:
+        log.write('{"step": 30, "loss_lo{"step": 40, "loss_look": 0.5}\n')
+        log.write('{"step": 50, "loss_fuse": 0.5}\n{"step": 6')
+    assert read_curves(tmp_path / "log.jsonl") == {
+        **whole,
+        ("fuse", "training"): [(10, 4.0), (50, 0.5)],
+    }
+
+
+def test_a_run_that_logged_nothing_has_an_empty_picture(tmp_path: Path) -> None:
+    write_png({}, tmp_path / "loss.png")
+    with Image.open(tmp_path / "loss.png") as image:
+        assert image.format == "PNG"
+
+
 def test_a_falling_loss_is_a_falling_line() -> None:
     line = blocks([(step, 100 / step) for step in range(1, 200)], width=20)
     assert len(line) == 20

@@ -1,6 +1,8 @@
 """A model ships whole, in 16 bits, and only if both engines agree on it."""
 
 import json
+import weakref
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -8,6 +10,7 @@ import pytest
 import torch
 from transformers import AutoModelForImageTextToText
 
+from mllm_srec.finetune.training import parity
 from mllm_srec.finetune.training.export import ExportError, export
 from mllm_srec.finetune.training.model_folder import write_model
 from mllm_srec.finetune.training.parity import (
@@ -22,6 +25,8 @@ from mllm_srec.finetune.training.parity import (
 from mllm_srec.finetune.training.recipe import Recipe
 from mllm_srec.finetune.training.record_pictures import picture_files
 from mllm_srec.finetune.training.train import TrainReport, train
+from mllm_srec.llm.engine import LabelScores, Prompt
+from mllm_srec.llm.load import Loaded
 from mllm_srec.llm.pictures import PictureBudget, load_budget
 from mllm_srec.llm.scripted import ScriptedEngine
 from mllm_srec.tools.ranking import Calibration, shipped_calibration
@@ -197,12 +202,65 @@ def test_fifty_prompts_are_compared_twenty_of_them_with_a_picture() -> None:
 
 def test_one_prompt_that_differs_is_found() -> None:
     prompts = list(parity_prompts(PictureBudget(96)))
-    one = ScriptedEngine(score=lambda prompt, labels: {"Yes": -0.5, "No": -1.0})
-    other = ScriptedEngine(
-        score=lambda prompt, labels: {"Yes": -0.5, "No": -1.2 if prompt == prompts[7] else -1.0}
-    )
-    assert largest_difference(one, other, prompts) == pytest.approx(0.2)
-    assert largest_difference(one, one, prompts) == 0.0
+
+    def scores(seventh: float) -> list[LabelScores]:
+        def score(prompt: Prompt, _: Sequence[str]) -> dict[str, float]:
+            return {"Yes": -0.5, "No": seventh if prompt == prompts[7] else -1.0}
+
+        return ScriptedEngine(score=score).score_labels(prompts, ("Yes", "No"))
+
+    one, other = scores(-1.0), scores(-1.2)
+    assert largest_difference(one, other) == pytest.approx(0.2)
+    assert largest_difference(one, one) == 0.0
+
+
+def test_an_engine_is_gone_before_the_next_one_is_loaded(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[tuple[str, str]] = []
+    alive: list[weakref.ref[ScriptedEngine]] = []
+
+    def load(kind: str, _: Path, *, dtype: str) -> Loaded:
+        assert [one() for one in alive if one() is not None] == []
+        loaded.append((kind, dtype))
+        engine = ScriptedEngine(score=lambda prompt, labels: {"Yes": -0.5, "No": -1.0})
+        alive.append(weakref.ref(engine))
+        return Loaded(engine, None)
+
+    monkeypatch.setattr(parity, "load_engine", load)
+    told: list[tuple[str, int, int | None]] = []
+    assert check_parity(model, lambda *each: told.append(each)) == Parity(0.0, 0.0)
+    assert loaded == [
+        (kind, dtype) for dtype in ("float32", "bfloat16") for kind in ("transformers", "vllm")
+    ]
+    assert told == [("parity", done, 4) for done in range(5)]
+
+
+def card(folder: Path) -> str:
+    return (folder / "README.md").read_text("utf-8")
+
+
+def test_the_card_has_the_name_of_the_folder_and_no_licence_of_its_own(
+    model: Path, tmp_path: Path
+) -> None:
+    report = export(model, tmp_path / "shoes", parity=agrees)
+    assert "# shoes\n" in card(tmp_path / "shoes")
+    assert "license" not in card(tmp_path / "shoes")
+    assert report.license is None
+
+
+@pytest.mark.parametrize("settings", [{}, {"lora": {"rank": 4}}], ids=["in full", "adapters"])
+def test_the_licence_is_the_base_s(tmp_path: Path, settings: dict[str, object]) -> None:
+    base = make_tiny_model(tmp_path / "base")
+    (base / "README.md").write_text("---\ntags: [x]\nlicense: cc-by-nc-4.0\n---\nlicense: mit\n")
+    report = tune(tmp_path, base, steps=1, **settings)
+    assert report.best is not None
+    for source, folder in ((report.best, tmp_path / "best"), (report.folder, tmp_path / "last")):
+        assert export(source, folder, parity=agrees).license == "cc-by-nc-4.0"
+        assert "\nlicense: cc-by-nc-4.0\n" in card(folder)
+    # And that of an export is its own.
+    export(tmp_path / "last", tmp_path / "again", parity=agrees)
+    assert "\nlicense: cc-by-nc-4.0\n" in card(tmp_path / "again")
 
 
 @pytest.mark.slow

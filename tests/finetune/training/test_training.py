@@ -17,6 +17,7 @@ from mllm_srec.finetune.data.records import RecordError, RecordGroup, read_recor
 from mllm_srec.finetune.training.batches import TaskBatches, once
 from mllm_srec.finetune.training.collate import Collator
 from mllm_srec.finetune.training.encode import Encoder
+from mllm_srec.finetune.training.losses import learn_answers_only, read_answers
 from mllm_srec.finetune.training.recipe import Recipe, RecipeError
 from mllm_srec.finetune.training.record_pictures import Pictures, picture_files
 from mllm_srec.finetune.training.train import DROPPED, train
@@ -215,6 +216,55 @@ def test_the_loss_falls_and_every_part_learns(base: Path, images: Path, data: Pa
     before, after = weights(base), weights(report.folder)
     same = [key for key, weight in after.items() if torch.equal(weight, before[key])]
     assert same == []
+
+
+def log_of(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+
+
+def test_the_list_loss_is_added_to_what_score_groups_teach(
+    base: Path, images: Path, data: Path, tmp_path: Path
+) -> None:
+    first: dict[float, float] = {}
+    for weight in (0.0, 0.5, 1.0):
+        recipe = Recipe(
+            steps=2,
+            shares={"score_target": 1.0},
+            listwise_weight=weight,
+            log_steps=1,
+            bf16=False,
+        )
+        out = tmp_path / f"out-{weight}"
+        train(recipe, data, picture_files(images), out, base=base)
+        first[weight] = log_of(out)[0]["grad_norm"]
+        before, after = weights(base), weights(out / "model")
+        assert any(not torch.equal(before[key], after[key]) for key in before)
+    # The same group, the same weights: what differs is the list loss.
+    assert len(set(first.values())) == 3
+
+
+def test_the_weight_of_a_branch_says_how_much_its_label_counts(
+    base: Path, encoder: Encoder, collator: Collator
+) -> None:
+    model = load(base)
+    learn_answers_only(model)
+
+    def loss(*branches: float) -> float:
+        branched = group()
+        weighed = [
+            branch.model_copy(update={"weight": weight})
+            for branch, weight in zip(branched.branches, branches, strict=True)
+        ]
+        record = branched.model_copy(update={"branches": tuple(weighed)})
+        with torch.no_grad():
+            return read_answers(model, collator([encoder.encode(record)])).loss.item()
+
+    even = loss(1.0, 1.0, 1.0)
+    alone = [loss(*(1.0 if place == row else 1e-9 for place in range(3))) for row in range(3)]
+    assert even == pytest.approx(sum(alone) / 3, rel=1e-5)
+    assert loss(2.0, 2.0, 2.0) == pytest.approx(even, rel=1e-5)
+    assert loss(3.0, 1.0, 1.0) == pytest.approx((3 * alone[0] + alone[1] + alone[2]) / 5, rel=1e-5)
+    assert loss(3.0, 1.0, 1.0) != pytest.approx(even, rel=1e-5)
 
 
 def test_an_over_long_record_is_dropped_counted_and_listed(

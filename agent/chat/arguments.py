@@ -1,0 +1,125 @@
+"""The words after a command: what they ask of a turn, which two items, which picture."""
+
+import os
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from mllm_srec.agent.conversation.intents import MAX_SPAN, Intent, Understood
+from mllm_srec.agent.conversation.reading import number, place
+from mllm_srec.store.home import Home
+from mllm_srec.tools.errors import CannotDo, WrongCall
+from mllm_srec.tools.values import Vocabulary, value_of
+
+JOINTS = (r"\s+(?:and|with)\s+", r"\s*,\s*", r"\s+")
+"""What stands between two items; titles have these words too, commas most of all."""
+
+
+def asked(intent: Intent, **slots: Any) -> Understood:
+    """The turn of a command.
+
+    Raises:
+        WrongCall: Something is named at greater length than a turn takes.
+    """
+    try:
+        return Understood(intent=intent, **slots)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        named = str(fault["input"])
+        instead = "its number or id" if fault["loc"][0] in ("item", "second") else "fewer words"
+        raise WrongCall(
+            f"{named[:40]!r}... has {len(named)} characters, and a name at most {MAX_SPAN} "
+            f"characters: use {instead}"
+        ) from error
+
+
+def count(words: str) -> str:
+    """How many items, as it was said; empty where nothing was said.
+
+    Raises:
+        WrongCall: The words are no number.
+    """
+    if words and number(words) is None:
+        raise WrongCall(f"{words!r} is no number: /recommend 5, or say it without a command")
+    return words
+
+
+def names_item(home: Home, words: str) -> bool:
+    """Whether some words are a place in the list, an item's id, or the whole of its title.
+
+    A title that is also a value of the shop, such as `red`, means the value.
+    """
+    if place(words) is not None or home.catalogue.item(words) is not None:
+        return True
+    wanted = value_of(words)
+    titles = (value_of(item.title) for item in home.catalogue.items().values())
+    return bool(wanted) and wanted in titles and not Vocabulary.of(home).counts[wanted]
+
+
+def two_items(home: Home, words: str) -> tuple[str, str]:
+    """The two items of a comparison, empty where none was named.
+
+    Words are parted where both sides name an item; else at the only joint of its kind.
+
+    Raises:
+        WrongCall: They are not two items.
+    """
+    if not words:
+        return "", ""
+    splits = [
+        [(words[: joint.start()], words[joint.end() :]) for joint in re.finditer(kind, words)]
+        for kind in JOINTS
+    ]
+    for pair in (pair for found in splits for pair in found):
+        if all(names_item(home, each) for each in pair):
+            return pair
+    for found in splits:
+        if len(found) == 1:
+            return found[0]
+    raise WrongCall(f"{words!r} are not two items: /compare 1 3, or /compare TITLE and TITLE")
+
+
+def file_path(name: str) -> Path:
+    """The file of a name that a person typed.
+
+    Raises:
+        WrongCall: No file can be called so.
+    """
+    if "\0" in name:
+        raise WrongCall(f"{name!r} is no name of a file")
+    # `Path.expanduser` raises where there is no such user.
+    return Path(os.path.expanduser(name))
+
+
+def picture(words: str) -> tuple[bytes, str]:
+    """The picture in the file that some words name, and the words after it.
+
+    A name with blanks or quotes may stand as it is, or be quoted as in a shell.
+
+    Raises:
+        WrongCall: No file is named.
+        CannotDo: The file cannot be read.
+    """
+    path, said = _file_and_words(words)
+    try:
+        return path.read_bytes(), said
+    except OSError as error:
+        raise CannotDo(f"{str(path)!r} cannot be read: {error.strerror}") from error
+
+
+def _file_and_words(words: str) -> tuple[Path, str]:
+    parts = words.split(" ")
+    for stop in range(len(parts), 0, -1):
+        path = file_path(" ".join(parts[:stop]))
+        if os.path.isfile(path):
+            return path, " ".join(parts[stop:]).strip()
+    try:
+        quoted = shlex.split(words)
+    except ValueError as error:
+        raise WrongCall(f"{words!r} is no file, and its quotes do not end") from error
+    if not quoted:
+        raise WrongCall("name a picture: /image FILE, and words if you like")
+    return file_path(quoted[0]), " ".join(quoted[1:])

@@ -1,0 +1,78 @@
+"""What a run was asked for and what it gave, in a line each, for the heads of terminal and page."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from mllm_srec.agent.inspection.records import TraceRecord
+from mllm_srec.agent.tracing.attributes import as_json
+
+ITEMS_NAMED = 3
+"""Items of an answer that the line names."""
+VALUES_NAMED = 5
+"""Values of a list that was given; of more their count is told."""
+LINE_CHARS = 300
+
+
+def asked(trace: TraceRecord) -> str:
+    """What the run was asked for; empty where nothing was recorded."""
+    given = trace.run.input
+    if not isinstance(given, Mapping):
+        return _line(given)
+    if "said" in given:
+        return _line(given["said"])
+    if "k" not in given:
+        return _line(", ".join(f"{name} {_value(each)}" for name, each in given.items()))
+    return _line(", ".join(_request(given)))
+
+
+def _request(given: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what a request for a list says."""
+    yield "1 item" if given["k"] == 1 else f"{given['k']} items"
+    if given.get("conditions"):
+        yield str(given["conditions"])
+    if given.get("as_of") is not None:
+        yield f"as of position {given['as_of']}"
+    for name, told in (("only", "of {} given items"), ("given_history", "a history of {} events")):
+        if isinstance(given.get(name), Sequence):
+            yield told.format(len(given[name]))
+    if wishes := given.get("wishes"):
+        yield f"{len(wishes)} wish{'es' if len(wishes) > 1 else ''}"
+
+
+def gave(trace: TraceRecord) -> str:
+    """What came of the run, in the words of its answer or by its first items; empty for nothing."""
+    made = trace.run.output
+    if made is None and trace.run.name.startswith("tool ") and trace.nodes:
+        made = trace.nodes[-1].output
+    if not isinstance(made, Mapping):
+        return _line(made)
+    if "answer" in made:
+        return _line(made["answer"])
+    if isinstance(items := made.get("items"), list):
+        return _line(_items(items))
+    return _line(", ".join(f"{name} {_value(each)}" for name, each in made.items()))
+
+
+def _items(items: Sequence[Any]) -> str:
+    first = ", ".join(map(_item, items[:ITEMS_NAMED]))
+    left = len(items) - ITEMS_NAMED
+    return f"{first} and {left} more" if left > 0 else first or "no items"
+
+
+def _item(item: Any) -> str:
+    """An item by its id, and its title where there is one."""
+    if not isinstance(item, Mapping):
+        return str(item)
+    return " ".join(str(item[name]) for name in ("title", "item_id") if name in item)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list) and len(value) > VALUES_NAMED:
+        return f"({len(value)} values)"
+    return as_json(value) if isinstance(value, Mapping | list) else str(value)
+
+
+def _line(value: Any) -> str:
+    """Any value in one line of bounded length."""
+    text = "" if value is None else " ".join(_value(value).split())
+    return text if len(text) <= LINE_CHARS else f"{text[: LINE_CHARS - 1]}…"

@@ -1,0 +1,58 @@
+"""What has to hold before a run starts."""
+
+import os
+from pathlib import Path
+
+from trl import SFTConfig
+
+from mllm_srec.finetune.errors import FinetuneError
+from mllm_srec.finetune.training.recipe import Recipe, RecipeError
+from mllm_srec.finetune.training.shipped_recipes import recipes_for_a_base
+
+
+def require_start(recipe: Recipe, base: Path | str | None, name: str = "the recipe") -> None:
+    """Refuse a recipe and a base that do not say together what training starts from.
+
+    Args:
+        recipe: The recipe.
+        base: What was given as the model to start from.
+        name: What the recipe is called in the message.
+
+    Raises:
+        RecipeError: Neither or both of a base and `scratch` were given.
+    """
+    others = ", ".join(recipes_for_a_base())
+    if base is not None and recipe.scratch is not None:
+        raise RecipeError(
+            f"{name} starts from nothing: with `--base` give `--recipe` one of {others}, or a "
+            "file of your own without [scratch]"
+        )
+    if base is None and recipe.scratch is None:
+        raise RecipeError(
+            f"{name} starts from a model: give its folder with `--base`, or a recipe with "
+            "[scratch], such as srec-tiny"
+        )
+
+
+def require_one_process() -> None:
+    """Refuse to be one of several processes.
+
+    Raises:
+        FinetuneError: `torchrun` or `accelerate launch` started more than one.
+    """
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if processes > 1:
+        raise FinetuneError(
+            f"training runs in one process on one GPU, and {processes} were started "
+            "(WORLD_SIZE): run the command without `torchrun` or `accelerate launch`"
+        )
+
+
+def take_one_gpu(arguments: SFTConfig) -> None:
+    """Train on the first visible GPU alone.
+
+    Where several are visible, transformers splits each batch by rows among them
+    (`nn.DataParallel`); ours hold flat lists of targets besides.
+    """
+    if arguments.n_gpu > 1:
+        arguments._n_gpu = 1

@@ -1,0 +1,38 @@
+"""What a user did: shown, added to, taken back."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mllm_srec.store.home import Home
+from mllm_srec.tools.errors import CannotDo, WrongCall
+from mllm_srec.tools.history import add_to_history, history, remove_from_history
+
+from .toy_shop import toy_home
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Home]:
+    with toy_home(tmp_path / "home") as opened:
+        yield opened
+
+
+def test_history_is_shown_added_to_and_taken_back(home: Home) -> None:
+    added = add_to_history(home, "mia", "s1", rating=5, clock=lambda: 2_000)
+    assert (added.position, added.timestamp) == (2, 2_000)
+    assert [line.item_id for line in history(home, "mia", count=2)] == ["t1", "s1"]
+    assert remove_from_history(home, "mia", "s1") == added
+    with pytest.raises(CannotDo, match="not in the history"):
+        remove_from_history(home, "mia", "s1")
+    with pytest.raises(WrongCall, match="'x'"):
+        add_to_history(home, "mia", "x")
+    with pytest.raises(WrongCall, match="rating is nan"):
+        add_to_history(home, "mia", "s1", rating=float("nan"))
+
+
+@pytest.mark.parametrize("count", [-1, 0, 101])
+def test_1_to_100_interactions_are_shown(home: Home, count: int) -> None:
+    with pytest.raises(WrongCall, match=f"count is {count}: ask for 1 to 100 items"):
+        history(home, "mia", count=count)
+    assert len(history(home, "mia", count=100)) == 2
