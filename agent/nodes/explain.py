@@ -9,9 +9,9 @@ from pydantic import Field
 
 from mllm_srec.agent.ask import Question, ask
 from mllm_srec.agent.nodes.fuse_items import PRICE_BANDS
-from mllm_srec.agent.nodes.profile_user import stated
+from mllm_srec.agent.nodes.profile_user import Profile, stated
 from mllm_srec.agent.nodes.score_targets import last_preference
-from mllm_srec.agent.nodes.summarize_preferences import fused_items
+from mllm_srec.agent.nodes.summarize_preferences import Preference, fused_items
 from mllm_srec.agent.state import Context, Event, Reason, State, Update
 from mllm_srec.llm.answer_schema import answer_schema
 from mllm_srec.llm.engine import Prompt
@@ -38,9 +38,9 @@ COLD_REASON = "Often chosen by others; nothing is known about this user yet."
 class CitedReason(Record):
     """The model's reason for one item."""
 
-    reason: str = Field(min_length=1, max_length=MAX_REASON)
     cites: list[int] = Field(default_factory=list, max_length=8)
     """Numbers of the interactions in the prompt, from 1."""
+    reason: str = Field(min_length=1, max_length=MAX_REASON)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ async def explain(state: State, runtime: Runtime[Context]) -> Update:
     context = runtime.context
     representations = context.home.catalogue.representations(top)
     history = fused_items(context, state.history)
-    profile, preference = stated(state.profile).text, last_preference(state).text
+    profile, preference = stated(state.profile), last_preference(state)
     exhibits = [exhibits_for(representations[item].fused, state.history, history) for item in top]
     replies = await ask(
         context.calls,
@@ -105,7 +105,7 @@ def exhibits_for(
 
 
 def question(
-    profile: str, preference: str, exhibits: Sequence[Exhibit], item: FusedItem
+    profile: Profile, preference: Preference, exhibits: Sequence[Exhibit], item: FusedItem
 ) -> Question[CitedReason]:
     """Why does the item suit the user?"""
     return Question(
@@ -116,17 +116,24 @@ def question(
 
 
 def explain_prompt(
-    profile: str, preference: str, exhibits: Sequence[Exhibit], item: FusedItem
+    profile: Profile, preference: Preference, exhibits: Sequence[Exhibit], item: FusedItem
 ) -> Prompt:
     """The prompt of one reason; the beginning is shared by all items of a user."""
-    lines = "\n".join(
-        f"[{number}] {exhibit.fused.line}" for number, exhibit in enumerate(exhibits, 1)
+    names = {value: name for name, value in item.attributes()}
+    lately = set(_lately(preference))
+    lines = (
+        f"[{number}] {exhibit.fused.line}; in common: "
+        + ", ".join(
+            f"{names[value]} {value}{' (lately)' if value in lately else ''}"
+            for value in exhibit.shared
+        )
+        for number, exhibit in enumerate(exhibits, 1)
     )
     return render(
         "explain",
-        profile=profile,
-        preference=preference,
-        interactions=lines or "none that share anything",
+        profile=profile.text,
+        preference=preference.text,
+        interactions="\n".join(lines) or "none that share anything",
         item=item.line,
         schema=answer_schema(CitedReason, {"cites": range(1, len(exhibits) + 1)}),
     )
@@ -177,7 +184,9 @@ def _named(text: str, values: Iterable[str]) -> set[str]:
     return named
 
 
-def plain_reason(preference: str, exhibits: Sequence[Exhibit], item: FusedItem) -> CitedReason:
+def plain_reason(
+    preference: Preference, exhibits: Sequence[Exhibit], item: FusedItem
+) -> CitedReason:
     """A reason by rule: what the item shares with what the user liked."""
     if not exhibits:
         return _cut(f"This {item.what} is something new: {item.line}.", [])
@@ -193,10 +202,14 @@ def plain_reason(preference: str, exhibits: Sequence[Exhibit], item: FusedItem) 
         text = f"This {item.what} is {_join(_phrases(values, item))}, like {like} you liked"
     else:
         text = f"Another {item.what}, like {like} you liked"
-    lately = [value for value in values if value in re.findall(r"[\w'-]+", preference)]
-    if lately:
+    if lately := [value for value in values if value in _lately(preference)]:
         text += f"; lately you prefer {_join(lately)}"
     return _cut(f"{text}.", cites)
+
+
+def _lately(preference: Preference) -> list[str]:
+    """What the user has preferred of late."""
+    return [*preference.strong, *preference.clear, *preference.slight]
 
 
 def _cut(text: str, cites: list[int]) -> CitedReason:

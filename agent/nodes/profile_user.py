@@ -4,7 +4,6 @@ Counting is a tool's work: the prompt carries the shares of every value, the mod
 mean, and code ties each of its statements to the interactions behind it.
 """
 
-import itertools
 from collections.abc import Mapping, Sequence
 
 from langgraph.runtime import Runtime
@@ -25,6 +24,8 @@ MAX_DISLIKED_VALUES = 6
 
 SHARES = (("loves", 50), ("likes", 30), ("leans", 15))
 """Least share of the liked interactions, in percent, that a strength stands for."""
+PROMPT_LINES = {"loves": "half", "likes": "a third", "leans": "a sixth"}
+"""How the share stands in the prompt."""
 LEAST_COUNT = 2
 """Liked interactions that a value needs before it says anything stable."""
 
@@ -78,27 +79,23 @@ def question(events: Sequence[Event], fused: Mapping[str, FusedItem]) -> Questio
 
 
 def profile_prompt(evidence: Sequence[Evidence]) -> Prompt:
-    """The prompt of the profile: values with equal shares stand together, in one line."""
-    liked = [(entry.liked, entry.value) for entry in evidence if not _against(entry)]
-    disliked = [(entry.disliked, entry.value) for entry in evidence if _against(entry)]
+    """The prompt of the profile: values of one strength stand in one line."""
+    counted = plain_profile(evidence)
+    liked = (
+        f"{share}: {', '.join(values)}"
+        for name, share in PROMPT_LINES.items()
+        if (values := getattr(counted, name))
+    )
     return render(
         "profile_user",
-        liked=_by_share(liked),
-        disliked=_by_share(disliked),
+        liked="\n".join(liked) or "none",
+        disliked=f"some: {', '.join(counted.dislikes)}" if counted.dislikes else "none",
         schema=answer_schema(Profile, supported(evidence)),
     )
 
 
 def _against(entry: Evidence) -> bool:
     return entry.disliked_count > entry.liked_count
-
-
-def _by_share(values: Sequence[tuple[int, str]]) -> str:
-    lines = (
-        f"{share} percent: {', '.join(value for _, value in group)}"
-        for share, group in itertools.groupby(values, key=lambda pair: pair[0])
-    )
-    return "\n".join(lines) or "none"
 
 
 def count_evidence(events: Sequence[Event], fused: Mapping[str, FusedItem]) -> list[Evidence]:

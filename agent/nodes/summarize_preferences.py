@@ -4,7 +4,6 @@ One pass handles one window: `p_t = f(p_(t-1), window_t)`. The graph comes back 
 last window is done, so that every state is kept and one new interaction costs one call.
 """
 
-import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +27,16 @@ FLAT_HISTORY = 30
 
 LEVELS = {"strong": 3, "clear": 2, "slight": 1, "avoids": -1}
 """Points from which a value is at a level, and those that a carried level counts as."""
+PROMPT_LINES = {
+    "strong": "3 or more",
+    "clear": "2",
+    "slight": "1",
+    "rising": "risen to 2 or more",
+    "fading": "fallen from 2 or more",
+    "avoids": "less than 0",
+}
+"""How the values of a part of the preference stand in the prompt. Each is one line: a small model
+copies a run of words, and loses its way between lines."""
 DECAY = 0.9
 """What remains of a carried point after one interaction."""
 ROUNDED_UP = 0.3
@@ -113,11 +122,8 @@ def window_prompt(
     before: Preference, events: Sequence[Event], fused: Mapping[str, FusedItem]
 ) -> Prompt:
     """The prompt of one window. Times are relative to its last interaction."""
-    groups = itertools.groupby(count_points(before, events, fused), key=lambda p: (p.now, p.was))
-    lines = (
-        f"{now}{f', was {was}' if was else ''}: {', '.join(point.value for point in group)}"
-        for (now, was), group in groups
-    )
+    counted = plain_preference(before, events, fused)
+    lines = (f"{PROMPT_LINES[name]}: {', '.join(values)}" for name, values in counted if values)
     return render(
         "summarize_preferences",
         window=window_lines(events, fused),

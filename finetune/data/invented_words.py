@@ -16,6 +16,7 @@ class InventedWords:
     def __init__(self, models: Sequence[str], rng: np.random.Generator) -> None:
         """Take the words to imitate, each once."""
         self._models = models
+        self._known = frozenset(models)
         self._rng = rng
 
     @classmethod
@@ -28,15 +29,20 @@ class InventedWords:
         """A word, at times two: `"tovaki"`, `"canless"`, `"midanton 20"`, `"fleer-brush"`."""
         word = self._one()
         kind = self._rng.random()
-        if kind < 0.06:
+        if kind < 0.03:
             return f"{word} {self._one()}"
-        if kind < 0.10:
+        if kind < 0.05:
             return f"{word}-{self._one()}"
-        if kind < 0.12:
+        if kind < 0.06:
             return f"{word} {self._rng.integers(2, 100)}"
         return word
 
     def _one(self) -> str:
+        while (word := self._made()) in self._known:
+            pass
+        return word
+
+    def _made(self) -> str:
         if not self._models or self._rng.random() < 0.4:
             return self._syllables()
         # The first part of one word and the last of another: all the pieces are known ones.

@@ -64,7 +64,7 @@ class ModelHistorian(Historian):
         """Why does the item suit the user?"""
         exhibits = explain.exhibits_for(item, self.events[:stop], self.fused)
         taste = self.taste(stop)
-        return explain.question(taste.profile.text, taste.preference.text, exhibits, item)
+        return explain.question(taste.profile, taste.preference, exhibits, item)
 
     def chain_records(self, stop: int, item: FusedItem) -> Iterator[Record]:
         """Yield what the model said on the way to this point; a whole window once."""

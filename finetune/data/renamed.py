@@ -12,8 +12,8 @@ from mllm_srec.finetune.data.invented_words import InventedWords
 from mllm_srec.store.records import UNKNOWN, FusedItem
 
 RENAMED = {
-    "material": 0.9, "brand": 0.9, "purpose": 0.9, "suits": 0.9,
-    "what": 0.35, "colour": 0.15, "pattern": 0.15, "style": 0.15,
+    "material": 0.8, "brand": 0.8, "purpose": 0.8, "suits": 0.7,
+    "what": 0.25, "colour": 0.1, "pattern": 0.1, "style": 0.1,
 }  # fmt: skip
 """For each attribute how likely its values get other names; prices are the same three everywhere.
 What only a picture shows comes in the model's own words, mostly."""

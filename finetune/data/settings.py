@@ -20,9 +20,9 @@ class DataSettings:
     """Next liked items that a group holds at most: a taste moves on."""
     others_per_group: int = 6
     """Unseen items, drawn by popularity, that stand against them."""
-    alike_per_group: int = 2
+    alike_per_group: int = 1
     """Unseen items besides, that resemble what the user liked before."""
-    renamed_users: float = 0.5
+    renamed_users: float = 0.4
     """Share of the users whose items bear other words than the shop's."""
     validation_share: float = 0.05
     """Share of the items and of the users that only measure."""

@@ -3,9 +3,9 @@
 import random
 import re
 
-SLIPS = 0.12
+SLIPS = 0.18
 """Share of the messages with a slip of the fingers outside the slots."""
-SLANGY = 0.2
+SLANGY = 0.25
 """Share of the messages with slang, where they have words for it."""
 APOSTROPHES = 0.3
 """Share of the messages with other apostrophes than plain ones, or none."""

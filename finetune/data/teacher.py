@@ -177,13 +177,13 @@ class Historian:
     def reason(self, stop: int, item: FusedItem) -> CitedReason:
         """The reason for one item after the history that ends at `stop`."""
         exhibits = explain.exhibits_for(item, self.events[:stop], self.fused)
-        return explain.plain_reason(self.taste(stop).preference.text, exhibits, item)
+        return explain.plain_reason(self.taste(stop).preference, exhibits, item)
 
     def explain_record(self, stop: int, item: FusedItem) -> Record:
         """Teach the reason for one item."""
         taste = self.taste(stop)
         exhibits = explain.exhibits_for(item, self.events[:stop], self.fused)
-        prompt = explain.explain_prompt(taste.profile.text, taste.preference.text, exhibits, item)
+        prompt = explain.explain_prompt(taste.profile, taste.preference, exhibits, item)
         return Record.of("explain", prompt, compact(self.reason(stop, item).model_dump()))
 
     def score_group(

@@ -86,7 +86,7 @@ def answer(prompt: Prompt) -> str:
         return compact({"strong": list(dict.fromkeys(v for line in liked for v in line))[:6]})
     if text.startswith("Describe the stable taste"):
         shown = text.partition("Of the disliked")[0]
-        shares = re.findall(r"^\d+ percent: (.*)$", shown, re.MULTILINE)
+        shares = re.findall(r"^(?:half|a third|a sixth): (.*)$", shown, re.MULTILINE)
         return compact({"loves": [value for line in shares for value in line.split(", ")]})
     if text.startswith("Say in one sentence"):
         item = re.search(r"Item: (\w+)", text)

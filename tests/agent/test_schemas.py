@@ -32,7 +32,7 @@ def fusing(title: str = "Bib", brand: str = 'Öbra "N"') -> Prompt:
 
 
 def reason() -> Prompt:
-    return explain_prompt("nothing", "nothing", [Exhibit("i1", BIB, ("red",))], BIB)
+    return explain_prompt(Profile(), Preference(), [Exhibit("i1", BIB, ("red",))], BIB)
 
 
 class Guide:
@@ -72,7 +72,7 @@ class Guide:
             {"what": "unknown", "seen": {}, "told": {"feel": "soft-touch romper"}},
             {"what": "soft-touchy"},
         ),
-        (reason(), {"reason": "It is red.", "cites": [1]}, {"reason": "x", "cites": [2]}),
+        (reason(), {"cites": [1], "reason": "It is red."}, {"cites": [2], "reason": "x"}),
         (
             understand_prompt("nothing", "a red hat, under 20€"),
             {"intent": "search", "words": "red hat", "having": ["red"], "under": "20€"},
@@ -96,6 +96,8 @@ def test_where_nothing_is_given_nothing_can_be_said() -> None:
     empty = Guide(profile_prompt([]))
     assert empty.allows({"loves": [], "dislikes": []})
     assert not empty.allows({"loves": ["hemp"]})
-    assert not Guide(explain_prompt("-", "-", [], BIB)).allows({"reason": "x", "cites": [1]})
+    assert not Guide(explain_prompt(Profile(), Preference(), [], BIB)).allows(
+        {"cites": [1], "reason": "x"}
+    )
     assert CitedReason.__name__ in str(reason().schema)
     assert Profile.__name__ in str(profile().schema)

@@ -29,7 +29,7 @@ def noise(width: int, height: int, mode: str = "RGB") -> Image.Image:
 
 
 @given(st.integers(1, 400), st.integers(1, 400))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_a_square_budget_gives_squares(width: int, height: int) -> None:
     picture = prepare(noise(width, height), SQUARE)
     assert (picture.width, picture.height) == (96, 96)
@@ -37,7 +37,7 @@ def test_a_square_budget_gives_squares(width: int, height: int) -> None:
 
 
 @given(st.integers(1, 400), st.integers(1, 400))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_a_free_budget_keeps_within_the_longest_side(width: int, height: int) -> None:
     picture = prepare(noise(width, height), FREE)
     assert max(picture.width, picture.height) <= 128

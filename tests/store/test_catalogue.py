@@ -131,7 +131,7 @@ class CatalogueIsAsGoodAsDicts(RuleBasedStateMachine):
 
 
 def test_the_catalogue_is_as_good_as_dicts(catalogue: Catalogue) -> None:
-    few = settings(max_examples=15, stateful_step_count=12, deadline=None)
+    few = settings(max_examples=15, stateful_step_count=12)
 
     class OnThisDatabase(CatalogueIsAsGoodAsDicts):
         def __init__(self) -> None:
@@ -202,9 +202,7 @@ def test_the_upsert_is_one_that_postgresql_knows(name: str) -> None:
     assert "DO UPDATE SET" in compiled
 
 
-@settings(
-    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(asked=st.lists(st.text(max_size=5), max_size=20))
 def test_ids_of_any_kind_are_safe_to_ask_for(catalogue: Catalogue, asked: list[str]) -> None:
     assert catalogue.items(one for one in asked if one.isprintable()) == {}

@@ -36,7 +36,7 @@ STANCES: list[Stance] = ["more", "less", "never"]
         max_size=12,
     )
 )
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_of_each_value_the_last_word_counts(
     feedback: FeedbackStore, said: list[tuple[str, Stance, str]]
 ) -> None:

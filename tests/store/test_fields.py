@@ -4,7 +4,7 @@ import math
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mllm_srec.store.fields import FieldError, clean_text, number, seconds, words
@@ -61,7 +61,6 @@ def test_control_characters_escapes_and_hidden_text_are_removed() -> None:
     )
 
 
-@settings(deadline=None)
 @given(st.text())
 @example("\x1b")
 @example("\x1b]unfinished")

@@ -1,4 +1,4 @@
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mllm_srec.store.histories import in_time_order, merge
@@ -48,7 +48,6 @@ rows = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(rows, max_size=3))
 def test_nothing_is_lost_or_doubled_and_a_second_reading_changes_nothing(
     files: list[list[InteractionRow]],

@@ -100,7 +100,7 @@ def test_of_an_animation_the_first_frame_is_taken() -> None:
     assert open_picture(made.getvalue()).getpixel((0, 0)) == (255, 0, 0)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     kind=st.sampled_from(["JPEG", "PNG", "WEBP", "GIF", "BMP"]),
     changes=st.lists(st.tuples(st.integers(0, 2_000), st.integers(0, 255)), min_size=1, max_size=8),

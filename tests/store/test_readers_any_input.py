@@ -19,9 +19,7 @@ anything = st.recursive(
 
 names = st.sampled_from([*FULL, "user_id", "position", "rating", "timestamp", "asin"])
 
-quick = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+quick = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @quick

@@ -85,9 +85,7 @@ class TheIndexIsAsGoodAsADict(RuleBasedStateMachine):
         self.folder.cleanup()
 
 
-TheIndexIsAsGoodAsADict.TestCase.settings = settings(
-    max_examples=8, stateful_step_count=8, deadline=None
-)
+TheIndexIsAsGoodAsADict.TestCase.settings = settings(max_examples=8, stateful_step_count=8)
 TestIndex = TheIndexIsAsGoodAsADict.TestCase
 
 

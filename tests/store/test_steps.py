@@ -19,7 +19,7 @@ def cache(database: str) -> Iterator[StepCache]:
         yield opened
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(puts=st.lists(st.dictionaries(keys, texts, max_size=4), max_size=4), asked=st.lists(keys))
 def test_the_cache_is_as_good_as_a_dict(
     cache: StepCache, puts: list[dict[str, str]], asked: list[str]

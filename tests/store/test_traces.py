@@ -49,7 +49,7 @@ attributes = st.dictionaries(texts, scalars | st.lists(texts, max_size=3).map(tu
 events = st.lists(st.builds(Event, texts, st.integers(0, 2**60), attributes), max_size=2).map(tuple)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(
         st.builds(lambda own, happened: (own, happened), attributes, events), min_size=1, max_size=4

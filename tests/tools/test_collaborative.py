@@ -137,7 +137,7 @@ def test_a_file_that_is_not_a_model_is_refused(tmp_path: Path) -> None:
         CollaborativeModel.load(tmp_path / "other.npz")
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     users=st.lists(st.text("abcde", max_size=8), max_size=8),
     asked=st.lists(st.text("abcdeX", max_size=6), min_size=1, max_size=4),

@@ -129,7 +129,7 @@ def test_an_empty_index_leaves_the_collaborative_sources() -> None:
     assert all(candidate.features["taste"] == 0 for candidate in found)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     seen=st.lists(st.sampled_from([*ITEMS, NEW, "gone"]), max_size=13),
     preference=st.none() | st.sampled_from([*ITEMS, NEW]),

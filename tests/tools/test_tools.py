@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mllm_srec.store.home import Home
@@ -151,7 +151,6 @@ def test_a_price_range_upside_down_is_refused() -> None:
 VALUES = ("red", "blue", "cotton", "toys", "nordlund", "ball")
 
 
-@settings(deadline=None)
 @given(
     having=st.sets(st.sampled_from(VALUES), max_size=2),
     without=st.sets(st.sampled_from(VALUES), max_size=2),
@@ -202,7 +201,6 @@ def test_a_value_that_no_item_has_is_refused_with_near_ones(shared: Home) -> Non
         Vocabulary.of(shared).value("crimson")
 
 
-@settings(deadline=None)
 @given(st.text(max_size=200))
 def test_any_text_can_be_read(text: str) -> None:
     assert set(Vocabulary(Counter({"red": 1})).values(text)) <= {"red"}

@@ -11,7 +11,7 @@ from mllm_srec.agent.state import Event, Verdict
 from mllm_srec.store.records import UNKNOWN, FusedItem
 from tests.agent.shop import DAY_S
 
-property_test = settings(deadline=None, max_examples=40)
+property_test = settings(max_examples=40)
 
 
 def item(what: str, *seen: str, told: tuple[str, ...] = ()) -> FusedItem:

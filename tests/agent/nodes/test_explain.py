@@ -12,9 +12,11 @@ from mllm_srec.agent.nodes.explain import (
     CitedReason,
     check_reason,
     exhibits_for,
+    explain_prompt,
     plain_reason,
 )
 from mllm_srec.agent.nodes.fuse_items import compact
+from mllm_srec.agent.nodes.profile_user import Profile
 from mllm_srec.agent.nodes.summarize_preferences import Preference, plain_preference
 from mllm_srec.agent.state import Event
 from mllm_srec.llm.structured import InvalidAnswer
@@ -30,6 +32,13 @@ class TestExplain:
         assert [exhibit.item_id for exhibit in self.exhibits] == ["i1", "i4"]
         assert [exhibit.shared for exhibit in self.exhibits] == [("red",), ("wood",)]
         assert exhibits_for(FUSED["i2"], [event("i4", "disliked")], FUSED) == []
+
+    def test_the_prompt_says_what_the_item_has_in_common(self) -> None:
+        asked = explain_prompt(Profile(), Preference(clear=["wood"]), self.exhibits, FUSED["i2"])
+        assert asked.messages[-1].text.splitlines()[-2:] == [
+            "[1] kite: red; cotton; in common: s0 red",
+            "[2] train: blue; wood; in common: t0 wood (lately)",
+        ]
 
     def test_a_reason_about_the_item_and_what_it_cites_passes(self) -> None:
         said = compact({"reason": "This drum is red, like the kite.", "cites": [1, 1]})
@@ -92,7 +101,7 @@ class TestExplain:
         assume(
             all(re.search(r"\w", v) for each in (target, *fused.values()) for v in each.facets())
         )
-        preference = plain_preference(Preference(), events, fused).text
+        preference = plain_preference(Preference(), events, fused)
         shown = exhibits_for(target, events, fused)
         found = plain_reason(preference, shown, target)
         assert check_reason(as_answer(found), shown, target) == found
@@ -108,9 +117,9 @@ class TestExplain:
     def test_the_name_of_an_attribute_is_no_template(self) -> None:
         own = FusedItem(what="cup", told={"{0!r} {x}": "tin"})
         shown = exhibits_for(own, [event("i1")], {"i1": own})
-        assert "{0!r} {x} tin" in plain_reason("nothing yet", shown, own).reason
+        assert "{0!r} {x} tin" in plain_reason(Preference(), shown, own).reason
 
     def test_the_counted_form_of_the_longest_item_is_a_reason(self) -> None:
         long = item("w" * 80, *(f"{n}" * 80 for n in range(8)), told=tuple("abcdefghij"))
-        found = plain_reason("nothing yet", [], long)
+        found = plain_reason(Preference(), [], long)
         assert CitedReason.model_validate(found.model_dump()) == found

@@ -10,6 +10,7 @@ from mllm_srec.agent.nodes.profile_user import (
     check_profile,
     count_evidence,
     plain_profile,
+    profile_prompt,
     stated,
     statements,
 )
@@ -40,6 +41,19 @@ class TestProfile:
         assert profile == Profile(
             loves=["red", "wood", "kite", "cotton"], likes=["drum"], leans=["train", "blue"]
         )
+
+    def test_the_prompt_shows_what_so_many_have(self) -> None:
+        events = [event("i1")] * 5 + [event("i2")] * 3 + [event("i4")] * 2
+        evidence = count_evidence([*events, event("i3", "disliked")], FUSED)
+        assert profile_prompt(evidence).messages[-1].text.splitlines()[1:] == [
+            "Of the liked items:",
+            "half: red, wood, kite, cotton",
+            "a third: drum",
+            "a sixth: train, blue",
+            "Of the disliked items:",
+            "some: robot, steel",
+        ]
+        assert profile_prompt([]).messages[-1].text.count("none") == 2
 
     def test_what_is_disliked_more_than_liked_is_a_dislike(self) -> None:
         events = [event("i2")] * 2 + [event("i2", "disliked")] * 3

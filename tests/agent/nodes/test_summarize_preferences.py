@@ -164,23 +164,27 @@ class TestPreference:
             assert all(len(named[name]) <= most for name, most in CAPS.items())
             state = found
 
-    def test_the_prompt_groups_values_by_points_and_by_what_they_were(self) -> None:
+    def test_the_prompt_groups_values_by_points_and_direction(self) -> None:
         before = Preference(strong=["red"], clear=["tin"], slight=["wood"], avoids=["kite"])
         asked = window_prompt(before, [event("i2"), event("i4")], FUSED).messages[-1].text
         points = asked.partition("Points:\n")[2].splitlines()
         assert points == [
-            "3, was slight: wood",
-            "3, was strong: red",
-            "1: train, blue, drum",
-            "1, was clear: tin",
-            "-1, was avoids: kite",
+            "3 or more: wood, red",
+            "1: train, blue, drum, tin",
+            "risen to 2 or more: wood",
+            "fallen from 2 or more: tin",
+            "less than 0: kite",
         ]
 
     def test_what_was_clear_and_has_no_points_left_is_shown_as_fading(self) -> None:
         neutral = [event("i3", "neutral")] * 12
         asked = window_prompt(Preference(clear=["tin"]), neutral, FUSED).messages[-1].text
-        assert asked.endswith("0, was clear: tin")
+        assert asked.endswith("Points:\nfallen from 2 or more: tin")
         assert plain_preference(Preference(clear=["tin"]), neutral, FUSED).fading == ["tin"]
+
+    def test_a_window_without_a_verdict_has_no_points(self) -> None:
+        asked = window_prompt(Preference(), [event("i3", "neutral")], FUSED).messages[-1].text
+        assert asked.endswith("Points:\nnone")
 
     def test_window_lines_are_in_order_and_carry_days(self) -> None:
         events = [event("i1", "liked", 0, 3), event("i3", "disliked", 1, 5)]

@@ -3,7 +3,7 @@
 import io
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from rich.console import Console
@@ -15,7 +15,6 @@ from .screen import render
 RED = Image.new("RGB", (96, 96), (200, 20, 30))
 
 
-@settings(deadline=None)
 @given(st.integers(1, 300), st.integers(1, 300), st.integers(2, 30))
 def test_a_picture_keeps_within_its_cells(width: int, height: int, columns: int) -> None:
     picture = Picture(Image.new("RGB", (width, height), "blue"), columns=columns, way="cells")

@@ -104,7 +104,7 @@ def test_one_flat_history_takes_the_place_of_the_windows(home: Home) -> None:
     flat = [text.count("\n- ") for text in texts(home, "no-temporal", "summarize_preferences")]
     assert max(windows) == 5
     assert max(flat) == len(ITEMS) - 2
-    assert not any("was strong" in t for t in texts(home, "no-temporal", "summarize_preferences"))
+    assert not any("fallen from" in t for t in texts(home, "no-temporal", "summarize_preferences"))
 
 
 def test_a_long_history_is_told_by_its_latest_part() -> None:

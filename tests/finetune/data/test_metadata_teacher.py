@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mllm_srec.agent.nodes.fuse_items import VisualAnswer, check_fused, compact
@@ -86,7 +86,6 @@ def test_what_the_home_sees_in_a_picture_is_kept() -> None:
 words = st.text(max_size=120)
 
 
-@settings(deadline=None)
 @given(
     st.lists(
         st.builds(

@@ -152,7 +152,7 @@ def test_a_planted_leak_is_found() -> None:
     assert "'i3'" in find_leaks(leaked)[0]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     users=st.dictionaries(st.sampled_from("uvwx"), st.text("0123456789", max_size=12)),
     threshold=st.none() | st.just(3.0),

@@ -96,7 +96,7 @@ def test_a_missed_target_gives_no_example() -> None:
     assert example.features.shape == (2, len(SOURCES))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 1_000), st.integers(5, 30))
 def test_any_fit_is_finite_usable_and_the_same_again(seed: int, users: int) -> None:
     examples = draw_examples([1, 0.3, 0.1, 0, 0.2, 0.5], users, seed)

@@ -1,7 +1,7 @@
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
@@ -72,7 +72,6 @@ def test_without_descriptions_only_what_needs_none_is_measured() -> None:
     assert list_figures(rows(), [], facts) == {}
 
 
-@settings(deadline=None)
 @given(hnp.arrays(np.int64, (5, 4), elements=st.integers(-1, 3)))
 def test_any_lists_stay_within_the_bounds(lists: NDArray[np.int64]) -> None:
     lists[:, 0] = 0

@@ -107,7 +107,7 @@ def test_another_seed_makes_another_shop() -> None:
     assert picture_bytes(item, 1) != picture_bytes(item, 2)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 10_000), st.integers(1, 80))
 def test_text_and_picture_keep_their_secrets_for_any_seed(seed: int, count: int) -> None:
     for item in make_items(seed, count):

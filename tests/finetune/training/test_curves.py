@@ -4,7 +4,7 @@ import json
 import math
 from pathlib import Path
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from rich.console import Console
@@ -61,7 +61,6 @@ def test_a_falling_loss_is_a_falling_line() -> None:
     assert (line[0], line[-1]) == (BLOCKS[-1], BLOCKS[0])
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.integers(0, 10**6), st.floats(), min_size=1))
 def test_any_curve_can_be_shown(points: dict[int, float]) -> None:
     assert len(blocks(sorted(points.items()))) == min(24, sum(map(math.isfinite, points.values())))

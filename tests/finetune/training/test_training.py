@@ -161,7 +161,7 @@ def test_a_missing_picture_is_named(base: Path, tmp_path: Path) -> None:
         encoder.encode(look("red"))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     lengths=st.lists(st.integers(1, 200), min_size=1, max_size=60),
     tokens=st.integers(1, 2000),
