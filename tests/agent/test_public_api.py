@@ -120,7 +120,8 @@ def test_a_folder_that_is_no_home_is_told_so(tmp_path: Path) -> None:
 
 def test_weights_of_another_version_are_told_so(tmp_path: Path) -> None:
     with deploy(tmp_path / "home", scripted()) as deployment:
-        deployment.home.write_setting("combine", {"weights": {"magic": 1.0}})
+        kept = {"weights": {"magic": 1.0}, "model_hash": deployment.info.model_hash}
+        deployment.home.write_setting("combine", kept)
         with pytest.raises(StoreError, match="srec finetune combine"):
             Recommender(deployment)
 

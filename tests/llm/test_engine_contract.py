@@ -110,7 +110,11 @@ def scripted_engine() -> Engine:
             zip(labels, np.log([0.9 * share + 0.01, 0.9 * (1 - share) + 0.01]), strict=True)
         )
 
-    return ScriptedEngine(answer=lambda prompt: '{"what":"red toy ball","seen":[]}', score=score)
+    def answer(prompt: Prompt) -> str:
+        held = prompt.schema == json.dumps(OTHER_SCHEMA)
+        return '["linen"]' if held else '{"what":"red toy ball","seen":[]}'
+
+    return ScriptedEngine(answer=answer, score=score)
 
 
 @pytest.fixture(params=["transformers", "vllm", "server", "recorded", "scripted"])
