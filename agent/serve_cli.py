@@ -11,7 +11,10 @@ serve_app = group("serve", "Run the model as a server in the background.")
 
 @serve_app.command("start")
 def serve_start(home: Home = DEFAULT_HOME, model: Model = None, as_json: Json = False) -> None:
-    """Start a vLLM server for this home, on this machine alone, and wait until it answers."""
+    """Start a vLLM server for this home.
+
+    It listens on this machine alone; the command waits until it answers.
+    """
     with Output(as_json=as_json) as out:
         from mllm_srec.agent.serving import start
         from mllm_srec.agent.terminal.views import facts_table

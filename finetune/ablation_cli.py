@@ -36,7 +36,7 @@ def ablate(
     engine: Annotated[str, typer.Option(help="auto, vllm or transformers.")] = "auto",
     as_json: Json = False,
 ) -> None:
-    """Train the later steps without each part of the chain, and compare."""
+    """Train without each part of the chain, and compare."""
     if engine not in ENGINES:
         raise typer.BadParameter(f"--engine {engine!r}: say {' or '.join(ENGINES)}")
     with Output(as_json=as_json) as output:

@@ -124,7 +124,7 @@ def combine(
     model: Model = None,
     as_json: Json = False,
 ) -> None:
-    """Fit calibration and the weights of retrieval and score on the validation part."""
+    """Fit calibration and weights on the validation part."""
     with Output(as_json=as_json) as output:
         from mllm_srec.agent.deployment import Deployment
         from mllm_srec.agent.terminal.views import facts_table

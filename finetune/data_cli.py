@@ -38,7 +38,7 @@ def data(
     seed: int = 1,
     as_json: Json = False,
 ) -> None:
-    """Write SFT records for every step, from the training part of a home."""
+    """Write SFT records from the training part of a home."""
     if (labels is not None) + (teacher is not None) + from_traces > 1:
         raise typer.BadParameter("--labels, --teacher and --from-traces: give one of them")
     if from_traces:
@@ -96,7 +96,10 @@ def check(
     home: Home = DEFAULT_HOME,
     as_json: Json = False,
 ) -> None:
-    """Find everything that training would stumble over, before a model loads."""
+    """Find everything that training would stumble over.
+
+    No model is loaded.
+    """
     with Output(as_json=as_json) as output:
         from mllm_srec.finetune.training.check import check_data
         from mllm_srec.finetune.training.check_view import checked_facts, checked_view

@@ -34,7 +34,7 @@ def train(
     home: Home = DEFAULT_HOME,
     as_json: Json = False,
 ) -> None:
-    """Check the SFT records, then train on them, with the pictures of a home."""
+    """Check the SFT records, then train on them."""
     with Output(as_json=as_json) as output:
         from dataclasses import replace
 
@@ -99,7 +99,10 @@ def export(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Write a trained model in 16 bits, once vLLM and transformers agree on it."""
+    """Write a trained model, once both engines agree on it.
+
+    vLLM and transformers must score alike; the weights are written in 16 bits.
+    """
     with Output(as_json=as_json) as output:
         from dataclasses import asdict
         from functools import partial

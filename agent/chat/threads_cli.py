@@ -20,7 +20,10 @@ User = Annotated[str | None, typer.Option("--user", "-u", help="Those of this us
 
 @threads_app.command("list")
 def list_(user: User = None, home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
-    """List conversations, newest first; `srec chat --thread` goes on with one."""
+    """List conversations, newest first.
+
+    `srec chat --thread` goes on with one.
+    """
     with Output(as_json=as_json) as out:
         from mllm_srec.agent.chat.view import threads_table
         from mllm_srec.store.home import Home as StoredHome
@@ -46,7 +49,10 @@ def prune(
     yes: Annotated[bool, typer.Option("--yes", help="Delete; else only count.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Delete old conversations, and give disk back; those that are open stay."""
+    """Delete old conversations, and give disk back.
+
+    Those that are open stay.
+    """
     if days is None and count is None:
         raise typer.BadParameter("say what may stay: --days or --count")
     with Output(as_json=as_json) as out:

@@ -99,7 +99,10 @@ def show(
     full: Annotated[bool, typer.Option("--full", help="Every call, every character.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show a run: nodes, prompts as sent, raw answers, scores, what changed, where time went."""
+    """Show a run.
+
+    Its nodes, prompts as sent, raw answers, scores, what changed and where time went.
+    """
     with Output(as_json=as_json) as out:
         from mllm_srec.agent.inspection.pictures import drawing
         from mllm_srec.agent.inspection.reading import load_trace
@@ -131,7 +134,9 @@ def diff_(
     full: Annotated[bool, typer.Option("--full", help="Every change, every character.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Compare two runs: requests, prompts, answers, values, order, and scores within the noise.
+    """Compare two runs.
+
+    Requests, prompts, answers, values, order, and scores within the noise.
 
     Exits 0 when they are the same, 1 when they differ, 2 when they cannot be compared, be it that
     parts of one are missing.

@@ -47,7 +47,7 @@ def scrub_(
     yes: Annotated[bool, typer.Option("--yes", help="Delete; else only count.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Delete every trace of a user, so that no byte of them stays."""
+    """Delete every trace of a user, to the last byte."""
     with Output(as_json=as_json) as out:
         from mllm_srec.store.trace_retention import scrub
         from mllm_srec.store.trace_search import TraceFilter, find
@@ -86,7 +86,10 @@ def settings(
     home: Home = DEFAULT_HOME,
     as_json: Json = False,
 ) -> None:
-    """Show, or set, what new traces leave out, how long they stay, and who else gets them."""
+    """Show or set what traces leave out, and how long they stay.
+
+    And who else gets them.
+    """
     with Output(as_json=as_json) as out:
         from pydantic import ValidationError
 

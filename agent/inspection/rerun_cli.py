@@ -22,7 +22,7 @@ def replay_(
     full: Annotated[bool, typer.Option("--full", help="Every change, every character.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Run a recommendation again from its recorded answers, without a model.
+    """Recommend again from recorded answers, without a model.
 
     Exits 0 when it comes out bit-equal, 1 when something differs.
     """
@@ -59,7 +59,10 @@ def fork_(
     model: Model = None,
     as_json: Json = False,
 ) -> None:
-    """Go on from a step of a run with something changed: a new run that names its parent."""
+    """Go on from a step of a run with something changed.
+
+    That is a new run, which names its parent.
+    """
     with Output(as_json=as_json) as out:
         from mllm_srec.agent.deployment import Deployment
         from mllm_srec.agent.inspection.diff import diff, diff_view

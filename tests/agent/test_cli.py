@@ -108,6 +108,13 @@ def test_help_names_every_command() -> None:
         assert f" {command} " in done.stdout
 
 
+@pytest.mark.parametrize("group", ["", "trace", "finetune", "serve", "threads", "index"])
+def test_no_summary_of_a_command_is_cut(group: str) -> None:
+    listed = run(*group.split(), "--help").stdout.partition("Commands:")[2]
+    assert listed
+    assert "..." not in listed
+
+
 def test_importing_the_agent_or_the_command_line_loads_nothing_heavy() -> None:
     program = f"""
 import sys, mllm_srec.agent, mllm_srec.agent.cli
