@@ -16,6 +16,10 @@ T = TypeVar("T")
 AT_ONCE = 64
 """Requests under way at once; answers that are held to words of their own cannot share one."""
 
+IDLE_S = 1.0
+"""Seconds after which an idle connection is dropped: the server drops it after 5, and what is sent
+at that moment is lost."""
+
 
 class ServerConnection:
     """Sends requests to the server that a server file names, also after it was started again."""
@@ -126,7 +130,7 @@ class ServerConnection:
             # A proxy of the environment has no business between us and loopback.
             "trust_env": False,
         }
-        limits = httpx.Limits(max_connections=AT_ONCE)
+        limits = httpx.Limits(max_connections=AT_ONCE, keepalive_expiry=IDLE_S)
         self._client = httpx.AsyncClient(**self._address, limits=limits)
 
 
