@@ -149,7 +149,7 @@ def fuse_question(item: Item, look: VisualAnswer | None) -> Question[FusedItem]:
 def fuse_prompt(item: Item, look: VisualAnswer | None) -> Prompt:
     """The fuse prompt of an item and of what its picture showed."""
     text = item_text(item)
-    said = [value for line in text.splitlines() for value in _values(line.partition(": ")[2])]
+    said = [value for told in _fields(item).values() for value in _values(told)]
     shown = look.seen.values() if look else ()
     named = (look.what, UNKNOWN) if look else (UNKNOWN,)
     given = {"what": (*named, *said), "seen": shown, "told": said, "conflicts": said}
@@ -237,6 +237,11 @@ def without_text(fused: FusedItem, item: Item) -> FusedItem:
 
 def item_text(item: Item) -> str:
     """The item's text as prompts show it: one field a line, nothing where nothing is known."""
+    return "\n".join(f"{name.capitalize()}: {text}" for name, text in _fields(item).items())
+
+
+def _fields(item: Item) -> dict[str, str]:
+    """What the shop says of an item, each field in one capped line; without those it leaves out."""
     fields = {
         "title": item.title,
         "brand": item.brand,
@@ -245,11 +250,8 @@ def item_text(item: Item) -> str:
         "keywords": item.keywords,
         "description": item.description,
     }
-    return "\n".join(
-        f"{name.capitalize()}: {text}"
-        for name, value in fields.items()
-        if (text := one_line(value, FIELD_CHARACTERS.get(name, 80)))
-    )
+    lines = {name: one_line(text, FIELD_CHARACTERS.get(name, 80)) for name, text in fields.items()}
+    return {name: line for name, line in lines.items() if line}
 
 
 def one_line(text: str, limit: int) -> str:
