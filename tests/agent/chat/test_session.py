@@ -75,7 +75,9 @@ def test_each_screen_of_a_long_conversation_looks_as_it_should(tmp_path: Path) -
     terminal.ready()
     screens = [terminal.say(line) for line in TURNS]
     assert terminal.leave() == 0
-    assert "\n\n".join(screens) + "\n" == SCREENS.read_text("utf-8")
+    # The scale of a score is the calibration of the model that ships, which changes with it.
+    shown = re.sub(r"(?m)^score -?\d+\.\d{3}$", "score 0.000", "\n\n".join(screens) + "\n")
+    assert shown == SCREENS.read_text("utf-8")
 
 
 def test_a_list_stands_there_before_its_reasons(tmp_path: Path) -> None:
