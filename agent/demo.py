@@ -1,16 +1,12 @@
 """`srec demo`: from the sample shop to explained recommendations, every step on the screen."""
 
 import time
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
 import polars as pl
 
-from mllm_srec.agent import serving
 from mllm_srec.agent.deployment import Deployment
 from mllm_srec.agent.ingest import fuse_missing, ingest, make_vectors_anew
 from mllm_srec.agent.recommender import Recommender
@@ -18,8 +14,6 @@ from mllm_srec.agent.results import IngestReport
 from mllm_srec.agent.terminal.item_pictures import Pictures, home_pictures
 from mllm_srec.agent.terminal.output import Output
 from mllm_srec.agent.terminal.views import ingest_view, next_steps, recommendation_screen
-from mllm_srec.llm import server
-from mllm_srec.llm.vllm_settings import vllm_distribution
 from mllm_srec.store.errors import IndexMismatch
 from mllm_srec.store.home import Home
 
@@ -45,30 +39,26 @@ def run_demo(
     """Take the sample shop in, recommend to one of its users, and say what to type next."""
     started = time.perf_counter()
     out.note(f"sample shop in {home}")
-    with _server(out, home, engine, model) as ready:
-        report = _take_in(out, home)
-        chosen = ready.result()
-        with Deployment.open(home, engine=chosen, model=model, say=out.note) as deployment:
-            fused, fallbacks = describe(out, deployment)
-            seconds = time.perf_counter() - started
-            info = deployment.info
-            report = replace(
-                report, fused=fused, fallbacks=fallbacks, seconds=seconds, engine=info.engine
-            )
-            out.show(lambda _: ingest_view(report))
-            srec = Recommender(deployment)
-            result = srec.recommend(user or demo_user(deployment.home), k=k)
-            source = home_pictures(deployment.home)
-            out.result(
-                {"home": str(home), "ingest": report.to_dict(), "recommendation": result.to_dict()},
-                lambda console: recommendation_screen(
-                    result, Pictures.on(console, source, wanted=pictures)
-                ),
-            )
-            if chosen == "vllm-server":
-                rate = serving.status(home)["prefix cache"]
-                out.note(f"found in the server's prefix cache: {rate}, fusing included")
-            others = [each for each in _fit_users(deployment.home) if each != result.user]
+    report = _take_in(out, home)
+    out.note("loading the model ...")
+    with Deployment.open(home, engine=engine, model=model, say=out.note) as deployment:
+        fused, fallbacks = describe(out, deployment)
+        seconds = time.perf_counter() - started
+        engine_name = deployment.info.engine
+        report = replace(
+            report, fused=fused, fallbacks=fallbacks, seconds=seconds, engine=engine_name
+        )
+        out.show(lambda _: ingest_view(report))
+        srec = Recommender(deployment)
+        result = srec.recommend(user or demo_user(deployment.home), k=k)
+        source = home_pictures(deployment.home)
+        out.result(
+            {"home": str(home), "ingest": report.to_dict(), "recommendation": result.to_dict()},
+            lambda console: recommendation_screen(
+                result, Pictures.on(console, source, wanted=pictures)
+            ),
+        )
+        others = [each for each in _fit_users(deployment.home) if each != result.user]
     out.show(lambda _: next_steps(_commands(home, result.trace_id, others)))
 
 
@@ -105,34 +95,6 @@ def describe(out: Output, deployment: Deployment) -> tuple[int, int]:
             out.note("another model described this shop before: describing it anew")
             make_vectors_anew(deployment, progress)
             return fuse_missing(deployment, progress)
-
-
-@contextmanager
-def _server(out: Output, home: Path, engine: str, model: Path | None) -> Iterator[Future[str]]:
-    """The engine to ask: a server of our own for the length of the demo, where vLLM is installed.
-
-    It starts while the shop is read, and is stopped at the end; one that runs already stays.
-    """
-    with Home.open(home, create=True) as opened:
-        server_file = opened.server_file
-    chosen: Future[str] = Future()
-    if engine != "auto" or vllm_distribution() is None or server.status(server_file):
-        chosen.set_result(engine)
-        yield chosen
-        return
-    out.note("starting vLLM in the background, half a minute or so ...")
-
-    def start() -> str:
-        serving.start(home, model=model)
-        return "vllm-server"
-
-    with ThreadPoolExecutor(1, thread_name_prefix="server") as starter:
-        chosen = starter.submit(start)
-        try:
-            yield chosen
-        finally:
-            if not chosen.cancel() and chosen.exception() is None:
-                server.stop(server_file)
 
 
 def _commands(home: Path, trace_id: str, users: list[str]) -> list[tuple[str, str]]:
