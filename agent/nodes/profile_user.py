@@ -51,8 +51,6 @@ class Evidence(Record):
     value: str
     liked: int
     """Share of the liked interactions."""
-    disliked: int
-    """Share of the disliked interactions."""
     liked_count: int
     disliked_count: int
 
@@ -102,11 +100,11 @@ def count_evidence(events: Sequence[Event], fused: Mapping[str, FusedItem]) -> l
     """Count the values of liked and disliked items; the most frequent first, then the newest."""
     liked: dict[str, int] = {}
     disliked: dict[str, int] = {}
-    totals = {"liked": 0, "disliked": 0}
+    total_liked = 0
     for event in reversed(events):
         if event["verdict"] == "neutral":
             continue
-        totals[event["verdict"]] += 1
+        total_liked += event["verdict"] == "liked"
         counts = liked if event["verdict"] == "liked" else disliked
         for value in fused[event["item_id"]].facets():
             if value != UNKNOWN:
@@ -118,8 +116,7 @@ def count_evidence(events: Sequence[Event], fused: Mapping[str, FusedItem]) -> l
     return [
         Evidence(
             value=value,
-            liked=round(100 * liked.get(value, 0) / max(totals["liked"], 1)),
-            disliked=round(100 * disliked.get(value, 0) / max(totals["disliked"], 1)),
+            liked=round(100 * liked.get(value, 0) / max(total_liked, 1)),
             liked_count=liked.get(value, 0),
             disliked_count=disliked.get(value, 0),
         )

@@ -4,7 +4,6 @@ The truth of a shop is read here and in `evaluate` alone; without it the figures
 None.
 """
 
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +21,7 @@ from mllm_srec.finetune.evaluation.evaluate import SplitPart
 from mllm_srec.finetune.evaluation.fusion import FUSION, Fusions, fuse_thrice, fusion_figures
 from mllm_srec.finetune.evaluation.labelled import BLOCK, evaluate_labelled
 from mllm_srec.finetune.evaluation.metrics import Bin
-from mllm_srec.finetune.evaluation.pairs import check_described, request
+from mllm_srec.finetune.evaluation.pairs import check_described, rank_cases
 from mllm_srec.finetune.evaluation.reasons import reason_figures
 from mllm_srec.finetune.evaluation.scoring import score_pairs, scoring_figures
 from mllm_srec.finetune.evaluation.taste import preference_figures, profile_figures
@@ -166,7 +165,7 @@ def _auc_without_picture(
 ) -> float | None:
     """The AUC of the same pairs after a chain that never saw a picture."""
     blind = recommender.without("picture")
-    states = _ranked(blind, cases, progress, "rank without picture")
+    states = rank_cases(blind, cases, progress, "rank without picture")
     scoring = score_pairs(
         blind,
         split,
@@ -179,17 +178,6 @@ def _auc_without_picture(
         stage="score without picture",
     )
     return scoring.figures().get("auc")
-
-
-def _ranked(
-    recommender: Recommender, cases: Sequence[Case], progress: Progress, stage: str
-) -> list[State]:
-    done = itertools.count(1)
-    progress(stage, 0, len(cases))
-    return recommender.rank_many(
-        [request(case) for case in cases],
-        lambda *_: progress(stage, next(done), len(cases)),
-    )
 
 
 def _some(cases: Sequence[Case], options: ChainOptions) -> list[Case]:
@@ -219,7 +207,7 @@ class _Chain:
         context = replace(recommender.context, calls=calls)
         deployment = recommender.deployment
         kind = "" if constrained else " without schema"
-        states = _ranked(Recommender(deployment, context), cases, progress, f"rank{kind}")
+        states = rank_cases(Recommender(deployment, context), cases, progress, f"rank{kind}")
         fusions = None
         if options.truth is not None:
             truths = read_items(options.truth)

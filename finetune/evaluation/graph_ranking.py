@@ -1,6 +1,5 @@
 """The recommendation graph as evaluation and combination see it: many cases, one split."""
 
-import itertools
 import time
 from collections.abc import Mapping, Sequence
 from copy import copy
@@ -23,6 +22,7 @@ from mllm_srec.finetune.evaluation.pairs import (
     check_described,
     draw_pairs,
     model_logits,
+    rank_cases,
     request,
 )
 from mllm_srec.store.home import Home
@@ -129,11 +129,7 @@ class GraphRanker:
 
     def states(self, cases: Sequence[Case]) -> list[State]:
         """Run the chain for each case, without reasons."""
-        done = itertools.count(1)
-        return self.recommender.rank_many(
-            [request(case) for case in cases],
-            lambda *_: self._progress(self._stage, next(done), len(cases)),
-        )
+        return rank_cases(self.recommender, cases, self._progress, self._stage)
 
 
 def _request(case: Case, pool: Pool) -> Request:

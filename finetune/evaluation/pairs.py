@@ -1,5 +1,6 @@
 """Labelled pairs of user and item: each target against unseen items drawn by popularity."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from mllm_srec.agent.nodes.fuse_items import described
 from mllm_srec.agent.nodes.score_targets import NO, YES, prompts
 from mllm_srec.agent.recommender import Recommender, Request
+from mllm_srec.agent.results import Progress
 from mllm_srec.agent.state import State
 from mllm_srec.finetune.data.splits import Case, Split
 from mllm_srec.finetune.errors import FinetuneError
@@ -117,3 +119,15 @@ def check_described(home: Home) -> None:
 def request(case: Case) -> Request:
     """The request that the target of a case answers: its history, and its time."""
     return Request(case.user_id, history=case.history, now=case.time)
+
+
+def rank_cases(
+    recommender: Recommender, cases: Sequence[Case], progress: Progress, stage: str
+) -> list[State]:
+    """Run the chain for each case, without reasons; the end states, in the order of the cases."""
+    done = itertools.count(1)
+    progress(stage, 0, len(cases))
+    return recommender.rank_many(
+        [request(case) for case in cases],
+        lambda *_: progress(stage, next(done), len(cases)),
+    )

@@ -21,8 +21,8 @@ def require_start(recipe: Recipe, base: Path | str | None, name: str = "the reci
     Raises:
         RecipeError: Neither or both of a base and `scratch` were given.
     """
-    others = ", ".join(recipes_for_a_base())
     if base is not None and recipe.scratch is not None:
+        others = ", ".join(recipes_for_a_base())
         raise RecipeError(
             f"{name} starts from nothing: with `--base` give `--recipe` one of {others}, or a "
             "file of your own without [scratch]"

@@ -22,10 +22,10 @@ from .described_items import FUSED, answers, as_answer, event, histories, item, 
 
 
 class TestProfile:
-    def test_evidence_counts_shares_of_likes_and_dislikes(self) -> None:
+    def test_evidence_counts_the_share_of_likes_and_the_dislikes(self) -> None:
         events = [event("i1"), event("i2"), event("i4"), event("i3", "disliked")]
-        shares = [(e.value, e.liked, e.disliked) for e in count_evidence(events, FUSED)]
-        assert shares == [("wood", 67, 0), ("red", 67, 0), ("robot", 0, 100), ("steel", 0, 100)]
+        shares = [(e.value, e.liked, e.disliked_count) for e in count_evidence(events, FUSED)]
+        assert shares == [("wood", 67, 0), ("red", 67, 0), ("robot", 0, 1), ("steel", 0, 1)]
 
     def test_a_value_needs_two_likes_and_unknown_is_no_value(self) -> None:
         assert count_evidence([event("i1"), event("i5"), event("i5")], FUSED) == []
