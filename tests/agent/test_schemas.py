@@ -22,7 +22,7 @@ def window() -> Prompt:
 
 
 def profile() -> Prompt:
-    entry = Evidence(value="hemp", liked=100, disliked=0, liked_count=2, disliked_count=0)
+    entry = Evidence(value="hemp", liked=100, liked_count=2, disliked_count=0)
     return profile_prompt([entry])
 
 
