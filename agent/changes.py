@@ -18,7 +18,7 @@ class Changes(Closing):
 
     def __init__(self, deployment: Deployment, context: Context | None = None) -> None:
         self.deployment = deployment
-        self._chain = Chain(deployment, context or deployment.context())
+        self._use(context or deployment.context())
 
     @property
     def context(self) -> Context:
@@ -123,4 +123,10 @@ class Changes(Closing):
         context = self.deployment.context_of(
             now.calls, now.tracer, settings=now.settings, weights=now.weights
         )
+        self._use(context)
+
+    def _use(self, context: Context) -> None:
+        # Fitted here, and not in the turn of whoever comes first.
+        context.collaborative()
+        context.facets()
         self._chain = Chain(self.deployment, context)

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -142,8 +143,10 @@ class Deployment(Closing):
         return Context(
             home=self.home,
             calls=calls,
-            collaborative=(collaborative or self.collaborative()).tuned(weights.collaborative),
-            facets=self.facets(settings.without),
+            collaborative=cache(
+                lambda: (collaborative or self.collaborative()).tuned(weights.collaborative)
+            ),
+            facets=cache(lambda: self.facets(settings.without)),
             weights=weights,
             budget=budget or load_budget(self.model),
             tracer=tracer,

@@ -17,7 +17,8 @@ from mllm_srec.store.home import Home
 from mllm_srec.store.intake import IntakeReport, load_shop
 from mllm_srec.store.records import Item
 
-BATCHES_UNDER_WAY = 2
+BATCHES_UNDER_WAY = 3
+"""One that the engine has, one that waits for it, and one that is prepared or stored."""
 
 
 def ingest(
@@ -80,7 +81,7 @@ def fuse_missing(
 
 
 async def _fuse_all(context: Context, items: Sequence[Item], progress: Progress) -> None:
-    """Keep two batches under way: one is prepared or stored while the engine has the other."""
+    """Keep some batches under way, so that the engine never waits for one."""
     size = context.settings.ingest_batch
     batches = iter([items[start : start + size] for start in range(0, len(items), size)])
     done = 0

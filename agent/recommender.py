@@ -233,7 +233,7 @@ class Recommender(Changes):
             now.tracer,
             settings=replace(now.settings, without=part),
             weights=now.weights,
-            collaborative=now.collaborative,
+            collaborative=now.collaborative(),
         )
         return type(self)(self.deployment, context)
 

@@ -3,6 +3,7 @@
 State is plain data (ids, texts, numbers): it may be checkpointed, and holds no picture bytes.
 """
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, TypedDict
@@ -195,8 +196,9 @@ class Context:
 
     home: Home
     calls: Calls
-    collaborative: CollaborativeModel
-    facets: FacetModel
+    collaborative: Callable[[], CollaborativeModel]
+    facets: Callable[[], FacetModel]
+    """Fitted when first asked for, both: describing items does without them."""
     weights: CombineWeights
     budget: PictureBudget
     tracer: Tracer

@@ -140,7 +140,7 @@ def explain_prompt(
 
 
 def check_reason(text: str, exhibits: Sequence[Exhibit], item: FusedItem) -> CitedReason:
-    """Parse a reason and hold its claims against the item and the interactions it cites.
+    """Parse a reason, hold its claims against the item, and cite each interaction that it names.
 
     Raises:
         InvalidAnswer: It is malformed, cites what was not shown, or gives the item a value that
@@ -150,10 +150,10 @@ def check_reason(text: str, exhibits: Sequence[Exhibit], item: FusedItem) -> Cit
     for cite in reason.cites:
         if not 1 <= cite <= len(exhibits):
             raise InvalidAnswer(text, f"interaction [{cite}] was not shown")
-    cited = [exhibits[cite - 1] for cite in dict.fromkeys(reason.cites)]
     own = _spoken_facets([item])
-    # What a cited item is called may stand in the sentence; its other values are not the item's.
-    known = own | {_spoken(exhibit.fused.what) for exhibit in cited}
+    called = [_spoken(exhibit.fused.what) for exhibit in exhibits]
+    # What a shown item is called may stand in the sentence; its other values are not the item's.
+    known = own.union(called)
     # Prices are never the model's to say, also where nothing that was shown has one.
     prices = {word for _, word in PRICE_BANDS}
     values = own | prices | _spoken_facets(exhibit.fused for exhibit in exhibits)
@@ -162,7 +162,12 @@ def check_reason(text: str, exhibits: Sequence[Exhibit], item: FusedItem) -> Cit
         raise InvalidAnswer(text, f"{stray[0]!r} is not a value of the item")
     if not named & own:
         raise InvalidAnswer(text, "it says nothing about the item")
-    return CitedReason(reason=reason.reason, cites=list(dict.fromkeys(reason.cites)))
+    # An interaction that the sentence names is cited, whether its number stands there or not.
+    cites = dict.fromkeys(reason.cites)
+    said_of = {called[cite - 1] for cite in cites} | own
+    for name in sorted(named - said_of):
+        cites[called.index(name) + 1] = None
+    return CitedReason(reason=reason.reason, cites=list(cites))
 
 
 def _spoken(text: str) -> str:

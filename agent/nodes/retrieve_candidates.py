@@ -18,8 +18,8 @@ async def retrieve_candidates(state: State, runtime: Runtime[Context]) -> Update
     if taste := _taste(state):
         [preference] = await context.calls.embed([taste])
     retriever = Retriever(
-        context.collaborative,
-        context.facets,
+        context.collaborative(),
+        context.facets(),
         context.home.representations,
         context.weights.retrieval,
         min_rating=context.settings.liked_rating,
@@ -67,9 +67,9 @@ def _ruled_out(state: State, context: Context, found: Retrieval) -> dict[str, st
 
 def _left_out(state: State, context: Context) -> list[str]:
     """A note on items that cannot be scored, since an ingest broke off or still runs."""
-    catalogue, described = context.home.catalogue, context.facets.rows
+    catalogue, described = context.home.catalogue, context.facets().rows
     if state.allowed is None:
-        asked = len(context.collaborative.item_ids)
+        asked = len(context.collaborative().item_ids)
         if asked == len(described):
             return []
         missing = (asked := catalogue.item_count()) - catalogue.representation_count()

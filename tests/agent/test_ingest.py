@@ -36,16 +36,16 @@ from tests.agent.shop import MODEL, answer, fill
 
 fused = 0
 
-def die_in_the_third_batch(prompt):
+def die_in_the_last_batch(prompt):
     global fused
     fused += prompt.messages[1].text.startswith("Merge")
-    if fused == 6:
+    if fused == 8:
         os.kill(os.getpid(), signal.SIGKILL)
     return answer(prompt)
 
 home = Home.open(Path(sys.argv[1]), create=True)
 fill(home)
-engine = ScriptedEngine(answer=die_in_the_third_batch)
+engine = ScriptedEngine(answer=die_in_the_last_batch)
 with Deployment(home, engine=engine, model=MODEL, settings=Settings(ingest_batch=2)) as deployment:
     fuse_missing(deployment)
 """
@@ -134,9 +134,14 @@ def test_after_a_kill_inside_a_batch_the_end_is_the_same(tmp_path: Path, whole: 
     assert process.returncode == -signal.SIGKILL, process.stderr
     engine = scripted()
     with opened(tmp_path / "home", engine) as deployment:
-        assert len(stale_items(deployment.context())) == 4
+        # The last batch begins when another one is stored.
+        stale = [ITEMS[item.item_id][0] for item in stale_items(deployment.context())]
+        assert 2 <= len(stale) <= 6
         fuse_missing(deployment)
-        assert titles(engine.generated) == NAMES[4:]
+        # What was answered but not stored yet is not asked again.
+        asked = titles(engine.generated)
+        assert set(asked) <= set(stale)
+        assert asked[-2:] == NAMES[-2:]
         assert everything(deployment) == whole
 
 

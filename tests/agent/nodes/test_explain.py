@@ -46,13 +46,26 @@ class TestExplain:
         assert found.cites == [1]
 
     @pytest.mark.parametrize(
+        ("reason", "cites", "cited"),
+        [
+            ("This drum is like the train.", [], [2]),
+            ("This drum is red, like the train and the kite.", [1], [1, 2]),
+            ("This drum is red.", [], []),
+        ],
+    )
+    def test_an_interaction_that_is_named_is_cited(
+        self, reason: str, cites: list[int], cited: list[int]
+    ) -> None:
+        said = compact({"reason": reason, "cites": cites})
+        assert check_reason(said, self.exhibits, FUSED["i2"]).cites == cited
+
+    @pytest.mark.parametrize(
         ("reason", "cites", "problem"),
         [
             ("This drum is red.", [3], "[3] was not shown"),
             ("This drum is red.", [0], "[0] was not shown"),
             ("This drum is red.", [-1], "[-1] was not shown"),
             ("This drum is blue.", [1], "'blue' is not a value"),
-            ("This drum is like the train.", [], "'train' is not a value"),
             ("You will like it.", [1], "nothing about the item"),
             ("Cotton again.", [1], "'cotton' is not a value"),
             ("This drum is red and budget.", [1], "'budget' is not a value"),
