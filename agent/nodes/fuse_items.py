@@ -162,10 +162,15 @@ def fuse_prompt(item: Item, look: VisualAnswer | None) -> Prompt:
 
 
 def _values(line: str) -> Iterator[str]:
-    """What a line of text may say of an item: its words as they stand, and in small letters."""
+    """What a line of text may say of an item: its words as they stand, and in small letters.
+
+    A value begins and ends with a word, and closes the brackets that it opens.
+    """
     for value in spans(line, pieces=MAX_VALUE_PIECES, characters=MAX_WORD):
-        yield value
-        yield value.lower()
+        ends = value[0].isalnum() and (value[-1].isalnum() or value[-1] == ")")
+        if ends and value.count("(") == value.count(")"):
+            yield value
+            yield value.lower()
 
 
 def check_fused(text: str, item: Item, look: VisualAnswer | None) -> FusedItem:
@@ -191,20 +196,42 @@ def check_fused(text: str, item: Item, look: VisualAnswer | None) -> FusedItem:
     named = {UNKNOWN, look.what} if look else {UNKNOWN}
     if fused.what not in named and not is_told(fused.what):
         raise InvalidAnswer(text, f"{fused.what!r} is in neither picture nor text")
-    return fused
+    return _completed(fused, item)
+
+
+def _completed(fused: FusedItem, item: Item) -> FusedItem:
+    """A description with what the shop's own fields say besides, and nothing told twice."""
+    told: dict[str, str] = {}
+    for name, value in (*fused.told.items(), *_plainly_told(item).items()):
+        known = {each.casefold() for each in told.values()}
+        if name not in told and value.casefold() not in known and len(told) < MAX_TOLD:
+            told[name] = value
+    # A path ends with a kind of thing; a category alone may be a department of the shop.
+    has_path = any(">" in category for category in item.categories[:1])
+    what = _category(item) if has_path and fused.what == UNKNOWN else fused.what
+    return fused.model_copy(update={"what": what, "told": told})
 
 
 def plain_fused(item: Item, look: VisualAnswer | None) -> FusedItem:
     """A description without the model's merging: the picture's answer and the plain fields."""
+    return FusedItem(
+        what=look.what if look else _category(item),
+        seen=look.seen if look else {},
+        told=_plainly_told(item),
+    )
+
+
+def _plainly_told(item: Item) -> dict[str, str]:
+    """What fields of their own tell."""
     told = {"brand": one_line(item.brand, 80), "price": price_band(item.price)}
-    # Of a path, `Beauty > Skin Care > Face`, the narrowest part.
+    return {name: value for name, value in told.items() if value}
+
+
+def _category(item: Item) -> str:
+    """The item's category, of a path, `Beauty > Skin Care > Face`, the narrowest part."""
     path = item.categories[0] if item.categories else ""
     category = one_line(path.rpartition(">")[2], 81)
-    return FusedItem(
-        what=look.what if look else category if 0 < len(category) <= 80 else UNKNOWN,
-        seen=look.seen if look else {},
-        told={name: value for name, value in told.items() if value},
-    )
+    return category if 0 < len(category) <= 80 else UNKNOWN
 
 
 def described(

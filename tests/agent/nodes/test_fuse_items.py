@@ -1,5 +1,6 @@
 """Which descriptions of an item are believed, and what its text looks like in a prompt."""
 
+import json
 import re
 
 import pytest
@@ -157,3 +158,31 @@ def test_of_a_path_of_categories_the_plain_form_takes_the_narrowest() -> None:
     listed = Item(item_id="i", categories=("Beauty > Skin Care > Face", "Gifts"))
     assert plain_fused(listed, None).what == "Face"
     assert plain_fused(Item(item_id="i"), None).what == UNKNOWN
+
+
+def test_what_the_shop_says_in_fields_of_their_own_completes_a_description() -> None:
+    listed = Item(
+        item_id="i",
+        title="Wild Rose oil, rose",
+        brand="Nordlund",
+        categories=("Beauty > Skin Care > Oils",),
+        price=9.0,
+    )
+    told = {"purpose": "rose", "other": "Rose"}
+    found = check_fused(compact({"what": "unknown", "told": told}), listed, None)
+    assert found.what == "Oils"
+    assert found.told == {"purpose": "rose", "brand": "Nordlund", "price": "budget"}
+    again = check_fused(as_answer(found), listed, None)
+    assert again == found
+
+
+def test_a_department_is_no_kind_of_thing() -> None:
+    listed = Item(item_id="i", title="Juno", categories=("toys",))
+    assert check_fused('{"what":"unknown"}', listed, None).what == UNKNOWN
+
+
+def test_a_value_to_choose_begins_and_ends_with_a_word() -> None:
+    schema = fuse_prompt(Item(item_id="i", title="Calls (1995) - the end."), None).schema or ""
+    choice = {word for each in json.loads(schema)["$defs"].values() for word in each["enum"]}
+    assert {"Calls (1995)", "1995", "the end"} <= choice
+    assert not {"Calls (", "(", "- the", "1995)", "end."} & choice
