@@ -164,11 +164,11 @@ def fuse_prompt(item: Item, look: VisualAnswer | None) -> Prompt:
 def _values(line: str) -> Iterator[str]:
     """What a line of text may say of an item: its words as they stand, and in small letters.
 
-    A value begins and ends with a word, and closes the brackets that it opens.
+    A value begins and ends with a word, and closes the brackets and quotes that it opens.
     """
     for value in spans(line, pieces=MAX_VALUE_PIECES, characters=MAX_WORD):
-        ends = value[0].isalnum() and (value[-1].isalnum() or value[-1] == ")")
-        if ends and value.count("(") == value.count(")"):
+        whole = value[0].isalnum() and (value[-1].isalnum() or value[-1] in ')"')
+        if whole and value.count("(") == value.count(")") and value.count('"') % 2 == 0:
             yield value
             yield value.lower()
 
@@ -200,9 +200,10 @@ def check_fused(text: str, item: Item, look: VisualAnswer | None) -> FusedItem:
 
 
 def _completed(fused: FusedItem, item: Item) -> FusedItem:
-    """A description with what the shop's own fields say besides, and nothing told twice."""
+    """A description with the brand that the shop gives in a field of its own, and nothing twice."""
     told: dict[str, str] = {}
-    for name, value in (*fused.told.items(), *_plainly_told(item).items()):
+    brand = one_line(item.brand, 80)
+    for name, value in (*fused.told.items(), *([("brand", brand)] if brand else [])):
         known = {each.casefold() for each in told.values()}
         if name not in told and value.casefold() not in known and len(told) < MAX_TOLD:
             told[name] = value
@@ -214,17 +215,12 @@ def _completed(fused: FusedItem, item: Item) -> FusedItem:
 
 def plain_fused(item: Item, look: VisualAnswer | None) -> FusedItem:
     """A description without the model's merging: the picture's answer and the plain fields."""
+    told = {"brand": one_line(item.brand, 80), "price": price_band(item.price)}
     return FusedItem(
         what=look.what if look else _category(item),
         seen=look.seen if look else {},
-        told=_plainly_told(item),
+        told={name: value for name, value in told.items() if value},
     )
-
-
-def _plainly_told(item: Item) -> dict[str, str]:
-    """What fields of their own tell."""
-    told = {"brand": one_line(item.brand, 80), "price": price_band(item.price)}
-    return {name: value for name, value in told.items() if value}
 
 
 def _category(item: Item) -> str:

@@ -9,9 +9,8 @@ class DataSettings:
 
     seed: int = 1
     fuse_per_item: int = 8
-    messages: int = 200_000
-    """What users say to an assistant; drawn from a grammar, the same for every shop. Said again and
-    again they are learned by heart: srec-tiny meets so many hardly once."""
+    messages: int = 60_000
+    """What users say to an assistant; drawn from a grammar, the same for every shop."""
     windows_per_user: int = 6
     profiles_per_user: int = 4
     explanations_per_user: int = 4

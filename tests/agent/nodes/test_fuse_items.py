@@ -160,7 +160,7 @@ def test_of_a_path_of_categories_the_plain_form_takes_the_narrowest() -> None:
     assert plain_fused(Item(item_id="i"), None).what == UNKNOWN
 
 
-def test_what_the_shop_says_in_fields_of_their_own_completes_a_description() -> None:
+def test_brand_and_kind_that_the_shop_gives_complete_a_description() -> None:
     listed = Item(
         item_id="i",
         title="Wild Rose oil, rose",
@@ -171,7 +171,7 @@ def test_what_the_shop_says_in_fields_of_their_own_completes_a_description() -> 
     told = {"purpose": "rose", "other": "Rose"}
     found = check_fused(compact({"what": "unknown", "told": told}), listed, None)
     assert found.what == "Oils"
-    assert found.told == {"purpose": "rose", "brand": "Nordlund", "price": "budget"}
+    assert found.told == {"purpose": "rose", "brand": "Nordlund"}
     again = check_fused(as_answer(found), listed, None)
     assert again == found
 
