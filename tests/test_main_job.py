@@ -109,10 +109,6 @@ def test_a_recommendation_by_vllm_is_complete_traced_and_repeatable(
     assert all(texts)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="srec-tiny's reasons fall short: 11 of 160 texts for 20 users were plain forms",
-)
 def test_hardly_a_preference_profile_or_reason_is_a_plain_form(
     home: Path, server: dict[str, Any]
 ) -> None:
