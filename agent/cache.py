@@ -1,8 +1,9 @@
 """Answers kept by content: the same question to the same model is asked once.
 
-The key covers the prompt with its pictures, the model's weights, engine and precision, and the
-settings of the call. So a repeated request returns stored numbers, a lost engine costs only what
-it had not answered yet, and one new interaction re-runs one window, the profile and the scoring.
+The key covers the prompt with its pictures, the model's weights, the engine with its version and
+precision, and the settings of the call. So a repeated request returns stored numbers, a lost engine
+costs only what it had not answered yet, and one new interaction re-runs one window, the profile and
+the scoring.
 """
 
 import hashlib
@@ -31,7 +32,7 @@ class CachedCalls:
         self._steps = steps
         info = inner.info
         self._base = hashlib.sha256(
-            "\0".join((info.engine, info.model_hash, info.dtype)).encode()
+            "\0".join((info.engine, info.version, info.model_hash, info.dtype)).encode()
         ).digest()
 
     @property

@@ -99,13 +99,16 @@ class Chain:
         """Run the graph for a request; k = 0 ranks the candidates and explains none.
 
         Raises:
-            WrongCall: A given history names an item that is not in the catalogue.
+            WrongCall: A given history or list of candidates names an item that is not in the
+                catalogue.
             CannotDo: No item meets the conditions.
             EngineLost: The engine stopped answering, also when tried again.
         """
         given = request.history
         if given is not None:
-            self._check_items([entry.item_id for entry in given])
+            self._check_items([entry.item_id for entry in given], "the history")
+        if request.allowed is not None:
+            self._check_items(request.allowed, "the list of candidates")
         never, wished = self._said(request)
         state = State(
             user_id=request.user_id,
@@ -192,11 +195,11 @@ class Chain:
         said = home.feedback.of(request.user_id)
         return ruled_out(said), wishes(home, said)
 
-    def _check_items(self, item_ids: Sequence[str]) -> None:
+    def _check_items(self, item_ids: Sequence[str], where: str) -> None:
         unknown = set(item_ids) - set(self._deployment.home.catalogue.items(item_ids))
         if unknown:
             raise WrongCall(
-                f"the history names {min(unknown)!r}, which is not in the catalogue: "
+                f"{where} names {min(unknown)!r}, which is not in the catalogue: "
                 "ingest the item first, or leave it out"
             )
 

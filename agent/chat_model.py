@@ -75,6 +75,7 @@ class ChatMLLM(BaseChatModel):
         *,
         engine: str = "auto",
         server_file: Path | None = None,
+        say: Callable[[str], None] = lambda line: None,
         **options: Any,
     ) -> Self:
         """Load a model.
@@ -83,6 +84,7 @@ class ChatMLLM(BaseChatModel):
             model: Folder or name of an image-text-to-text model; srec-tiny by default.
             engine: A kind of engine, as in `srec --engine`.
             server_file: Of a home's running server, for the engine `vllm-server`.
+            say: Told which engine stands in for another.
             **options: `max_tokens`, `stop`, `timeout`, `max_retries`.
 
         Raises:
@@ -90,6 +92,8 @@ class ChatMLLM(BaseChatModel):
         """
         path = resolve_model(model or bundled_model())
         loaded = load_engine(engine, path, server_file=server_file)
+        if loaded.note:
+            say(loaded.note)
         return cls(engine=loaded.engine, budget=load_budget(path), **options)
 
     @property

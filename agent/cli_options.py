@@ -30,6 +30,11 @@ WithPictures = Annotated[
 ]
 
 
+def names(listed: str) -> tuple[str, ...]:
+    """The names of a list with commas, blanks around them or not."""
+    return tuple(each.strip() for each in listed.split(","))
+
+
 def group(name: str, about: str, *, bare: bool = False) -> typer.Typer:
     """A command that has commands; a bare one has a single command, which is not named."""
     return typer.Typer(

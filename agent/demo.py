@@ -43,10 +43,12 @@ def run_demo(
     out.note("loading the model ...")
     with Deployment.open(home, engine=engine, model=model, say=out.note) as deployment:
         fused, fallbacks = describe(out, deployment)
-        seconds = time.perf_counter() - started
-        engine_name = deployment.info.engine
         report = replace(
-            report, fused=fused, fallbacks=fallbacks, seconds=seconds, engine=engine_name
+            report,
+            fused=fused,
+            fallbacks=fallbacks,
+            seconds=time.perf_counter() - started,
+            engine=deployment.info.engine,
         )
         out.show(lambda _: ingest_view(report))
         srec = Recommender(deployment)

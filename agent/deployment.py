@@ -26,6 +26,7 @@ from mllm_srec.llm.load import bundled_model, load_engine, resolve_model
 from mllm_srec.llm.noise import noise_floor
 from mllm_srec.llm.pictures import PREPARATION_VERSION, PictureBudget, load_budget
 from mllm_srec.llm.prompting import prompt_hash
+from mllm_srec.llm.trained import changed_prompts, read_settings
 from mllm_srec.store.closing import Closing
 from mllm_srec.store.errors import StoreError
 from mllm_srec.store.home import Home
@@ -97,6 +98,11 @@ class Deployment(Closing):
         return self._calls
 
     def _load(self, kind: str) -> Engine:
+        if others := changed_prompts(read_settings(self.model)):
+            self._say(
+                f"{self.model.name!r} was trained with other prompts than these ("
+                f"{', '.join(others)}) and answers worse for it: train it again"
+            )
         loaded = load_engine(kind, self.model, server_file=self.home.server_file)
         if loaded.note:
             self._say(loaded.note)

@@ -109,7 +109,7 @@ class Recommender(Changes):
             deadline_s: Longest wait, in seconds; None waits as long as it takes.
 
         Raises:
-            WrongCall: k is not positive, or a given history names an unknown item.
+            WrongCall: k is not positive, or a history or candidates name an unknown item.
             CannotDo: No item meets the conditions.
             DeadlineExceeded: It took longer; what the engine had answered is kept.
             EngineLost: The engine stopped answering, also when tried again; what it had
@@ -159,7 +159,7 @@ class Recommender(Changes):
             deadline_s: Longest wait for all of them, in seconds.
 
         Raises:
-            WrongCall: k is not positive, or a given history names an unknown item.
+            WrongCall: k is not positive, or a history or candidates name an unknown item.
             CannotDo: No item meets the conditions of a request.
             DeadlineExceeded: It took longer; what the engine had answered is kept.
             EngineLost: The engine stopped answering, also when tried again.

@@ -28,7 +28,7 @@ class IngestReport(JsonResult):
     texts_cut: int = 0
     """Texts taken in part, such as titles over 2,000 characters."""
     left_out: int
-    """Items beyond `--limit-items`: not refused, not wanted."""
+    """Rows, items and interactions, beyond `--limit-items`: not refused, not wanted."""
     fallbacks: int
     """Texts that code put in the place of the model's."""
     seconds: float

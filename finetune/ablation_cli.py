@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from mllm_srec.agent.cli_options import DEFAULT_HOME, Home, Json
+from mllm_srec.agent.cli_options import DEFAULT_HOME, Home, Json, names
 from mllm_srec.agent.terminal.output import Output
 from mllm_srec.finetune.data_cli import RecipeName
 
@@ -40,8 +40,6 @@ def ablate(
     if engine not in ENGINES:
         raise typer.BadParameter(f"--engine {engine!r}: say {' or '.join(ENGINES)}")
     with Output(as_json=as_json) as output:
-        from dataclasses import replace
-
         from rich.console import Console
 
         from mllm_srec.finetune.ablation.report import ablation_view, report_of
@@ -61,11 +59,11 @@ def ablate(
 
         settings = recipe_at(recipe)
         if minutes is not None:
-            settings = replace(settings, minutes=minutes, steps=None)
+            settings = settings.lasting(minutes)
         plan = AblationPlan(
             base=resolve_model(base),
             recipe=settings,
-            variants=chosen_variants(None if only is None else tuple(only.split(","))),
+            variants=chosen_variants(None if only is None else names(only)),
             seeds=seeds,
             users=users,
         )

@@ -8,9 +8,19 @@ from typing import Annotated, Literal, TypeVar
 
 import typer
 
-from mllm_srec.agent.cli_options import DEFAULT_HOME, HELP, Engine, Home, Json, Model, group
+from mllm_srec.agent.cli_options import (
+    DEFAULT_HOME,
+    HELP,
+    Engine,
+    Home,
+    Json,
+    Model,
+    group,
+    names,
+)
 from mllm_srec.agent.terminal.output import Output
 from mllm_srec.finetune.ablation_cli import ablation_app
+from mllm_srec.finetune.data.settings import SplitBy, SplitHow
 from mllm_srec.finetune.data_cli import data_app
 from mllm_srec.finetune.training_cli import training_app
 
@@ -34,7 +44,7 @@ Truth = Annotated[
     Path | None, typer.Option(help="The folder `truth` of a drawn shop, for what needs it.")
 ]
 Part = Annotated[str, typer.Option(help="validation or test.")]
-SplitByName = Annotated[str, typer.Option(help="user, or time: one cut for all.")]
+SplitByName = Annotated[SplitBy, typer.Option(help="Of each user, or by time: one cut for all.")]
 Targets = Annotated[int, typer.Option(min=1, help="Successive test targets of a user, at most.")]
 Png = Annotated[Path | None, typer.Option(help="Draw a picture to this file.")]
 
@@ -69,7 +79,7 @@ def evaluate_chain(
         options = chain_evaluation.ChainOptions(
             truth=truth,
             part=_part(split),
-            split_by=_one_of("--split-by", split_by, "user", "time"),
+            split_by=split_by,
             users=users,
             pairs=pairs,
             messages=messages,
@@ -128,10 +138,10 @@ def combine(
     with Output(as_json=as_json) as output:
         from mllm_srec.agent.deployment import Deployment
         from mllm_srec.agent.terminal.views import facts_table
-        from mllm_srec.finetune.data.splits import SplitHow, split_home
+        from mllm_srec.finetune.data.splits import split_home
         from mllm_srec.finetune.evaluation.graph_ranking import GraphRanker, combine_home, stored
 
-        how = SplitHow(_one_of("--split-by", split_by, "user", "time"), targets)
+        how = SplitHow(split_by, targets)
         with (
             Deployment.open(home, engine=engine, model=model, say=output.note) as deployment,
             output.progress() as progress,
@@ -186,11 +196,11 @@ def evaluate(
         options = RankingOptions(
             part=_part(split),
             protocol=_one_of("--protocol", protocol, "full", "sampled"),
-            split_by=_one_of("--split-by", split_by, "user", "time"),
+            split_by=split_by,
             day_order=_one_of("--day-order", day_order, "published", "shuffled"),
             users=users,
             targets=targets,
-            rows=None if rows is None else tuple(rows.split(",")),
+            rows=None if rows is None else names(rows),
             without=tuple(
                 _one_of("--without", part, "picture", "text", "temporal", "profile", "chain")
                 for part in dict.fromkeys(without or ())

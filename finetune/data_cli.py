@@ -10,6 +10,7 @@ import typer
 
 from mllm_srec.agent.cli_options import DEFAULT_HOME, Home, Json
 from mllm_srec.agent.terminal.output import Output
+from mllm_srec.finetune.data.settings import MESSAGES, Form, SplitBy, SplitHow
 
 data_app = typer.Typer()
 
@@ -34,6 +35,17 @@ def data(
         bool,
         typer.Option("--from-traces", help="From turns annotated good and bad, not from the log."),
     ] = False,
+    messages: Annotated[
+        int, typer.Option(min=0, help="What users say to an assistant, drawn from a grammar.")
+    ] = MESSAGES,
+    form: Annotated[
+        Form,
+        typer.Option(help="For ours, for TRL, for LLaMA-Factory and ms-swift."),
+    ] = "groups",
+    split_by: Annotated[
+        SplitBy, typer.Option(help="As the model is to be evaluated: no test case is learned from.")
+    ] = "user",
+    targets: Annotated[int, typer.Option(min=1, help="As in `srec evaluate`, likewise.")] = 1,
     home: Home = DEFAULT_HOME,
     seed: int = 1,
     as_json: Json = False,
@@ -41,6 +53,8 @@ def data(
     """Write SFT records from the training part of a home."""
     if (labels is not None) + (teacher is not None) + from_traces > 1:
         raise typer.BadParameter("--labels, --teacher and --from-traces: give one of them")
+    if from_traces and form != "groups":
+        raise typer.BadParameter("--form: records from traces are for `srec finetune train` alone")
     if from_traces:
         _data_from_traces(home, out, seed, as_json)
         return
@@ -50,6 +64,7 @@ def data(
 
         from mllm_srec.agent.terminal.views import facts_table
         from mllm_srec.finetune.data.model_teacher import ModelTeacher
+        from mllm_srec.finetune.data.other_trainers import rewrite
         from mllm_srec.finetune.data.write import DataSettings, write_data
         from mllm_srec.llm.load import load_engine, resolve_model
         from mllm_srec.llm.pictures import load_budget
@@ -65,9 +80,12 @@ def data(
                     output.note(loaded.note)
                 asked = ModelTeacher(stack.enter_context(closing(loaded.engine)), load_budget(path))
             progress = stack.enter_context(output.progress())
-            settings = DataSettings(seed=seed)
+            how = SplitHow(split_by, targets)
+            settings = DataSettings(seed=seed, split=how, messages=messages)
             written = write_data(opened, labels, out, settings, teacher=asked, progress=progress)
             report = asdict(written)
+            if form != "groups":
+                report |= rewrite(out, form, opened.pictures.load)
             if asked is not None:
                 report["chains"] = {"asked": asked.asked, "kept": asked.kept}
         output.result(report, lambda _: facts_table(report))

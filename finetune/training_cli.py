@@ -36,12 +36,14 @@ def train(
 ) -> None:
     """Check the SFT records, then train on them."""
     with Output(as_json=as_json) as output:
-        from dataclasses import replace
+        from contextlib import nullcontext
 
         from rich.console import Console, Group
 
         from mllm_srec.agent.terminal.views import facts_table
         from mllm_srec.finetune.training.curves import curve_table, read_curves
+        from mllm_srec.finetune.training.meter import unseen
+        from mllm_srec.finetune.training.processes import leads
         from mllm_srec.finetune.training.progress import watched
         from mllm_srec.finetune.training.shipped_recipes import recipe_at
         from mllm_srec.finetune.training.start import require_start
@@ -54,9 +56,10 @@ def train(
         settings = recipe_at(recipe)
         require_start(settings, base, f"recipe {recipe!r}")
         if minutes is not None:
-            settings = replace(settings, minutes=minutes, steps=None)
+            settings = settings.lasting(minutes)
         console = Console(stderr=True, highlight=False)
-        with StoredHome.open(home) as opened, watched(console, output.note) as show:
+        watching = watched(console, output.note) if leads() else nullcontext(unseen)
+        with StoredHome.open(home) as opened, watching as show:
             report = run(
                 settings,
                 data_folder,
@@ -69,6 +72,8 @@ def train(
                 # In lines: the bar is the training's.
                 progress=PlainProgress(output.note),
             )
+        if not leads():
+            return
         facts = {
             "model": str(report.folder),
             "best": None if report.best is None else str(report.best),

@@ -4,7 +4,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -26,6 +26,9 @@ _HIDDEN = re.compile(
     "[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff"
     "\ud800-\udfff\ufff9-\ufffb\U000e0000-\U000e007f]"
 )
+
+# A comma is taken between thousands alone: in half of the world it stands before decimals.
+_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(?:,\d{3})+(?:\.\d*)?")
 
 
 class FieldError(ValueError):
@@ -106,14 +109,18 @@ def words(row: Mapping[str, Any], field: str) -> tuple[str, ...]:
 
 
 def number(row: Mapping[str, Any], field: str) -> float | None:
-    """A finite number, None where it is missing; `"$1,299.00"` is one.
+    """A finite number, None where it is missing; `"$1,299.00"` is one, `"19,99"` is not.
 
     Raises:
         FieldError: It is not.
     """
     value = row.get(field)
     if isinstance(value, str):
-        value = value.strip().lstrip("$€£¥").replace(",", "").strip()
+        value = value.strip().lstrip("$€£¥").strip()
+        if "," in value:
+            if not _THOUSANDS.fullmatch(value):
+                raise FieldError(field, f"{shown(value)} is no number: write decimals with a '.'")
+            value = value.replace(",", "")
     if value is None or value == "" or _is_nan(value):
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float, str, Decimal)):
@@ -171,6 +178,8 @@ def seconds(row: Mapping[str, Any], field: str, *, now: float) -> int | None:
             value = datetime.fromisoformat(value.strip())
         except ValueError as error:
             raise _wrong(field, "a time", value) from error
+    if isinstance(value, date) and not isinstance(value, datetime):
+        value = datetime(value.year, value.month, value.day, tzinfo=UTC)
     if isinstance(value, datetime):
         zoned = value if value.tzinfo else value.replace(tzinfo=UTC)
         value = (zoned - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds()

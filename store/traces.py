@@ -32,6 +32,7 @@ _PUT = (
     f"INSERT INTO spans ({NAMES}) VALUES ({', '.join('?' * len(COLUMNS))}) "
     f"ON CONFLICT (span_id) DO UPDATE SET {', '.join(f'{n} = excluded.{n}' for n in COLUMNS)}"
 )
+_PNG = b"\x89PNG\r\n"
 _ADDRESS = re.compile(r"sha256:([0-9a-f]{64})")
 
 
@@ -108,21 +109,22 @@ class TraceStore(Closing):
             self._words.forget(batch)
             raise
 
-    def put_blob(self, content: bytes) -> str:
-        """Keep bytes once; returns their SHA-256 as hexadecimal digits.
+    def put_blobs(self, contents: Sequence[bytes]) -> list[str]:
+        """Keep bytes, each once, in one transaction; returns their SHA-256 in hexadecimal digits.
 
         Bytes that no span names by `sha256:...` go at the next `compact`.
 
         Raises:
             TraceError: The file cannot be written.
         """
-        digest = hashlib.sha256(content)
+        keys = [hashlib.sha256(content).digest() for content in contents]
         with self._lock, _told(self.path):
             self._refresh()
-            if digest.digest() not in self._known:
+            if not self._known.keys() >= set(keys):
                 with self.writing():
-                    self._number(content)
-        return digest.hexdigest()
+                    for content in contents:
+                        self._number(content)
+        return [key.hex() for key in keys]
 
     def blob(self, sha256: str) -> bytes | None:
         """The bytes of a hash, None when they are not kept."""
@@ -270,7 +272,8 @@ class TraceStore(Closing):
         """Keep bytes inside a transaction; returns their number."""
         key = hashlib.sha256(content).digest()
         if key not in self._known:
-            smaller = zlib.compress(content)
+            # A picture is packed already, and trying takes time.
+            smaller = content if content.startswith(_PNG) else zlib.compress(content)
             packed = len(smaller) < len(content)
             self._connection.execute(
                 "INSERT OR IGNORE INTO blobs (sha256, bytes, packed) VALUES (?, ?, ?)",

@@ -175,6 +175,6 @@ def test_the_demo_takes_the_whole_shop_in_and_recommends(tmp_path: Path) -> None
     items = pl.read_parquet(sample_shop() / "items.parquet").height
     assert shown["ingest"]["fused"] == shown["ingest"]["items"] == items
     assert shown["ingest"]["fallbacks"] <= 0.05 * items
-    assert shown["recommendation"]["engine"] == "vllm-server"
+    assert shown["recommendation"]["engine"] == "vllm"
     assert len(shown["recommendation"]["items"]) == 5
     assert srec("serve", "status", "--home", tmp_path / "demo") == [{"running": False}]

@@ -212,7 +212,8 @@ class _Completer(Completer):
                 title = visible(item.title)
                 # A longer title cannot be named in a turn, so its id is offered for it.
                 named = 0 < len(title) <= MAX_SPAN
-                yield (title, item.item_id) if named else (item.item_id, title)
+                # In brackets, as lists show it: an id of digits alone would be a place.
+                yield (title, item.item_id) if named else (f"[{item.item_id}]", title)
         elif kind == "users":
             yield from ((visible(user), "") for user in home.catalogue.user_ids())
         elif kind == "threads":

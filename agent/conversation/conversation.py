@@ -22,7 +22,7 @@ from mllm_srec.agent.conversation.graph import build_conversation
 from mllm_srec.agent.conversation.intents import Understood
 from mllm_srec.agent.conversation.results import TurnResult
 from mllm_srec.agent.conversation.retention import lock_path
-from mllm_srec.agent.conversation.run_turn import ConversationGraph, TurnRunner
+from mllm_srec.agent.conversation.run_turn import STOPPED, ConversationGraph, TurnRunner
 from mllm_srec.agent.deadline import within
 from mllm_srec.agent.events import Event, Listener, afollow, follow
 from mllm_srec.agent.recommender import Recommender
@@ -129,7 +129,8 @@ class Conversation(Closing):
         Args:
             text: What the user says.
             picture: Bytes of a picture that goes with it.
-            key: A turn under a key that was used before is not run again: its result is returned.
+            key: A turn under a key that was used before is not run again: its result is returned,
+                unless it was stopped.
             deadline_s: Longest wait, in seconds; a turn that takes longer is stopped, and kept so.
 
         Raises:
@@ -264,9 +265,11 @@ class Conversation(Closing):
                     self._kept = True
                 turn = threads.accept(self.thread, request, key=key)
                 known = KeptTurn(turn=turn, said=request)
-            if known.result is not None:
-                return TurnResult.from_dict(known.result)
-            return await self._runner.run(known, tell)
+            result = None if known.result is None else TurnResult.from_dict(known.result)
+            # One that was stopped is worked on again, under its number: no wish is kept twice.
+            if result is None or result.answer == STOPPED:
+                return await self._runner.run(known, tell)
+            return result
 
 
 def _locked(path: Path, thread_id: str) -> FileLock:

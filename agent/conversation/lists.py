@@ -11,7 +11,12 @@ from mllm_srec.agent.conversation.turn import AskBack, Turn, outcome
 from mllm_srec.agent.own_pictures import fused_picture
 from mllm_srec.store.feedback import Feedback, Stance
 from mllm_srec.tools.errors import WrongCall
-from mllm_srec.tools.feedback import give_feedback, give_item_feedback, wish_text
+from mllm_srec.tools.feedback import (
+    give_feedback,
+    give_item_feedback,
+    ruled_out,
+    wish_text,
+)
 from mllm_srec.tools.filters import ItemFilter
 from mllm_srec.tools.recommend import MOST, Suggestions
 from mllm_srec.tools.recommend import recommend as recommend_items
@@ -69,12 +74,13 @@ async def more(turn: Turn) -> TurnUpdate:
     if asked.item:
         said = _of_item(turn, "more", asked.item)
         owned = tuple(one.item_id for one in turn.home.catalogue.history(turn.user_id))
+        never = ruled_out(turn.home.feedback.of(turn.user_id))
         similar = await search_similar(
             turn.home,
             turn.context.srec.deployment.calls.embed,
             said.subject,
             count=USUAL,
-            conditions=ItemFilter(exclude=owned),
+            conditions=never & ItemFilter(exclude=owned),
         )
         lead = f"Noted: {wish_text(turn.home, said)}. Like it are:"
         update = _listed(turn, outcome(lead, map(shown_card, similar)), asked, [])

@@ -100,16 +100,19 @@ class Turn:
             if len(shown) == 1:
                 return shown[0]
             raise AskBack(question)
+        if words[:1] == "[" and self.home.catalogue.item(words[1:-1]) is not None:
+            return words[1:-1]
         where = place(words)
         if where is None:
             return find_item(self.home, words, shown)
+        # Some shops have numbers for ids: what is on the screen comes first.
+        if shown and (where == -1 or 1 <= where <= len(shown)):
+            return shown[where if where == -1 else where - 1]
         if self.home.catalogue.item(words) is not None:
             return words
         if not shown:
             raise AskBack("There is no list yet. Which item do you mean, by its title?")
-        if where != -1 and not 1 <= where <= len(shown):
-            raise WrongCall(f"the list has {len(shown)} items, so there is no number {where}")
-        return shown[where if where == -1 else where - 1]
+        raise WrongCall(f"the list has {len(shown)} items, so there is no number {where}")
 
     def values(self, words: Sequence[str]) -> tuple[str, ...]:
         """The values of the shop that some words mean.

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mllm_srec.agent.cli_options import DEFAULT_HOME, Home, Json
+from mllm_srec.agent.cli_options import DEFAULT_HOME, Home, Json, names
 from mllm_srec.agent.inspection.options import open_traces
 from mllm_srec.agent.terminal.output import Output
 
@@ -103,7 +103,7 @@ def settings(
             if value is not None
         }
         if redact is not None:
-            update["redact"] = [] if redact == "none" else redact.split(",")
+            update["redact"] = [] if redact == "none" else names(redact)
         with open_traces(home, create=True) as traces:
             try:
                 stored = changed_settings(traces, update)

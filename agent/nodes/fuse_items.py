@@ -174,7 +174,7 @@ def _values(line: str) -> Iterator[str]:
 
 
 def check_fused(text: str, item: Item, look: VisualAnswer | None) -> FusedItem:
-    """Parse a fused description and hold it against picture answer and text.
+    """Parse a fused description, hold it against picture answer and text, and complete it.
 
     Raises:
         InvalidAnswer: It is malformed, or names something that neither picture nor text supports.
@@ -202,13 +202,13 @@ def check_fused(text: str, item: Item, look: VisualAnswer | None) -> FusedItem:
 def _completed(fused: FusedItem, item: Item) -> FusedItem:
     """A description with the brand that the shop gives in a field of its own, and nothing twice."""
     told: dict[str, str] = {}
-    brand = one_line(item.brand, 80)
-    for name, value in (*fused.told.items(), *([("brand", brand)] if brand else [])):
-        known = {each.casefold() for each in told.values()}
-        if name not in told and value.casefold() not in known and len(told) < MAX_TOLD:
+    met = {""}
+    for name, value in (*fused.told.items(), ("brand", one_line(item.brand, 80))):
+        if name not in told and value.casefold() not in met and len(told) < MAX_TOLD:
             told[name] = value
+            met.add(value.casefold())
     # A path ends with a kind of thing; a category alone may be a department of the shop.
-    has_path = any(">" in category for category in item.categories[:1])
+    has_path = ">" in next(iter(item.categories), "")
     what = _category(item) if has_path and fused.what == UNKNOWN else fused.what
     return fused.model_copy(update={"what": what, "told": told})
 
@@ -225,7 +225,7 @@ def plain_fused(item: Item, look: VisualAnswer | None) -> FusedItem:
 
 def _category(item: Item) -> str:
     """The item's category, of a path, `Beauty > Skin Care > Face`, the narrowest part."""
-    path = item.categories[0] if item.categories else ""
+    path = next(iter(item.categories), "")
     category = one_line(path.rpartition(">")[2], 81)
     return category if 0 < len(category) <= 80 else UNKNOWN
 

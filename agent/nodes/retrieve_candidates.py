@@ -40,7 +40,7 @@ async def retrieve_candidates(state: State, runtime: Runtime[Context]) -> Update
             preference=preference,
             allowed=None if state.allowed is None else frozenset(state.allowed),
         ),
-        count=context.settings.candidates,
+        count=max(context.settings.candidates, state.k),
     )
     # Another process may have deleted an item since this home was opened.
     ids = [each.item_id for each in found.candidates]
@@ -52,7 +52,7 @@ async def retrieve_candidates(state: State, runtime: Runtime[Context]) -> Update
         "candidates": [
             scored(each, None, None, 0.0) for each in found.candidates if each.item_id in known
         ],
-        "notes": _left_out(state, context),
+        "notes": [*_left_out(state, context), *_all_met(state, found)],
     }
 
 
@@ -84,6 +84,14 @@ def _left_out(state: State, context: Context) -> list[str]:
         f"{missing:,} of {asked:,} items {verbs[0]} no description yet and {verbs[1]} left out: "
         "run `srec ingest` again."
     ]
+
+
+def _all_met(state: State, found: Retrieval) -> list[str]:
+    """A note where the user has everything that may be recommended."""
+    met = {event["item_id"] for event in state.history}
+    if found.candidates or not state.allowed or not met.issuperset(state.allowed):
+        return []
+    return [f"All that fits stands in the history of {state.user_id!r} already."]
 
 
 def _taste(state: State) -> str:

@@ -186,7 +186,7 @@ def ingest_view(report: IngestReport) -> RenderableType:
         (report.interactions, "interactions", ""),
         (report.users, "users", ""),
         (report.fused, "fused descriptions", ""),
-        (report.left_out, "items left out by --limit-items", "dim"),
+        (report.left_out, "rows left out by --limit-items", "dim"),
         (report.rejected, "rows rejected", "yellow"),
         (report.pictures_rejected, "pictures rejected", "yellow"),
         (report.texts_cut, "texts cut short", "yellow"),

@@ -105,8 +105,16 @@ class TracedCalls:
         finally:
             # Pictures are kept here, beside the spans that name them, and not before the call:
             # meanwhile old traces may go, and take along what no span needs.
+            pictures = step.run.tracer.keep(
+                {
+                    picture.key: picture.png
+                    for each in asked
+                    if isinstance(each, Prompt)
+                    for picture in each.pictures
+                }
+            )
             spans = [
-                {**_asked(step, each, settings), **answer}
+                {**_asked(each, settings, pictures), **answer}
                 for each, answer in zip(asked, answers, strict=True)
             ]
             self._put(step, name, spans, start_ns, error)
@@ -132,15 +140,15 @@ class TracedCalls:
         step.run.add_tokens(step.name, sum(map(_counted, spans), Tokens()))
 
 
-def _asked(step: Step, asked: Prompt | Sequence[str], settings: Mapping[str, object]) -> Attributes:
-    """A prompt, or a batch of texts, as attributes; pictures go to the store, each once."""
+def _asked(
+    asked: Prompt | Sequence[str], settings: Mapping[str, object], pictures: Mapping[str, str]
+) -> Attributes:
+    """A prompt, or a batch of texts, as attributes; pictures by their addresses."""
     if not isinstance(asked, Prompt):
         return {
             **value_attributes(Names.INPUT_VALUE, Names.INPUT_MIME_TYPE, list(asked)),
             Names.LLM_INVOCATION_PARAMETERS: as_json(settings),
         }
-    keep = step.run.tracer.keep
-    pictures = {each.key: keep(each.png) for each in asked.pictures}
     return {**input_messages(asked.messages, pictures), **call_settings(asked, settings)}
 
 

@@ -1,7 +1,7 @@
 """OpenTelemetry spans on their way into the trace store."""
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 from openinference.semconv.trace import OpenInferenceSpanKindValues as Kind
@@ -48,13 +48,13 @@ class SpanKeeper(SpanProcessor):
             batch.append(self._ended.popleft())
         return self._put(batch)
 
-    def put_blob(self, content: bytes) -> str:
-        """Keep bytes once; returns their address, `LOST` where they could not be written."""
+    def put_blobs(self, contents: Sequence[bytes]) -> list[str]:
+        """Keep bytes, each once; their addresses, `LOST` where they could not be written."""
         try:
-            return f"sha256:{self._store.put_blob(content)}"
+            return [f"sha256:{key}" for key in self._store.put_blobs(contents)]
         except TraceError as error:
             self.problem = str(error)
-            return LOST
+            return [LOST] * len(contents)
 
     def _put(self, batch: list[Span]) -> bool:
         try:

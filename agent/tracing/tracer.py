@@ -146,9 +146,12 @@ class Tracer:
             return "nothing is traced, because OTEL_SDK_DISABLED is set: unset it to keep traces"
         return self._keeper.problem
 
-    def keep(self, picture: bytes) -> str:
-        """Keep a picture once; returns its address for an attribute, `sha256:...`."""
-        return REDACTED if self.redaction.leaves_out("pictures") else self._keeper.put_blob(picture)
+    def keep(self, pictures: Mapping[str, bytes]) -> dict[str, str]:
+        """Keep pictures, each once; their addresses for attributes, `sha256:...`, by their keys."""
+        if self.redaction.leaves_out("pictures"):
+            return dict.fromkeys(pictures, REDACTED)
+        kept = self._keeper.put_blobs(list(pictures.values()))
+        return dict(zip(pictures, kept, strict=True))
 
     @contextmanager
     def run(

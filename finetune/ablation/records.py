@@ -1,7 +1,6 @@
 """SFT records of the later steps, asked as a variant of the chain asks."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +30,7 @@ def write_later_steps(home: Home, variant: Variant, out: Path, *, seed: int) -> 
             f"no records of {sorted(lacking)} in {str(home.path)!r}: its items must be described "
             "and its users have a history, run `srec ingest`"
         )
-    about = {"variant": variant.name, **asdict(settings)}
+    about = {"variant": variant.name, **settings.plain()}
     write_split({"train": made, "validation": []}, out, seed=seed, settings=about)
 
 

@@ -11,7 +11,7 @@ from rich.text import Text
 from mllm_srec.finetune.ablation.figures import AUC, NDCG, Figure, Row, rows_of
 from mllm_srec.finetune.ablation.measure import NEGATIVES, Measured
 from mllm_srec.finetune.ablation.runs import AblationPlan
-from mllm_srec.finetune.training.run_settings import read_settings
+from mllm_srec.llm.trained import read_settings
 
 READ = (
     "Every row starts from one checkpoint and trains only the later steps; all rank from the same "

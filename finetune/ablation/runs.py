@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from filelock import FileLock, Timeout
 
 from mllm_srec.finetune.ablation.measure import Measured, copy_shop, measure
@@ -97,8 +96,11 @@ def ablate(
         show: Shows where a training stands.
 
     Raises:
-        AblationError: The folder was begun with another plan, or another process works in it.
+        AblationError: The recipe has two runs, the folder was begun with another plan, or another
+            process works in it.
     """
+    if plan.recipe.then is not None:
+        raise AblationError("the recipe has a second run, 'then': a variant is trained in one")
     out.mkdir(parents=True, exist_ok=True)
     with _alone(out), Home.open(home) as opened:
         _require_same_plan(out, _describe(opened, plan))
@@ -141,8 +143,6 @@ def _train(run: Run, home: Home, plan: AblationPlan, show: Show) -> None:
         task: share for task, share in plan.recipe.shares.items() if task in run.variant.tasks
     }
     recipe = replace(plan.recipe, seed=run.seed, shares=shares)
-    # Each run compiles for itself: torch gives up on a function compiled for too many models.
-    torch.compiler.reset()
     report = train(
         recipe,
         data,

@@ -5,7 +5,7 @@ the model says Yes to what the user liked next and No to an item drawn in its pl
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -22,6 +22,7 @@ from mllm_srec.finetune.data.others import Others, liked_items
 from mllm_srec.finetune.data.records import AnyRecord, Record
 from mllm_srec.finetune.data.rule_records import annotated_histories, draw_cuts
 from mllm_srec.finetune.data.settings import DataSettings
+from mllm_srec.finetune.data.splits import split_home
 from mllm_srec.finetune.errors import FinetuneError
 from mllm_srec.llm.engine import Engine
 from mllm_srec.llm.pictures import PictureBudget, prepare
@@ -74,6 +75,8 @@ class ModelTeacher:
         Raises:
             FinetuneError: No chain of the model leads to the right labels.
         """
+        # A log that cannot be split so is refused now, and not when all items are described.
+        split_home(home, min_rating=Settings().liked_rating, **settings.split._asdict())
         fused: dict[str, FusedItem] = {}
         items = list(home.catalogue.items().values())
         for start in range(0, len(items), _BATCH):
@@ -81,9 +84,9 @@ class ModelTeacher:
             for item_id, record in self._item_records(home, items[start : start + _BATCH], fused):
                 yield f"item:{item_id}", record
         progress("describe", len(items), len(items))
-        histories = annotated_histories(home, set(fused), Settings())
+        histories = annotated_histories(home, set(fused), Settings(), settings.split)
         rng = np.random.default_rng(settings.seed)
-        others = Others(histories, fused, rng, replace(settings, alike_per_group=0))
+        others = Others(histories, fused, rng, settings)
         historians = {
             user: ModelHistorian(events, fused, Settings()) for user, events in histories.items()
         }

@@ -1,8 +1,8 @@
 """SFT records: conversations with pictures and the answer to learn, one JSON object a line.
 
-A record is a conversation in the messages-with-images form that TRL, LLaMA-Factory and ms-swift
-read. Scoring records of one user share nearly all of their prompt, and what users say comes after
-the same instructions each time; a group holds the shared part once.
+A record is a conversation of messages with images. Scoring records of one user share nearly all of
+their prompt, and what users say comes after the same instructions each time; a group holds the
+shared part once. `other_trainers` writes what other trainers read.
 """
 
 import hashlib

@@ -12,7 +12,7 @@ from mllm_srec.finetune.data.invented_words import InventedWords
 from mllm_srec.finetune.data.others import Others
 from mllm_srec.finetune.data.records import AnyRecord, Record
 from mllm_srec.finetune.data.renamed import Renamed
-from mllm_srec.finetune.data.settings import DataSettings
+from mllm_srec.finetune.data.settings import USUAL_SPLIT, DataSettings, SplitHow
 from mllm_srec.finetune.data.splits import split_home
 from mllm_srec.finetune.data.teacher import Annotation, Historian, fuse_record, look_record
 from mllm_srec.store.home import Home
@@ -29,7 +29,7 @@ def rule_records(
     alter = Alterations(items, annotations, invented, rng)
     yield from _item_records(items, annotations, alter, settings)
     fused = {item_id: entry.fused for item_id, entry in annotations.items()}
-    histories = annotated_histories(home, set(fused), Settings())
+    histories = annotated_histories(home, set(fused), Settings(), settings.split)
     sampler = Others(histories, fused, rng, settings)
     for user, history in histories.items():
         renamed = rng.random() < settings.renamed_users
@@ -79,10 +79,10 @@ def draw_cuts(rng: np.random.Generator, count: int, longest: int) -> list[int]:
 
 
 def annotated_histories(
-    home: Home, item_ids: set[str], settings: Settings
+    home: Home, item_ids: set[str], settings: Settings, how: SplitHow = USUAL_SPLIT
 ) -> dict[str, list[Event]]:
     """Training histories in time order, without items that nobody annotated."""
-    split = split_home(home, min_rating=settings.liked_rating)
+    split = split_home(home, min_rating=settings.liked_rating, **how._asdict())
     histories: dict[str, list[Interaction]] = {}
     for row in split.train.sort("user_id", "position").iter_rows(named=True):
         if row["item_id"] in item_ids:

@@ -10,31 +10,21 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain, groupby
 from operator import itemgetter
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 import polars as pl
 
+from mllm_srec.finetune.data.settings import SplitBy
 from mllm_srec.finetune.errors import FinetuneError
 from mllm_srec.store.home import Home
 from mllm_srec.store.records import Interaction
 
-SplitBy = Literal["user", "time"]
 DayOrder = Literal["published", "shuffled"]
 
 COLD = 3
 """Most training interactions of a cold user."""
 DAY_S = 86_400
-
-
-class SplitHow(NamedTuple):
-    """How a log is split; the same words as the options of the commands."""
-
-    split_by: SplitBy
-    targets: int
-
-
-USUAL_SPLIT = SplitHow("user", 1)
 
 
 class SplitError(FinetuneError):

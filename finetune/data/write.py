@@ -71,7 +71,7 @@ def write_data(
     # What users say is the same for every shop.
     if all(record.task == "understand" for _, record in splits["train"]):
         raise FinetuneError(f"nothing to learn from in {str(home.path)!r}: run `srec ingest`")
-    return write_split(splits, out, seed=settings.seed, settings=asdict(settings))
+    return write_split(splits, out, seed=settings.seed, settings=settings.plain())
 
 
 def _counted(

@@ -14,7 +14,8 @@ import numpy as np
 from mllm_srec.agent.recommender import Recommender
 from mllm_srec.agent.results import Progress
 from mllm_srec.agent.state import State
-from mllm_srec.finetune.data.splits import Case, Split, SplitBy, sample_cases, split_home
+from mllm_srec.finetune.data.settings import SplitBy
+from mllm_srec.finetune.data.splits import Case, Split, sample_cases, split_home
 from mllm_srec.finetune.data.teacher import annotate
 from mllm_srec.finetune.data.utterances import Utterance
 from mllm_srec.finetune.evaluation.evaluate import SplitPart

@@ -13,7 +13,8 @@ from mllm_srec.agent.recommender import Recommender, Request
 from mllm_srec.agent.results import Progress, Tokens
 from mllm_srec.agent.state import Part, State, unscored
 from mllm_srec.agent.tracing.tracer import Run
-from mllm_srec.finetune.data.splits import USUAL_SPLIT, Case, Split, SplitHow, sample_cases
+from mllm_srec.finetune.data.settings import USUAL_SPLIT, SplitHow
+from mllm_srec.finetune.data.splits import Case, Split, sample_cases
 from mllm_srec.finetune.evaluation.baselines import Tuning
 from mllm_srec.finetune.evaluation.combine import Example, Fitted, fit_combination
 from mllm_srec.finetune.evaluation.evaluate import LeakError, Ranking
@@ -162,7 +163,8 @@ def combine_home(
         fitted = _fit(ranker, cases, blend, seed)
         weights = fitted.weights
     ranker.reweigh(weights)
-    ranker.home.write_setting(WEIGHTS, stored(fitted, ranker, how))
+    seen = [[case.user_id, case.target] for case in cases]
+    ranker.home.write_setting(WEIGHTS, stored(fitted, ranker, how) | {"cases": seen})
     return fitted
 
 
@@ -196,6 +198,19 @@ def check_fitted(home: Home, how: SplitHow) -> None:
             f"the weights of {str(home.path)!r} were fitted on {_spoken(fitted)} and know some "
             f"test cases of this split: run `srec finetune combine {_spoken(how._asdict())}` first"
         )
+
+
+def without_fitted(home: Home, split: Split, model_hash: str) -> Split:
+    """A split without the test cases that the home's weights of a model were fitted on.
+
+    With another `--min-rating`, or another order inside the days, what was held out for validation
+    may be what is tested.
+    """
+    kept = home.read_setting(WEIGHTS) or {}
+    used = kept.get("cases", ()) if kept.get("model_hash") == model_hash else ()
+    fitted = {tuple(case) for case in used}
+    test = tuple(case for case in split.test if (case.user_id, case.target) not in fitted)
+    return replace(split, test=test)
 
 
 def _spoken(how: Mapping[str, Any]) -> str:

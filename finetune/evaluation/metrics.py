@@ -143,7 +143,8 @@ def sign_flip_p(
 ) -> float:
     """Chance of a mean at least so far from 0, were each user's sign that of a fair coin.
 
-    The paired randomisation test, two-sided (Smucker et al. 2007); 1 without any difference.
+    The paired randomisation test, two-sided (Smucker et al. 2007); 1 without any difference, and
+    for one user, whose sign says nothing.
 
     Args:
         differences: Of two systems on the same cases (C,).
@@ -156,7 +157,7 @@ def sign_flip_p(
         np.arange(len(differences)) if users is None else np.unique(users, return_inverse=True)[1]
     )
     sums = np.bincount(rows, weights=differences)
-    if not sums.any():
+    if len(sums) < 2 or not sums.any():
         return 1.0
     found = stats.permutation_test(
         (sums,),

@@ -9,7 +9,8 @@ from typing import Any
 from mllm_srec.agent.deployment import Deployment
 from mllm_srec.agent.results import Progress
 from mllm_srec.agent.state import Part, Settings
-from mllm_srec.finetune.data.splits import DayOrder, Split, SplitBy, SplitHow, split_home
+from mllm_srec.finetune.data.settings import SplitBy, SplitHow
+from mllm_srec.finetune.data.splits import DayOrder, Split, split_home
 from mllm_srec.finetune.errors import FinetuneError
 from mllm_srec.finetune.evaluation.baselines import (
     BASELINES,
@@ -28,7 +29,7 @@ from mllm_srec.finetune.evaluation.evaluate import (
     Trial,
     run_trial,
 )
-from mllm_srec.finetune.evaluation.graph_ranking import GraphRanker, check_fitted
+from mllm_srec.finetune.evaluation.graph_ranking import GraphRanker, check_fitted, without_fitted
 from mllm_srec.finetune.evaluation.report import Report, summarize
 from mllm_srec.finetune.evaluation.truth import require_truth
 from mllm_srec.llm.engine import Engine
@@ -130,7 +131,7 @@ def evaluate_home(
                     "model_hash": deployment.info.model_hash,
                 }
             pairs = [
-                _trials(home, options, settings, number, deployment, progress, others)
+                _trials(home, options, settings, number, deployment, progress, say, others)
                 for number in range(options.trials)
             ]
     trials, validation = zip(*pairs, strict=True)
@@ -174,6 +175,7 @@ def _trials(
     number: int,
     deployment: Deployment | None,
     progress: Progress,
+    say: Callable[[str], None],
     others: Callable[[Split], Mapping[str, Scorer]],
 ) -> tuple[Trial, Trial]:
     """One split: everybody's rankings of it, and the baselines' of its validation part."""
@@ -185,10 +187,14 @@ def _trials(
         targets=options.targets,
         seed=options.seed + number,
     )
+    if deployment is not None:
+        check_fitted(home, SplitHow(options.split_by, options.targets))
+        whole, split = split, without_fitted(home, split, deployment.info.model_hash)
+        if left_out := len(whole.test) - len(split.test):
+            say(f"{left_out} test cases are left out: `srec finetune combine` was fitted on them")
     scorers = {**_scorers(options, settings, split), **others(split)}
     rankers: dict[str, Ranker] = {}
     if deployment is not None:
-        check_fitted(home, SplitHow(options.split_by, options.targets))
         stage = "rank" if options.trials == 1 else f"rank in order {number + 1}"
         ranker = GraphRanker(deployment, split, seed=options.seed, progress=progress, stage=stage)
         rankers[FULL] = ranker

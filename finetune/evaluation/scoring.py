@@ -90,12 +90,14 @@ def score_pairs(
         cases: Whose targets.
         states: What the chain made of each case.
         truth: The folder `truth` of a drawn shop, for the ceilings.
-        pairs: How many pairs at least; more negatives are drawn until there are.
+        pairs: How many pairs at least, of the warm users or of the cold ones, whichever are more;
+            so many negatives are drawn for each case.
         seed: Of the negatives.
         progress: Told how many pairs are scored.
         stage: What that is called there.
     """
-    wanted = -(-pairs // max(len(cases), 1)) - 1
+    cold = sum(case.cold for case in cases)
+    wanted = -(-pairs // max(cold, len(cases) - cold, 1)) - 1
     drawn = draw_pairs(cases, split, negatives=max(NEGATIVES, wanted), seed=seed)
     total = len(drawn.labels)
     progress(stage, 0, total)

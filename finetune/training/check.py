@@ -133,7 +133,7 @@ def _picture_word_faults(
 ) -> Iterator[Fault]:
     """Looks that the task of picture words cannot be made of, where the recipe has it."""
     looks = [record for record in encoded if record.task == "look"]
-    if not looks or not recipe.shares.get(PICTURE_WORDS):
+    if not looks or PICTURE_WORDS not in recipe.taught:
         return
     tasks = {record.task for record in encoded}
     if not picture_words(looks, lambda _: ()):

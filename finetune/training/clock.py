@@ -9,6 +9,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ExportableState
 
+from mllm_srec.finetune.training.processes import agreed
 from mllm_srec.finetune.training.recipe import Recipe
 
 
@@ -19,13 +20,17 @@ class Clock(TrainerCallback, ExportableState):
         self._recipe = recipe
         self._before = elapsed
         self._started = time.monotonic()
+        self._passed = 0.0
         self._checkpoint = elapsed
         self.step = 0
 
     @property
     def elapsed(self) -> float:
-        """Seconds of training, earlier runs of the same folder included."""
-        return self._before + time.monotonic() - self._started
+        """Seconds of training up to the last step, earlier runs of the same folder included.
+
+        So the rate of a step follows from when the one before it began.
+        """
+        return self._before + self._passed
 
     @property
     def progress(self) -> float:
@@ -61,6 +66,8 @@ class Clock(TrainerCallback, ExportableState):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         """Ask for a checkpoint when it is time, and for the end when time is up."""
+        # Of several processes all go by one clock: rates that differ would part their weights.
+        self._passed = agreed(time.monotonic() - self._started)
         if self.elapsed - self._checkpoint > 60 * self._recipe.checkpoint_minutes:
             self._checkpoint = self.elapsed
             control.should_save = True

@@ -13,16 +13,17 @@ from mllm_srec.agent.nodes.score_targets import NO, YES
 from mllm_srec.finetune.errors import FinetuneError
 from mllm_srec.finetune.training.parity import Parity, check_parity
 from mllm_srec.finetune.training.record_pictures import load_processor
-from mllm_srec.finetune.training.run_settings import licence_of, other_prompts, read_settings
+from mllm_srec.finetune.training.run_settings import licence_of
 from mllm_srec.finetune.training.whole_folder import recover_folder, whole_folder
 from mllm_srec.llm.chat_template import ChatTemplate
 from mllm_srec.llm.labels import label_token_ids
 from mllm_srec.llm.model_files import ADAPTERS, model_hash, resolve_model
 from mllm_srec.llm.pictures import load_budget, save_budget
+from mllm_srec.llm.trained import SETTINGS, changed_prompts, read_settings
 from mllm_srec.tools.ranking import CALIBRATION, Calibration
 
-_EXTRAS = ("token_frequencies.json", CALIBRATION)
-"""What training or `combine` left beside the weights for serving."""
+_EXTRAS = ("token_frequencies.json", CALIBRATION, SETTINGS)
+"""What training or `combine` left beside the weights, for serving and for who asks where from."""
 
 
 class ExportError(FinetuneError):
@@ -104,7 +105,7 @@ def _check_places(model_path: Path, folder: Path) -> None:
             f"{model_path.name!r} is a state to go on from (`--resume`), not a model: export the "
             "folder 'model' or 'best' beside it"
         )
-    stale = [f"prompts/{task}.md" for task in other_prompts(read_settings(model_path))]
+    stale = [f"prompts/{task}.md" for task in changed_prompts(read_settings(model_path))]
     if stale:
         raise ExportError(
             f"{model_path.name!r} was trained with another version of {', '.join(stale)}: "

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from mllm_srec.finetune.training.record_pictures import load_processor
-from mllm_srec.finetune.training.run_settings import SETTINGS
 from mllm_srec.finetune.training.whole_folder import whole_folder
 from mllm_srec.llm.pictures import BUDGET_FILE
+from mllm_srec.llm.trained import SETTINGS
 
 
 def write_model(model: Any, base: Path, folder: Path) -> None:

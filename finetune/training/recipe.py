@@ -3,7 +3,7 @@
 import json
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -20,6 +20,9 @@ FIGURES = ("loss", "right_tokens", "right_answers")
 """What validation says of every task; the first is better when low, the others when high."""
 
 _MEASURED = {f"{task}_{kind}": task for task in TASKS for kind in FIGURES}
+
+_OF_ONE_RUN = {"then", "scratch", "minutes", "steps"}
+"""What a second run does not take over from the first."""
 
 Count = Annotated[int, Ge(1)]
 NotNegative = Annotated[float, Ge(0)]
@@ -92,11 +95,15 @@ class Recipe:
     max_length: Count = 4096
     """Tokens; longer records are dropped and counted, never cut."""
     seed: Annotated[int, Ge(0)] = 0
+    then: "Recipe | None" = None
+    """A second run, from the model of this one; in a file it names only what it changes."""
 
     def __post_init__(self) -> None:
         """Refuse contradictions."""
         if (self.minutes is None) == (self.steps is None):
             raise RecipeError("give exactly one of 'minutes' and 'steps'")
+        if self.then is not None and (self.then.scratch is not None or self.then.then is not None):
+            raise RecipeError("'then' goes on from the model of this run: no 'scratch', no 'then'")
         if self.scratch is not None and self.lora is not None:
             raise RecipeError("'lora' adapts a trained model; 'scratch' has none: leave one out")
         if self.lora is not None and not self.lora.vision and self.shares.get(PICTURE_WORDS):
@@ -112,6 +119,31 @@ class Recipe:
             raise RecipeError("'shares' gives no task a share above 0: there is nothing to learn")
         if self.best is not None and self.best not in _MEASURED:
             raise RecipeError(f"'best' names {self.best!r}; it must be one of {list(_MEASURED)}")
+
+    @property
+    def taught(self) -> Mapping[str, float]:
+        """The shares of the tasks that have one, also those of a second run alone."""
+        later = {} if self.then is None else self.then.taught
+        return {**later, **{task: share for task, share in self.shares.items() if share > 0}}
+
+    def lasting(self, minutes: float) -> Self:
+        """The same recipe laid over another time, which two runs share as they did.
+
+        Raises:
+            RecipeError: Of two runs one counts steps.
+        """
+        if self.then is None:
+            return replace(self, minutes=minutes, steps=None)
+        if self.minutes is None or self.then.minutes is None:
+            raise RecipeError(
+                "two runs that count steps cannot be laid over minutes: change the file"
+            )
+        factor = minutes / (self.minutes + self.then.minutes)
+        return replace(
+            self,
+            minutes=self.minutes * factor,
+            then=self.then.lasting(self.then.minutes * factor),
+        )
 
     @property
     def measured_task(self) -> str | None:
@@ -138,6 +170,10 @@ class Recipe:
         Raises:
             RecipeError: As `load` does; the message names the key.
         """
+        match values:
+            case {"then": {**changed}}:
+                kept = {key: value for key, value in values.items() if key not in _OF_ONE_RUN}
+                values = {**values, "then": {**kept, **changed}}
         try:
             # As JSON: in Python a strict reader takes dataclasses alone where it should make them.
             return TypeAdapter(cls).validate_json(json.dumps(values, default=str))

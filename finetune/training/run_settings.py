@@ -14,8 +14,7 @@ from mllm_srec.finetune.data.records import file_hash, prompt_hashes
 from mllm_srec.finetune.errors import FinetuneError
 from mllm_srec.finetune.training.recipe import Recipe
 from mllm_srec.llm.model_files import model_hash
-
-SETTINGS = "settings.json"
+from mllm_srec.llm.trained import SETTINGS, changed_prompts, read_settings
 
 _FREE = {"minutes", "steps", "checkpoint_minutes", "log_steps", "validation_records", "best"}
 """Keys of a recipe that may change when a run goes on."""
@@ -38,7 +37,8 @@ def describe_run(recipe: Recipe, data: Path, base: Path) -> dict[str, Any]:
         "prompts": prompt_hashes(),
         "base": base.name,
         "base_hash": model_hash(base),
-        "license": licence_of(base),
+        "base_settings": read_settings(base),
+        "license": licence_of(base) or read_settings(base).get("license"),
         "versions": {name: version(name) for name in ("torch", "transformers", "trl", "peft")},
         "python": platform.python_version(),
     }
@@ -59,24 +59,12 @@ def write_settings(folder: Path, settings: Mapping[str, Any]) -> None:
     (folder / SETTINGS).write_text(json.dumps(settings, indent=2) + "\n", "utf-8")
 
 
-def read_settings(folder: Path) -> Mapping[str, Any]:
-    """The settings that lie in a folder; empty where none do."""
-    path = folder / SETTINGS
-    if not path.exists():
-        return {}
-    try:
-        found = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise OtherRun(f"{str(path)!r} is broken ({error}): start in another folder") from error
-    assert isinstance(found, dict)
-    return found
-
-
 def require_same_run(folder: Path, settings: Mapping[str, Any]) -> None:
     """Refuse to go on with a run that was begun with other data, prompts or settings.
 
     Raises:
         OtherRun: Something differs.
+        ModelError: The kept settings are broken.
     """
     kept = read_settings(folder)
     if not kept:
@@ -84,7 +72,7 @@ def require_same_run(folder: Path, settings: Mapping[str, Any]) -> None:
             f"{SETTINGS!r} is missing in {folder.name!r}: nobody knows what its checkpoints were "
             "made with; start anew in another folder"
         )
-    differ = [f"prompts/{name}.md" for name in other_prompts(kept)]
+    differ = [f"prompts/{name}.md" for name in changed_prompts(kept)]
     fixed = {key: kept[key] for key in ("data", "base_hash") if key in kept}
     differ += [key for key, value in fixed.items() if settings[key] != value]
     recipe = settings["recipe"]
@@ -98,10 +86,3 @@ def require_same_run(folder: Path, settings: Mapping[str, Any]) -> None:
             f"the checkpoints in {folder.name!r} were made with other {', '.join(differ)}: "
             "start anew in another folder, or give back what was there"
         )
-
-
-def other_prompts(settings: Mapping[str, Any]) -> list[str]:
-    """The tasks whose prompt files are not those that a run was trained with."""
-    now = prompt_hashes()
-    kept = settings.get("prompts", {})
-    return [task for task, digest in kept.items() if now.get(task) != digest]

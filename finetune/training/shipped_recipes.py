@@ -31,8 +31,8 @@ def recipe_at(given: str) -> Recipe:
 
 def fitting_recipe(tasks: Collection[str]) -> str | None:
     """Name of the shipped recipe that teaches most of these tasks and no other; None for none."""
-    taught = {name: taught_tasks(Recipe.load(path)) for name, path in shipped_recipes().items()}
-    fitting = [name for name, wanted in taught.items() if wanted <= set(tasks)]
+    taught = {name: Recipe.load(path).taught for name, path in shipped_recipes().items()}
+    fitting = [name for name, wanted in taught.items() if set(wanted) <= set(tasks)]
     return max(fitting, key=lambda name: len(taught[name]), default=None)
 
 
@@ -40,8 +40,3 @@ def recipes_for_a_base() -> list[str]:
     """Names of the shipped recipes that start from a model folder."""
     recipes = {name: Recipe.load(path) for name, path in shipped_recipes().items()}
     return [name for name, recipe in recipes.items() if recipe.scratch is None]
-
-
-def taught_tasks(recipe: Recipe) -> set[str]:
-    """The tasks that a recipe gives a share."""
-    return {task for task, share in recipe.shares.items() if share > 0}

@@ -1,11 +1,9 @@
 """What has to hold before a run starts."""
 
-import os
 from pathlib import Path
 
 from trl import SFTConfig
 
-from mllm_srec.finetune.errors import FinetuneError
 from mllm_srec.finetune.training.recipe import Recipe, RecipeError
 from mllm_srec.finetune.training.shipped_recipes import recipes_for_a_base
 
@@ -34,25 +32,12 @@ def require_start(recipe: Recipe, base: Path | str | None, name: str = "the reci
         )
 
 
-def require_one_process() -> None:
-    """Refuse to be one of several processes.
-
-    Raises:
-        FinetuneError: `torchrun` or `accelerate launch` started more than one.
-    """
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
-    if processes > 1:
-        raise FinetuneError(
-            f"training runs in one process on one GPU, and {processes} were started "
-            "(WORLD_SIZE): run the command without `torchrun` or `accelerate launch`"
-        )
-
-
 def take_one_gpu(arguments: SFTConfig) -> None:
-    """Train on the first visible GPU alone.
+    """Train on one GPU in this process.
 
-    Where several are visible, transformers splits each batch by rows among them
-    (`nn.DataParallel`); ours hold flat lists of targets besides.
+    Where several are visible to one process, transformers splits each batch by rows among them
+    (`nn.DataParallel`); ours hold flat lists of targets besides. Several GPUs take several
+    processes.
     """
     if arguments.n_gpu > 1:
         arguments._n_gpu = 1

@@ -5,11 +5,7 @@ from collections.abc import Collection, Iterator, Mapping
 from mllm_srec.finetune.data.entries import Fault, shown
 from mllm_srec.finetune.training.picture_words import PICTURE_WORDS
 from mllm_srec.finetune.training.recipe import Recipe
-from mllm_srec.finetune.training.shipped_recipes import (
-    fitting_recipe,
-    recipes_for_a_base,
-    taught_tasks,
-)
+from mllm_srec.finetune.training.shipped_recipes import fitting_recipe, recipes_for_a_base
 
 _PICTURED = ("look", PICTURE_WORDS)
 
@@ -22,14 +18,15 @@ def task_faults(recipe: Recipe, tasks: Mapping[str, Collection[str]]) -> Iterato
         tasks: Of what tasks there are records, for `train` and for `validation`.
     """
     teachable = {*tasks["train"], *([PICTURE_WORDS] if "look" in tasks["train"] else [])}
-    for task in sorted(taught_tasks(recipe) - teachable):
+    for task in sorted(set(recipe.taught) - teachable):
         problem = f"no record of at most {recipe.max_length:,} tokens teaches it"
         yield untaught(task, recipe, teachable, problem)
-    measured = recipe.measured_task
-    if measured is not None and measured not in tasks["validation"]:
-        problem = f"there is no record of {measured!r} of at most {recipe.max_length:,} tokens"
-        way_out = "leave 'best' out of the recipe, or name a figure of another task"
-        yield Fault("validation.jsonl", None, "best", shown(recipe.best), problem, way_out)
+    for run in filter(None, (recipe, recipe.then)):
+        measured = run.measured_task
+        if measured is not None and measured not in tasks["validation"]:
+            problem = f"there is no record of {measured!r} of at most {run.max_length:,} tokens"
+            way_out = "leave 'best' out of the recipe, or name a figure of another task"
+            yield Fault("validation.jsonl", None, "best", shown(run.best), problem, way_out)
 
 
 def untaught(task: str, recipe: Recipe, teachable: Collection[str], problem: str) -> Fault:
@@ -49,5 +46,5 @@ def untaught(task: str, recipe: Recipe, teachable: Collection[str], problem: str
     if task in _PICTURED:
         ways.append("say what pictures show (`srec finetune data --labels` or `--teacher`)")
     ways.append(f"set the share of {task!r} to 0 in a recipe of your own")
-    whole = f"its share is {recipe.shares[task]:g}, and {problem}"
+    whole = f"its share is {recipe.taught[task]:g}, and {problem}"
     return Fault("train.jsonl", None, "shares", shown(task), whole, ", or ".join(ways))

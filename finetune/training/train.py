@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from mllm_srec.finetune.training.encode import Encoded, Encoder
 from mllm_srec.finetune.training.meter import Meter, Show, unseen
 from mllm_srec.finetune.training.model_folder import merged, write_model
 from mllm_srec.finetune.training.picture_words import picture_words
+from mllm_srec.finetune.training.processes import gather, leads, processes, wait
 from mllm_srec.finetune.training.recipe import Recipe
 from mllm_srec.finetune.training.record_pictures import Pictures, PictureSource, load_processor
 from mllm_srec.finetune.training.run_settings import (
@@ -34,14 +35,18 @@ from mllm_srec.finetune.training.run_settings import (
     write_settings,
 )
 from mllm_srec.finetune.training.speed import compile_layers, keep_memory, narrow_stream
-from mllm_srec.finetune.training.start import require_one_process, require_start, take_one_gpu
+from mllm_srec.finetune.training.start import require_start, take_one_gpu
 from mllm_srec.finetune.training.tiny import write_scratch
 from mllm_srec.finetune.training.trainer import CHECKPOINTS, LOG, AnswerTrainer
 from mllm_srec.finetune.training.whole_folder import PARTIAL
 from mllm_srec.llm.chat_template import ChatTemplate
 from mllm_srec.llm.labels import label_token_ids
 
+MODEL = "model"
 BEST = "best"
+FIRST = "first"
+"""Folder of the first of two runs, in that of the second."""
+SCRATCH = "scratch"
 DROPPED = "dropped.jsonl"
 CURVES = "loss.png"
 
@@ -81,6 +86,8 @@ def train(
 ) -> TrainReport:
     """Check the data, train on `train.jsonl`, validate on `validation.jsonl`.
 
+    A recipe with `then` is two runs: the first in `out/first`, the second from its model.
+
     Args:
         recipe: The settings.
         data: The folder of the two files.
@@ -92,21 +99,32 @@ def train(
         say: Told what a person should know.
         progress: Told how many records are checked, before the first step.
 
+    Returns:
+        What the run did, of two the second.
+
     Raises:
         RecordError: The data are faulty, or a task of the recipe has no record.
         RecipeError: Neither or both of `base` and a recipe with `scratch` were given.
-        FinetuneError: This is one of several processes.
         OtherRun: `out` holds checkpoints, and `resume` is not given or does not fit them.
         WriteError: The disk is full; the last checkpoint is whole.
     """
     require_start(recipe, base)
-    require_one_process()
     keep_memory()
-    checkpoint = _checkpoint(out, resume=resume)
-    if resume and checkpoint is None:
-        say(f"{str(out)!r} holds no checkpoint to go on from: training starts anew")
+    gather()
+    if not leads():
+        show, say, progress = unseen, lambda line: None, lambda stage, done, total: None
+    checkpoint = _checkpoint(out, say, resume=resume)
     entries, unread = read_entries(data)
     refuse([*unread, *check_tasks(entries, recipe)])
+    if recipe.then is not None:
+        once, first = replace(recipe, then=None), out / FIRST
+        told: dict[str, Any] = {"show": show, "say": say, "progress": progress}
+        if not (resume and _is_trained(first, once, data, base)):
+            if checkpoint is not None:
+                raise OtherRun(f"{str(out)!r} holds no first run: start anew in another folder")
+            train(once, data, pictures, first, base=base, resume=resume, **told)
+        say(f"the second of two runs, from {str(first / MODEL)!r}")
+        recipe, base = recipe.then, first / MODEL
     if base is None:
         base = _scratch(recipe, entries["train"], out, fresh=checkpoint is None)
     settings = describe_run(recipe, data, base)
@@ -114,10 +132,12 @@ def train(
         require_same_run(out, settings)
     checked = check_entries(entries, unread, pictures, base, recipe, progress)
     refuse(checked.faults)
-    if checkpoint is None:
-        _clear(out)
-    write_settings(out, settings)
-    _list_dropped(out, checked.over_long)
+    if leads():
+        if checkpoint is None:
+            _clear(out)
+        write_settings(out, settings)
+        _list_dropped(out, checked.over_long)
+    wait()
     shown = Pictures(pictures, base)
     encoded = dict(checked.encoded)
     words = Encoder(base, shown).colour_words
@@ -128,10 +148,12 @@ def train(
     trainer = _trainer(recipe, base, out, shown, encoded, clock=clock, meter=meter, best=best)
     trainer.train(resume_from_checkpoint=checkpoint)
     metrics = trainer.evaluate()
-    write_model(merged(trainer.model), base, out / "model")
-    write_png(read_curves(out / LOG), out / CURVES)
+    if leads():
+        write_model(merged(trainer.model), base, out / MODEL)
+        write_png(read_curves(out / LOG), out / CURVES)
+    wait()
     return TrainReport(
-        folder=out / "model",
+        folder=out / MODEL,
         best=best.folder if best else None,
         steps=trainer.state.global_step,
         tokens=meter.tokens,
@@ -141,17 +163,29 @@ def train(
     )
 
 
-def _checkpoint(out: Path, *, resume: bool) -> str | None:
+def _is_trained(out: Path, recipe: Recipe, data: Path, base: Path | None) -> bool:
+    """Whether this run came to its end; another one there is refused."""
+    if not (out / MODEL).is_dir():
+        return False
+    require_same_run(out, describe_run(recipe, data, base or out / SCRATCH))
+    return True
+
+
+def _checkpoint(out: Path, say: Callable[[str], None], *, resume: bool) -> str | None:
     """The checkpoint to go on from; a folder of another run is no place for a new one."""
-    out.mkdir(parents=True, exist_ok=True)
-    # What a process left half written when it was killed.
-    shutil.rmtree(out / PARTIAL, ignore_errors=True)
+    if leads():
+        out.mkdir(parents=True, exist_ok=True)
+        # What a process left half written when it was killed.
+        shutil.rmtree(out / PARTIAL, ignore_errors=True)
+    wait()
     found: str | None = get_last_checkpoint(str(out))  # type: ignore[no-untyped-call]
     if found is not None and not resume:
         raise OtherRun(
             f"{str(out)!r} holds {Path(found).name!r} of an earlier run: go on with `--resume`, "
             "or give another folder"
         )
+    if found is None and resume and not (out / FIRST).exists():
+        say(f"{str(out)!r} holds no checkpoint to go on from: training starts anew")
     return found
 
 
@@ -159,15 +193,17 @@ def _clear(out: Path) -> None:
     """Remove what an earlier run left that this one adds to or compares with."""
     (out / LOG).unlink(missing_ok=True)
     (out / BEST_FILE).unlink(missing_ok=True)
-    shutil.rmtree(out / BEST, ignore_errors=True)
+    for folder in (BEST, MODEL):
+        shutil.rmtree(out / folder, ignore_errors=True)
 
 
 def _scratch(recipe: Recipe, entries: Sequence[Entry], out: Path, *, fresh: bool) -> Path:
     """The random model that a run starts from; a run that goes on has it already."""
     assert recipe.scratch is not None
-    folder = out / "scratch"
-    if fresh:
+    folder = out / SCRATCH
+    if fresh and leads():
         write_scratch(folder, list(_texts(entries)), recipe.scratch, seed=recipe.seed)
+    wait()
     return folder
 
 
@@ -218,6 +254,8 @@ def _trainer(
     )
     narrow_stream(trainer.model)
     if recipe.compile:
+        # Each run compiles for itself: torch gives up on a function compiled for too many models.
+        torch.compiler.reset()
         compile_layers(trainer.model)
     return trainer
 
@@ -250,6 +288,10 @@ def _arguments(recipe: Recipe, out: Path) -> SFTConfig:
         report_to="none",
         disable_tqdm=True,
         dataloader_pin_memory=not cpu,
+        # Of several processes: each takes its own batches, whose task uses a part of the weights.
+        accelerator_config={"even_batches": False},
+        ddp_find_unused_parameters=True if processes() > 1 else None,
+        ddp_backend="gloo" if cpu and processes() > 1 else None,
     )
     take_one_gpu(arguments)
     return arguments

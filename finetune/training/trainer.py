@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,9 @@ from mllm_srec.finetune.training.losses import (
 from mllm_srec.finetune.training.meter import Meter
 from mllm_srec.finetune.training.muon import Muon
 from mllm_srec.finetune.training.picture_words import PICTURE_WORDS
+from mllm_srec.finetune.training.processes import leads, processes, wait
 from mllm_srec.finetune.training.recipe import Recipe
-from mllm_srec.finetune.training.whole_folder import whole_folder
+from mllm_srec.finetune.training.whole_folder import partial_folder, whole_folder
 from mllm_srec.store.files import disk_errors
 
 LOG = "log.jsonl"
@@ -104,7 +106,7 @@ class AnswerTrainer(SFTTrainer):  # type: ignore[misc]
             ),
             self._recipe.shares,
             tokens=self._recipe.tokens_per_batch,
-            count=self.args.max_steps * self.args.gradient_accumulation_steps,
+            count=self.args.max_steps * self.args.gradient_accumulation_steps * processes(),
             seed=self._recipe.seed,
         )
         loader = DataLoader(
@@ -164,6 +166,8 @@ class AnswerTrainer(SFTTrainer):  # type: ignore[misc]
         """Add tokens, speed, each task's loss and the time left to what is logged."""
         logs |= self._meter.take()
         super().log(logs, start_time)
+        if not leads():
+            return
         line = {key: _short(value) for key, value in logs.items()} | {
             "step": self.state.global_step
         }
@@ -188,7 +192,7 @@ class AnswerTrainer(SFTTrainer):  # type: ignore[misc]
             )
         metrics = {f"eval_{name}": value for name, value in figures.items()}
         self.log(dict(metrics))
-        if self._best is not None:
+        if self._best is not None and leads():
             self._best.offer(figures, self.state.global_step, self.model)
         return metrics
 
@@ -204,13 +208,17 @@ class AnswerTrainer(SFTTrainer):  # type: ignore[misc]
         """
         out = Path(self.args.output_dir)
         folder = out / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-        with whole_folder(folder) as partial:
+        # The others add the state of their random numbers to what the first process writes.
+        with whole_folder(folder) if leads() else nullcontext(partial_folder(folder)) as partial:
+            wait()
             self._saved_below = partial.parent
             try:
                 super()._save_checkpoint(model, trial)
             finally:
                 self._saved_below = None
-        rotate_checkpoints(str(out), save_total_limit=CHECKPOINTS)
+            wait()
+        if leads():
+            rotate_checkpoints(str(out), save_total_limit=CHECKPOINTS)
 
 
 def _with_task(records: Sequence[Encoded], collate: Collate, seed: int) -> Any:

@@ -29,7 +29,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     Raises:
         WriteError: The disk is full, or cannot be written.
     """
-    partial = folder.parent / PARTIAL / folder.name
+    partial = partial_folder(folder)
     shutil.rmtree(partial, ignore_errors=True)
     try:
         partial.mkdir(parents=True)
@@ -46,6 +46,11 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
         if partial.parent.exists() and not any(partial.parent.iterdir()):
             partial.parent.rmdir()
+
+
+def partial_folder(folder: Path) -> Path:
+    """Where a folder is written before it is whole."""
+    return folder.parent / PARTIAL / folder.name
 
 
 def replace_folder(new: Path, folder: Path) -> None:

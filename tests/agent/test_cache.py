@@ -79,6 +79,15 @@ def test_the_same_prompt_is_asked_once_also_by_the_next_process(
     assert third.engine.generated == []
 
 
+def test_an_answer_does_not_outlive_the_version_of_its_engine(
+    asker: Asker, steps: StepCache
+) -> None:
+    asker.generate(prompt("a"))
+    newer = Asker(steps, replace(echo(), info=replace(echo().info, version="2")))
+    newer.generate(prompt("a"))
+    assert len(newer.engine.generated) == 1
+
+
 def test_a_stored_answer_is_marked_and_costs_no_tokens(asker: Asker) -> None:
     [fresh] = asker.generate(prompt("a"))
     [stored] = asker.generate(prompt("a"))

@@ -1,6 +1,8 @@
 """What a program can ask of a recommender besides one plain list."""
 
 import asyncio
+import json
+import shutil
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -17,12 +19,14 @@ from mllm_srec.agent.ingest import fuse_missing
 from mllm_srec.agent.recommender import Recommender, Request
 from mllm_srec.agent.results import Recommendation
 from mllm_srec.llm.engine import LabelScores, Prompt
+from mllm_srec.llm.load import Loaded
 from mllm_srec.llm.scripted import ScriptedEngine
+from mllm_srec.llm.trained import SETTINGS
 from mllm_srec.tools.errors import CannotDo, WrongCall
 from mllm_srec.tools.filters import ItemFilter
 from mllm_srec.tools.ranking import Calibration, CombineWeights
 
-from .shop import answer, deploy, score, scripted, work_until_stopped
+from .shop import MODEL, answer, deploy, score, scripted, work_until_stopped
 
 PATIENCE_S = 60
 
@@ -48,6 +52,44 @@ def test_a_list_keeps_to_its_conditions_exclusions_and_candidates(srec: Recommen
     assert set(ids(srec.recommend("ben", conditions=green))) == {"i8"}
     assert "i2" not in ids(srec.recommend("ben", exclude=["i2"]))
     assert set(ids(srec.recommend("ben", candidates=["i4", "i6", "i1"]))) == {"i4", "i6"}
+
+
+def test_a_list_is_as_long_as_was_asked_where_the_shop_has_so_many(
+    deployment: Deployment,
+) -> None:
+    few = replace(deployment.settings, candidates=2)
+    srec = Recommender(deployment, replace(deployment.context(), settings=few))
+    assert len(ids(srec.recommend("ben", k=1))) == 1
+    assert set(ids(srec.recommend("ben", k=4))) == {"i2", "i4", "i6", "i8"}
+
+
+def test_where_all_that_fits_is_owned_the_list_says_so(srec: Recommender) -> None:
+    result = srec.recommend("ben", candidates=["i1", "i3"])
+    assert result.items == ()
+    assert result.notes == ("All that fits stands in the history of 'ben' already.",)
+
+
+def test_a_candidate_that_is_not_in_the_catalogue_is_named(srec: Recommender) -> None:
+    with pytest.raises(WrongCall, match="list of candidates names 'i404', which is not"):
+        srec.recommend("ben", candidates=["i1", "i404"])
+
+
+def test_a_model_of_other_prompts_is_said_to_be_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = shutil.copytree(MODEL, tmp_path / "model")
+    (model / SETTINGS).write_text(json.dumps({"prompts": {"look": "0" * 64}}))
+    monkeypatch.setattr(
+        "mllm_srec.agent.deployment.load_engine", lambda *_, **__: Loaded(scripted(), None)
+    )
+    said: list[str] = []
+    with deploy(tmp_path / "home", scripted()) as deployment:
+        fuse_missing(deployment)
+    for folder in (MODEL, model):
+        with Deployment.open(tmp_path / "home", model=folder, say=said.append) as deployment:
+            assert deployment.info.engine == "scripted"
+    [line] = said
+    assert line.startswith("'model' was trained with other prompts than these (look)")
 
 
 def test_a_condition_that_nothing_meets_is_an_error_and_no_empty_success(

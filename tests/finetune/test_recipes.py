@@ -75,6 +75,10 @@ def test_data_without_labels_fit_the_recipe_for_texts() -> None:
         ({"lora": {"rank": 0}}, "'lora.rank' is 0"),
         ({"lora": {"rnk": 2}}, "unknown key 'lora.rnk'"),
         ({"augmentation": {"noise": "much"}}, "'augmentation.noise' is 'much'"),
+        ({"then": {"steps": 1, "scratch": {}}}, "'then' goes on from the model of this run"),
+        ({"then": {"steps": 1, "then": {"steps": 1}}}, "'then' goes on from the model of this run"),
+        ({"then": {}}, "exactly one of 'minutes' and 'steps'"),
+        ({"then": 3}, "'then' is 3"),
     ],
 )
 def test_a_value_of_another_type_or_out_of_range_is_named(
@@ -82,3 +86,30 @@ def test_a_value_of_another_type_or_out_of_range_is_named(
 ) -> None:
     with pytest.raises(RecipeError, match=refusal):
         Recipe.of({"steps": 1, **said})
+
+
+def test_a_second_run_takes_over_what_it_does_not_change() -> None:
+    recipe = Recipe.of(
+        {
+            "minutes": 3,
+            "scratch": {},
+            "tokens_per_batch": 512,
+            "muon_rate": 0.01,
+            "shares": {"look": 2.0, "fuse": 1.0},
+            "then": {"minutes": 1, "muon_rate": 0.002, "shares": {"score_target": 1.0}},
+        }
+    )
+    then = recipe.then
+    assert then is not None
+    assert (then.minutes, then.scratch, then.tokens_per_batch) == (1, None, 512)
+    assert (then.muon_rate, then.shares) == (0.002, {"score_target": 1.0})
+    assert recipe.taught == {"look": 2.0, "fuse": 1.0, "score_target": 1.0}
+    shorter = recipe.lasting(2)
+    assert shorter.then is not None
+    assert (shorter.minutes, shorter.then.minutes) == (1.5, 0.5)
+
+
+def test_two_runs_of_which_one_counts_steps_have_no_common_time() -> None:
+    recipe = Recipe(steps=3, then=Recipe(minutes=1))
+    with pytest.raises(RecipeError, match="cannot be laid over minutes"):
+        recipe.lasting(2)

@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from mllm_srec.agent.deployment import Deployment
+from mllm_srec.agent.deployment import WEIGHTS, Deployment
 from mllm_srec.agent.ingest import fuse_missing
 from mllm_srec.agent.recommender import Recommender
 from mllm_srec.finetune.data.records import Record, read_records
@@ -149,3 +149,8 @@ def _use(shop: Path, folder: Path) -> None:
             assert (trained.folder / "model.safetensors").exists()
             split = split_home(home, min_rating=deployment.settings.liked_rating)
             assert combine_home(GraphRanker(deployment, split), users=12).users > 0
+            kept = deployment.home.read_setting(WEIGHTS)
+            assert kept is not None
+            held = {(case.user_id, case.target) for case in split.validation}
+            assert len(kept["cases"]) == 12
+            assert {tuple(case) for case in kept["cases"]} <= held

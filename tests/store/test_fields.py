@@ -1,7 +1,7 @@
 """What single fields are read as: times, numbers, lists, and text without hidden parts."""
 
 import math
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 import pytest
 from hypothesis import example, given
@@ -24,6 +24,7 @@ def test_milliseconds_are_named_as_such() -> None:
         ("5", 5),
         ("1970-01-02", 86_400),
         ("1970-01-01T01:00:00+01:00", 0),
+        (date(1970, 1, 2), 86_400),
         (datetime(1970, 1, 1, 0, 1), 60),
         (datetime(1970, 1, 1, 0, 1, tzinfo=UTC), 60),
         (None, None),
@@ -38,6 +39,13 @@ def test_times_are_seconds(value: object, expected: int | None) -> None:
 def test_numbers_may_carry_a_currency() -> None:
     assert number({"p": " $1,299.00"}, "p") == 1299.0
     assert number({"p": "€5"}, "p") == 5.0
+    assert number({"p": "1,234,567"}, "p") == 1_234_567.0
+
+
+@pytest.mark.parametrize("written", ["19,99", "1.299,00", "1,2,3", "12,34,567", ",5", "0,999"])
+def test_a_decimal_comma_is_refused_and_not_read_as_something_else(written: str) -> None:
+    with pytest.raises(FieldError, match=r"write decimals with a '\.'"):
+        number({"p": written}, "p")
 
 
 def test_lists_may_be_json_or_have_bars_between() -> None:

@@ -33,8 +33,8 @@ def noise(seed: int, size: int) -> str:
 def put_run(store: TraceStore, number: int, *, user: str = "mia", size: int = 0) -> str:
     """Write a run whose prompts and picture are partly its own."""
     trace, start = f"{number:032x}", number * DAY_NS
-    own = store.put_blob(f"picture of {user} {number}".encode())
-    both = store.put_blob(b"a picture that all share")
+    pictures = [f"picture of {user} {number}".encode(), b"a picture that all share"]
+    own, both = store.put_blobs(pictures)
 
     def span(at: int, **values: object) -> Span:
         given = {
@@ -170,7 +170,7 @@ def test_deleting_a_user_of_a_home_deletes_the_traces_too(tmp_path: Path) -> Non
 def test_compact_gives_disk_back(store: TraceStore) -> None:
     for number in range(8):
         put_run(store, number, size=100_000)
-    store.put_blob(b"nobody names this" * 10_000)
+    store.put_blobs([b"nobody names this" * 10_000])
     delete(store, expired(store, Retention(count=1), now_ns=0))
     before, after = compact(store)
     assert after < before / 2
@@ -231,7 +231,7 @@ def test_a_file_of_the_second_version_is_read_as_it_is(tmp_path: Path) -> None:
     """Until then each call had a row of its own, with its line in the table of its batch."""
     path = tmp_path / "traces.sqlite"
     with TraceStore.open(path) as store:
-        blob = store.put_blob(b'[["prompt"],[["a kite"],["a drum"]],{"model":"tiny"}]')
+        [blob] = store.put_blobs([b'[["prompt"],[["a kite"],["a drum"]],{"model":"tiny"}]'])
         [(number,)] = store.rows("SELECT id FROM blobs WHERE sha256 = ?", bytes.fromhex(blob))
         marks = ", ".join("?" * len(COLUMNS))
         for line in (0, 1):

@@ -140,8 +140,10 @@ def test_a_vector_comes_back_bit_for_bit(store: TraceStore) -> None:
 
 
 def test_a_picture_is_kept_once(store: TraceStore) -> None:
-    assert store.put_blob(b"png") == store.put_blob(b"png")
-    assert store.blob(store.put_blob(b"png")) == b"png"
+    png = b"\x89PNG\r\n" + bytes(100)
+    first, again = store.put_blobs([png, png])
+    assert [first] == [again] == store.put_blobs([png])
+    assert store.blob(first) == png
     assert store.blob("00" * 32) is None
     count = sqlite3.connect(store.path).execute("SELECT count(*) FROM blobs").fetchone()
     assert count == (1,)

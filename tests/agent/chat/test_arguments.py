@@ -59,7 +59,7 @@ def test_of_a_title_too_long_the_id_is_offered(home: Home) -> None:
         found = completer.get_completions(Document(typed, len(typed)), None)
         return [(each.text, each.display_meta_text) for each in found]
 
-    assert offered("/why comet w") == [("long", LONG)]
+    assert offered("/why comet w") == [("[long]", LONG)]
     assert offered("/why nail") == [("Nail clipper, steel", "c1")]
 
 

@@ -1,13 +1,15 @@
 """Lists, searches, criticism and reasons, by talk."""
 
 import io
+from pathlib import Path
 
 from PIL import Image
 
 from mllm_srec.agent.conversation.conversation import Conversation
 from mllm_srec.agent.conversation.intents import Understood
+from mllm_srec.store.records import Item
 
-from .talk import ids
+from .talk import ids, opened
 
 
 def test_a_list_is_asked_for_narrowed_and_turned_over(chat: Conversation) -> None:
@@ -93,6 +95,12 @@ def test_more_less_and_more_like_are_noted(chat: Conversation) -> None:
     like = chat.say("more like the first")
     assert "Noted: more like" in like.answer
     assert like.items
+    chat.say("never blue")
+    red = chat.do(Understood(intent="more", item="i3"), said="/more i3")
+    assert red.items
+    assert {"i4", "i5", "i6"}.isdisjoint(ids(red))
+    chat.say("undo")
+    chat.say("undo")
     assert "nothing to take back" not in chat.say("undo").answer
 
 
@@ -111,6 +119,18 @@ def test_reasons_come_with_what_they_rest_on(chat: Conversation) -> None:
     assert "score" in turn.answer
     assert ids(chat.say("why")) == ids(turn)
     assert "no number 9" in chat.say("why 9").answer
+
+
+def test_a_number_is_a_place_of_the_list_before_it_is_an_id(
+    tmp_path: Path, chat: Conversation
+) -> None:
+    with opened(tmp_path / "numbered") as talks:
+        talks.home.catalogue.put_items([Item(item_id="2", title="Fine flute")])
+        with talks.begin("ben") as numbered:
+            assert "Fine flute" in numbered.do(Understood(intent="why_not", item="2")).answer
+            listed = numbered.say("two things please")
+            assert ids(numbered.do(Understood(intent="why", item="2"))) == ids(listed)[1:]
+            assert "Fine flute" in numbered.do(Understood(intent="why_not", item="[2]")).answer
 
 
 def test_why_not_says_what_rules_an_item_out_or_where_it_stands(chat: Conversation) -> None:

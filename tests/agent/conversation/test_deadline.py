@@ -17,11 +17,11 @@ PATIENCE_S = 60
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_late_turn_stops_the_engine_and_the_talk_goes_on(tmp_path: Path, form: str) -> None:
-    begun, ended = threading.Event(), threading.Event()
+    begun, ended, rule_alone = threading.Event(), threading.Event(), threading.Event()
     rule = answering()
 
     def reply(prompt: Prompt) -> str:
-        if not prompt.messages[-1].text.startswith("Update what"):
+        if rule_alone.is_set() or not prompt.messages[-1].text.startswith("Update what"):
             return rule(prompt)
         return work_until_stopped(begun, ended)
 
@@ -35,6 +35,14 @@ def test_a_late_turn_stops_the_engine_and_the_talk_goes_on(tmp_path: Path, form:
                 FORMS[form](chat, "what should I get", deadline_s=deadline_s)
             deadline_s *= 2
         assert ended.wait(PATIENCE_S)
+        begun.clear()
+        with pytest.raises(DeadlineExceeded):
+            chat.say("what should I get", key="k", deadline_s=0.3)
+        rule_alone.set()
+        # The turn that was stopped does not stand in the way of its repetition.
+        again = chat.say("what should I get", key="k", deadline_s=PATIENCE_S)
+        assert (again.intent, len(again.items)) == ("recommend", 4)
+        assert chat.say("what should I get", key="k") == again
         assert chat.say("help", deadline_s=PATIENCE_S).intent == "help"
-        *late, _ = chat.turns()
+        *late, _, _ = chat.turns()
         assert all(each.result and each.result["answer"] == "Stopped." for each in late)

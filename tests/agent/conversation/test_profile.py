@@ -36,8 +36,9 @@ def test_wishes_are_added_to_the_profile_and_taken_back_one_by_one(chat: Convers
     assert f"you said: more wood (chat {chat.thread}, turn 3)" in known
     assert f"you said: less rubber (chat {chat.thread}, turn 3)" in known
     after = ids(chat.say("what should I get"))
-    assert after.index("i4") < after.index("i6") < after.index("i8")
-    assert after != before
+    # Two of rubber and one of steel: how far each falls depends on the calibration that ships.
+    assert before.index("i8") < before.index("i4")
+    assert after.index("i4") < after.index("i8")
     assert chat.say("undo").answer == "Taken back: less rubber."
     assert chat.say("undo").answer == "Taken back: more wood."
     assert "you said" not in chat.say("who am i to you").answer

@@ -290,11 +290,11 @@ def test_a_trace_that_cannot_be_written_is_told_and_the_run_goes_on(
 def test_a_picture_that_could_not_be_kept_is_missing(
     store: TraceStore, tracer: Tracer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(content: bytes) -> str:
+    def full(contents: list[bytes]) -> list[str]:
         raise TraceError("the disk is full")
 
     with tracer.run("recommend") as run, tracer.node("look"):
-        monkeypatch.setattr(store, "put_blob", full)
+        monkeypatch.setattr(store, "put_blobs", full)
         asyncio.run(TracedCalls(Parrot()).generate([ask("x", PICTURE)], max_tokens=9))
     assert tracer.problem == "the disk is full"
     assert read_trace(store.spans(run.trace_id)).missing == (

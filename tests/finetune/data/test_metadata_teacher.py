@@ -10,8 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mllm_srec.agent.nodes.fuse_items import VisualAnswer, check_fused, compact
+from mllm_srec.agent.state import Settings
 from mllm_srec.finetune.data.metadata_teacher import annotate_items
 from mllm_srec.finetune.data.records import AnyRecord, Record, RecordGroup, read_records
+from mllm_srec.finetune.data.rule_records import annotated_histories
+from mllm_srec.finetune.data.settings import SplitHow
+from mllm_srec.finetune.data.splits import split_home
 from mllm_srec.finetune.data.write import DataSettings, write_data
 from mllm_srec.finetune.errors import FinetuneError
 from mllm_srec.store.home import Home
@@ -161,3 +165,14 @@ def test_an_empty_home_has_nothing_to_teach(tmp_path: Path) -> None:
         pytest.raises(FinetuneError, match="nothing to learn from"),
     ):
         write_data(empty, None, tmp_path / "sft", DataSettings())
+
+
+@pytest.mark.parametrize("targets", [1, 2])
+def test_nothing_is_learned_from_the_cases_of_the_split_asked_for(home: Home, targets: int) -> None:
+    split = split_home(home, min_rating=4.0, targets=targets)
+    held = {(case.user_id, case.target) for case in (*split.test, *split.validation)}
+    assert len(held) == 3 * (targets + 1)
+    told = annotated_histories(home, set(MOVIES), Settings(), SplitHow("user", targets))
+    learned = {(user, event["item_id"]) for user, events in told.items() for event in events}
+    assert learned
+    assert not learned & held

@@ -67,14 +67,11 @@ def liked(item_id: str, day: int) -> Event:
     return Event(item_id=item_id, position=day, rating=5.0, timestamp=day * 86_400, verdict="liked")
 
 
-def per_group(alike: int) -> DataSettings:
-    return DataSettings(liked_per_group=1, others_per_group=3, alike_per_group=alike)
-
-
 def test_a_renamed_user_is_asked_about_in_the_same_words_everywhere() -> None:
     events = [liked("i0", 1), liked("i6", 2), liked("i12", 3)]
     rng = np.random.default_rng(0)
-    others = Others({"u": events}, FUSED, rng, per_group(alike=0))
+    settings = DataSettings(liked_per_group=1, others_per_group=3)
+    others = Others({"u": events}, FUSED, rng, settings)
     view = renamed(3)
     group = others.group(Historian(events, view, Settings()), 2)
     assert group is not None
@@ -83,23 +80,3 @@ def test_a_renamed_user_is_asked_about_in_the_same_words_everywhere() -> None:
     assert brand != "Nordal"
     assert all(brand in each.suffix and "Nordal" not in each.suffix for each in group.branches)
     assert brand in group.prompt[-1].text
-
-
-def test_items_alike_share_more_with_what_was_liked_than_popular_ones_do() -> None:
-    events = [liked("i0", 1), liked("i12", 2), liked("i24", 3)]
-    popular, near = list[int](), list[int]()
-    for seed in range(60):
-        rng = np.random.default_rng(seed)
-        others = Others({"u": events}, FUSED, rng, per_group(alike=2))
-        group = others.group(Historian(events, FUSED, Settings()), 2)
-        assert group is not None
-        assert [branch.label for branch in group.branches] == ["Yes", "No", "No", "No", "No", "No"]
-        values = [set(FUSED["i0"].facets()) & _values(branch.suffix) for branch in group.branches]
-        popular += [len(each) for each in values[1:4]]
-        near += [len(each) for each in values[4:]]
-    assert np.mean(near) > np.mean(popular) + 0.5
-
-
-def _values(suffix: str) -> set[str]:
-    line = suffix.split("Item: ")[1].splitlines()[0]
-    return set(line.replace(":", ",").replace(";", ",").replace(", ", ",").split(","))

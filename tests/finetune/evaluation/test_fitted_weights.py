@@ -8,8 +8,10 @@ import pytest
 from mllm_srec.agent.deployment import WEIGHTS, Deployment
 from mllm_srec.agent.ingest import fuse_missing
 from mllm_srec.agent.state import Settings
-from mllm_srec.finetune.data.splits import USUAL_SPLIT, SplitHow
+from mllm_srec.finetune.data.settings import USUAL_SPLIT, SplitHow
+from mllm_srec.finetune.data.splits import Split, split_home
 from mllm_srec.finetune.evaluation.evaluate import LeakError
+from mllm_srec.finetune.evaluation.graph_ranking import without_fitted
 from mllm_srec.finetune.evaluation.ranking import RankingOptions, evaluate_home
 from mllm_srec.store.home import Home
 from mllm_srec.tools.ranking import CombineWeights
@@ -48,6 +50,27 @@ def test_weights_that_saw_test_cases_are_refused(home: Path) -> None:
     evaluate(home, RankingOptions(targets=2))
     with pytest.raises(LeakError, match="fitted on --split-by user --targets 2"):
         evaluate(home, RankingOptions())
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_a_case_that_weights_were_fitted_on_is_not_tested(home: Path, seen: bool) -> None:
+    split = split_with(home)
+    case = split.test[0]
+    fitted(home, cases=[[case.user_id, case.target if seen else split.validation[0].target]])
+    with Home.open(home) as opened:
+        tested = without_fitted(opened, split, scripted().info.model_hash).test
+        assert without_fitted(opened, split, "another") == split
+    assert (case in tested) == (not seen)
+    assert len(tested) == len(split.test) - seen
+    report = evaluate_home(
+        home, RankingOptions(), settings=Settings(), engine=scripted(), model=MODEL
+    )
+    assert report.users == len(tested)
+
+
+def split_with(home: Path) -> Split:
+    with Home.open(home) as opened:
+        return split_home(opened, min_rating=4.0)
 
 
 def test_weights_of_another_model_are_not_used_and_that_is_said(home: Path) -> None:

@@ -78,6 +78,8 @@ def test_the_sign_flip_test_agrees_with_counting_all_signs() -> None:
     # Of the 2 ** 5 signs, 2 reach a sum as far from 0 as that of five equal gains.
     assert sign_flip_p(np.ones(5)) == pytest.approx(2 / 32)
     assert sign_flip_p(np.zeros(5)) == 1
+    assert sign_flip_p(np.ones(1)) == 1
+    assert sign_flip_p(np.ones(3), users=np.zeros(3, np.int64)) == 1
     noise = np.random.default_rng(0).normal(0.0, 1.0, 500)
     assert sign_flip_p(noise - noise.mean()) > 0.9
     assert sign_flip_p(noise + 0.5) == sign_flip_p(noise + 0.5, seed=0) < 0.001

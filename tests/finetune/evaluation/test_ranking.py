@@ -90,16 +90,25 @@ def test_answers_given_before_the_engine_was_lost_are_not_asked_for_again(home: 
     assert not engine.generated
 
 
-def test_other_weights_or_another_seed_rank_anew(home: Path) -> None:
+@pytest.mark.parametrize(("candidates", "seed", "ranked"), [(50, 1, 0), (4, 1, 2), (50, 2, 2)])
+def test_other_settings_or_another_seed_rank_anew(
+    home: Path, candidates: int, seed: int, ranked: int
+) -> None:
     evaluated(home, scripted())
-    engine = scripted()
-    settings = Settings(candidates=4)
-    evaluate_home(
-        home, RankingOptions(rows=("full",)), settings=settings, engine=engine, model=MODEL
+    told: list[tuple[str, int, int | None]] = []
+    report = evaluate_home(
+        home,
+        RankingOptions(rows=("full",), seed=seed),
+        settings=Settings(candidates=candidates),
+        engine=scripted(),
+        model=MODEL,
+        progress=lambda *step: told.append(step),
     )
-    other = evaluated(home, scripted(), RankingOptions(rows=("full",), seed=2))
-    # The prompts are the same and answered before, but the rankings are made again.
-    assert other.rows[1].figures["stored_per_user"] > 0
+    assert [step for step in told if step[0] == "rank"][1:] == [
+        ("rank", done, 2) for done in range(1, ranked + 1)
+    ]
+    # Where rankings are made again, the prompts are the same and were answered before.
+    assert (report.rows[1].figures["stored_per_user"] > 0) == (ranked > 0)
 
 
 ABLATIONS: dict[Part, tuple[str, str]] = {

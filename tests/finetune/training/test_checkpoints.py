@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from mllm_srec.finetune.data.records import RecordError
 from mllm_srec.finetune.training.recipe import LoraSettings, Recipe
 from mllm_srec.finetune.training.record_pictures import picture_files
 from mllm_srec.finetune.training.run_settings import OtherRun
@@ -272,3 +273,60 @@ def test_adapters_alone_move_and_end_up_in_the_weights(tmp_path: Path) -> None:
     assert moved
     assert all("text_model.layers" in key and "_proj" in key for key in moved)
     assert Recipe.of(runs.settings).lora == LoraSettings(rank=4)
+
+
+@pytest.mark.parametrize("killed_at", [2, 4])
+def test_two_runs_go_on_in_the_one_that_was_killed(tmp_path: Path, killed_at: int) -> None:
+    runs = Runs(tmp_path, steps=3, then={"steps": 4, "learning_rate": 2e-4})
+    straight = runs.here("straight")
+    first = tmp_path / "straight" / "first" / "model"
+    assert any(not torch.equal(a, b) for a, b in pairs(weights(first), weights(runs.base)))
+    code, _ = runs.child("killed", killed_at=killed_at)
+    assert code == -signal.SIGKILL
+    trained = (tmp_path / "killed" / "first" / "model").exists()
+    assert trained == (killed_at == 4)
+    before = log_of(tmp_path / "killed" / "first")
+    gone_on = runs.here("killed", resume=True)
+    assert gone_on.steps == straight.steps == 4
+    assert (log_of(tmp_path / "killed" / "first") == before) == trained
+    assert all(
+        torch.equal(a, b) for a, b in pairs(weights(gone_on.folder), weights(straight.folder))
+    )
+    with pytest.raises(OtherRun, match="recipe key 'muon_rate'"):
+        runs.here("killed", resume=True, muon_rate=0.01)
+
+
+def log_of(folder: Path) -> str:
+    return (folder / "log.jsonl").read_text("utf-8")
+
+
+def pairs(
+    some: dict[str, torch.Tensor], others: dict[str, torch.Tensor]
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    return [(weight, others[name]) for name, weight in some.items()]
+
+
+@pytest.mark.parametrize("wrong", [{"shares": {"explain": 1.0}}, {"best": "explain_loss"}])
+def test_what_only_the_second_run_wants_is_missed_before_the_first(
+    tmp_path: Path, wrong: dict[str, Any]
+) -> None:
+    runs = Runs(tmp_path, then={"steps": 1, **wrong})
+    with pytest.raises(RecordError, match="explain"):
+        runs.here("out")
+    assert not (tmp_path / "out" / "first").exists()
+
+
+def test_the_folder_of_another_run_is_refused_before_the_first_run(tmp_path: Path) -> None:
+    runs = Runs(tmp_path, steps=2)
+    runs.here("out")
+    for resume, refusal in ((False, "of an earlier run"), (True, "holds no first run")):
+        with pytest.raises(OtherRun, match=refusal):
+            runs.here("out", then={"steps": 1}, resume=resume)
+    assert not (tmp_path / "out" / "first").exists()
+
+
+def test_a_second_run_knows_what_the_first_was_made_of(tmp_path: Path) -> None:
+    Runs(tmp_path, steps=1, then={"steps": 2}).here("out")
+    settings = json.loads((tmp_path / "out" / "model" / "settings.json").read_text())
+    assert settings["recipe"]["steps"] == 2
+    assert settings["base_settings"]["recipe"]["steps"] == 1

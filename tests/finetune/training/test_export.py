@@ -166,6 +166,11 @@ def test_a_hub_checkpoint_is_trained_in_full(hub: Path, tmp_path: Path) -> None:
     tuned, base = weights(report.folder), weights(hub)
     assert [key for key in base if torch.equal(base[key], tuned[key])] == []
     export(report.folder, tmp_path / "m", name="tuned", parity=agrees)
+    # What it was made of goes with it, also through another export.
+    export(tmp_path / "m", tmp_path / "again", name="tuned", parity=agrees)
+    made = (tmp_path / "again" / "settings.json").read_text()
+    assert json.loads(made)["prompts"]["look"]
+    assert made == (report.folder / "settings.json").read_text()
 
 
 def test_adapters_are_not_merged_into_another_base(hub: Path, tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ from typing import NoReturn
 import pytest
 from trl import SFTConfig
 
-from mllm_srec.finetune.errors import FinetuneError
 from mllm_srec.finetune.training.recipe import Recipe, RecipeError
 from mllm_srec.finetune.training.shipped_recipes import recipe_at
 from mllm_srec.finetune.training.start import require_start, take_one_gpu
@@ -36,15 +35,6 @@ def test_training_refuses_both_and_neither(tmp_path: Path) -> None:
     for recipe, base in (both, (Recipe(steps=1), None)):
         with pytest.raises(RecipeError, match="the recipe starts from"):
             train(recipe, tmp_path, no_picture, tmp_path / "out", base=base)
-
-
-def test_one_of_several_processes_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(FinetuneError, match=r"one process on one GPU, and 2 were started"):
-        train(Recipe(steps=1), tmp_path, no_picture, tmp_path / "out", base=tmp_path)
-    assert not (tmp_path / "out").exists()
 
 
 def test_of_several_gpus_one_is_taken(tmp_path: Path) -> None:

@@ -1,0 +1,87 @@
+"""SFT records in the forms that other trainers read, with their pictures as files.
+
+Our own form keeps what prompts share once (`RecordGroup`). Others want one conversation a line.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from mllm_srec.finetune.data.entries import FILES, ORIGINS
+from mllm_srec.finetune.data.records import (
+    AnyRecord,
+    Record,
+    RecordGroup,
+    Turn,
+    file_hash,
+    read_records,
+)
+from mllm_srec.finetune.data.settings import Form
+
+IMAGES = "images"
+_MARK = "<image>"
+
+
+def rewrite(folder: Path, form: Form, picture: Callable[[str], Image.Image]) -> dict[str, Any]:
+    """Bring a folder that `write_data` made into another form; its hashes follow.
+
+    Args:
+        folder: Pictures go to `folder/images`, and are named by paths from the folder.
+        form: What is wanted.
+        picture: Gives the picture of a name.
+
+    Returns:
+        How many lines each file has now, its hash, and the tasks of `train`.
+    """
+    found: dict[str, Any] = {}
+    for name in FILES:
+        path = folder / f"{name}.jsonl"
+        rows = [row_of(record, form) for record in each_alone(read_records(path))]
+        for image in {image for row in rows for image in row["images"]}:
+            target = folder / image
+            target.parent.mkdir(exist_ok=True)
+            picture(target.stem).convert("RGB").save(target)
+        path.write_text(
+            "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8"
+        )
+        found |= {name: len(rows), f"{name}_sha256": file_hash(path)}
+        if name == "train":
+            found["tasks"] = dict(sorted(Counter(row["task"] for row in rows).items()))
+    # Lines are counted anew, and a line's origin is of use to our own trainer alone.
+    (folder / ORIGINS).unlink()
+    about = json.loads((folder / "data.json").read_text("utf-8")) | found | {"form": form}
+    (folder / "data.json").write_text(json.dumps(about, indent=2) + "\n", "utf-8")
+    return found
+
+
+def each_alone(records: Iterable[AnyRecord]) -> Iterator[Record]:
+    """Yield plain records; every branch of a group is one."""
+    for record in records:
+        if isinstance(record, RecordGroup):
+            yield from record.expand()
+        else:
+            yield record
+
+
+def row_of(record: Record, form: Form) -> dict[str, Any]:
+    """One line of a file."""
+    said = _typed if form == "trl" else _marked
+    return {
+        "messages": [{"role": turn.role, "content": said(turn)} for turn in record.messages],
+        "images": [f"{IMAGES}/{image}.png" for image in record.images],
+        "task": record.task,
+        "weight": record.weight,
+    }
+
+
+def _typed(turn: Turn) -> list[dict[str, Any]]:
+    return [part.model_dump() for part in turn.content]
+
+
+def _marked(turn: Turn) -> str:
+    # The text of a catalogue asks for no picture.
+    return _MARK * turn.pictures + turn.text.replace(_MARK, "< image>")

@@ -1,0 +1,61 @@
+"""`srec finetune data` with its options, on a small drawn shop."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from mllm_srec.agent.ingest import ingest
+from mllm_srec.finetune.cli import finetune_app
+from mllm_srec.finetune.shop.make import make_shop
+from tests.agent.shop import MODEL, scripted
+
+RUNNER = CliRunner()
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("shop")
+    make_shop(1, 64, 10, folder)
+    ingest(
+        folder / "home",
+        items=folder / "items.parquet",
+        interactions=folder / "interactions.parquet",
+        images=folder,
+        engine=scripted(),
+        model=MODEL,
+        fuse_now=False,
+    )
+    return folder / "home"
+
+
+def test_options_reach_the_records_and_data_json_keeps_them(
+    home: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    labels = str(home.parent / "labels.parquet")
+    asked = ["data", "--home", str(home), "--out", str(tmp_path), "--labels", labels, "--json"]
+    options = ["--messages", "32", "--split-by", "time", "--form", "trl"]
+    RUNNER.invoke(finetune_app, [*asked, *options], catch_exceptions=False)
+    report = json.loads(capfd.readouterr().out)
+    about = json.loads((tmp_path / "data.json").read_text("utf-8"))
+    assert about["settings"]["split"] == {"split_by": "time", "targets": 1}
+    assert about["settings"]["messages"] == 32
+    assert (about["form"], about["train"]) == ("trl", report["train"])
+    lines = (tmp_path / "train.jsonl").read_text("utf-8").splitlines()
+    assert len(lines) == report["train"] == sum(report["tasks"].values())
+    assert "branches" not in lines[0]
+    assert list((tmp_path / "images").glob("*.png"))
+
+
+def test_a_time_split_takes_no_several_targets(home: Path, tmp_path: Path) -> None:
+    asked = ["data", "--home", str(home), "--out", str(tmp_path), "--split-by", "time"]
+    done = RUNNER.invoke(finetune_app, [*asked, "--targets", "2"])
+    assert "split by user" in str(done.exception)
+
+
+def test_records_from_traces_have_our_form_alone(home: Path, tmp_path: Path) -> None:
+    asked = ["data", "--home", str(home), "--out", str(tmp_path), "--from-traces"]
+    done = RUNNER.invoke(finetune_app, [*asked, "--form", "trl"])
+    assert done.exit_code == 2
+    assert "--form" in done.output
