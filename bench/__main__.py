@@ -60,7 +60,7 @@ def _options() -> argparse.Namespace:
         "--only", action="append", choices=sorted(ALL), help="measure this one; may be repeated"
     )
     parser.add_argument("--model", type=Path, default=bundled_model(), help="folder of the model")
-    parser.add_argument("--items", type=int, default=512, help="items of the sample shop to fuse")
+    parser.add_argument("--items", type=int, default=1600, help="items of the sample shop to fuse")
     parser.add_argument("--users", type=int, default=200, help="asked at once")
     parser.add_argument("--repeats", type=int, default=3, help="turns of what is compared")
     return parser.parse_args()

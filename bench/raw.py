@@ -13,9 +13,7 @@ from mllm_srec.llm.vllm_engine import VLLMEngine
 def raw_seconds(engine: HeardEngine, calls: Sequence[Call]) -> float:
     """Seconds of the engine for these calls, one after the other; preparing them is not counted."""
     inner = engine.inner
-    ready = [
-        ([inner._input(prompt) for prompt in call.prompts], _params(inner, call)) for call in calls
-    ]
+    ready = [(inner._inputs(call.prompts), _params(inner, call)) for call in calls]
     engine.forget()
     started = time.perf_counter()
     for inputs, params in ready:

@@ -59,8 +59,14 @@ class ChatTemplate:
 
     def encode(self, text: str) -> list[int]:
         """Token ids of rendered text, pictures still one mark each."""
-        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False).ids
+        [ids] = self.encode_all([text])
         return ids
+
+    def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of several texts, on all cores."""
+        # Without the places of the tokens in the text, which nobody reads.
+        found = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [each.ids for each in found]
 
     def defuse(self, text: str) -> str:
         """Break up what the model would read as its control marks.

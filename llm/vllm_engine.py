@@ -146,14 +146,15 @@ class VLLMEngine:
             temperature=0.0, max_tokens=max_tokens, structured_outputs=structured
         )
 
-    def _input(self, prompt: Prompt) -> dict[str, Any]:
-        tokens = self._template.encode(self._template.render(prompt))
-        content: dict[str, Any] = {"prompt_token_ids": tokens}
-        if prompt.pictures:
-            content["multi_modal_data"] = {"image": [open_prepared(p) for p in prompt.pictures]}
-            # Our keys name pixels and preparation, and spare vLLM hashing the pixels.
-            content["multi_modal_uuids"] = {"image": [p.key for p in prompt.pictures]}
-        return content
+    def _inputs(self, prompts: Sequence[Prompt]) -> list[dict[str, Any]]:
+        tokens = self._template.encode_all([self._template.render(prompt) for prompt in prompts])
+        contents: list[dict[str, Any]] = [{"prompt_token_ids": ids} for ids in tokens]
+        for content, prompt in zip(contents, prompts, strict=True):
+            if prompt.pictures:
+                content["multi_modal_data"] = {"image": [open_prepared(p) for p in prompt.pictures]}
+                # Our keys name pixels and preparation, and spare vLLM hashing the pixels.
+                content["multi_modal_uuids"] = {"image": [p.key for p in prompt.pictures]}
+        return contents
 
     def _run(self, prompts: Sequence[Prompt], params: Sequence[Any]) -> list[Any]:
         for each in params:
@@ -174,11 +175,11 @@ class VLLMEngine:
         requests: list[str] = []
         try:
             with self._lock, self._translated():
-                for prompt, wanted in zip(prompts, params, strict=True):
+                for content, wanted in zip(self._inputs(prompts), params, strict=True):
                     name = f"{next(self._numbers)}"
                     requests.append(name)
                     self._waiting[name] = []
-                    self._llm.llm_engine.add_request(name, self._input(prompt), wanted)
+                    self._llm.llm_engine.add_request(name, content, wanted)
         except ModelError:
             self._drop(requests)
             raise
