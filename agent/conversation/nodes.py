@@ -4,7 +4,6 @@ from langgraph.runtime import Runtime
 
 from mllm_srec.agent.ask import Question, ask
 from mllm_srec.agent.conversation import lists, memory, reasons
-from mllm_srec.agent.conversation.grounding import is_grounded
 from mllm_srec.agent.conversation.intents import (
     SPANS,
     Intent,
@@ -17,6 +16,7 @@ from mllm_srec.agent.conversation.memory import Action
 from mllm_srec.agent.conversation.state import Outcome, Shown, TurnContext, TurnState, TurnUpdate
 from mllm_srec.agent.conversation.turn import AskBack, Turn, outcome
 from mllm_srec.agent.conversation.writing import answer_text
+from mllm_srec.agent.grounding import invented
 from mllm_srec.llm.answer_schema import answer_schema
 from mllm_srec.llm.engine import Prompt
 from mllm_srec.llm.prompting import render
@@ -122,4 +122,4 @@ def _reason(item: Shown, home: Home) -> str:
     described = home.catalogue.representations(ids)
     facts = [entry.fused.line for entry in described.values()]
     facts += [each.title for each in home.catalogue.items(ids).values()]
-    return item["reason"] if is_grounded(item["reason"], [*facts, *ids]) else ""
+    return "" if invented(item["reason"], [*facts, *ids]) else item["reason"]

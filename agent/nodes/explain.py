@@ -8,6 +8,7 @@ from langgraph.runtime import Runtime
 from pydantic import Field
 
 from mllm_srec.agent.ask import Question, ask
+from mllm_srec.agent.grounding import invented
 from mllm_srec.agent.nodes.fuse_items import PRICE_BANDS
 from mllm_srec.agent.nodes.profile_user import Profile, stated
 from mllm_srec.agent.nodes.score_targets import last_preference
@@ -143,13 +144,16 @@ def check_reason(text: str, exhibits: Sequence[Exhibit], item: FusedItem) -> Cit
     """Parse a reason, hold its claims against the item, and cite each interaction that it names.
 
     Raises:
-        InvalidAnswer: It is malformed, cites what was not shown, or gives the item a value that
-            it does not have.
+        InvalidAnswer: It is malformed, cites what was not shown, names what stands nowhere, or
+            gives the item a value that it does not have.
     """
     reason = parse(text, CitedReason)
     for cite in reason.cites:
         if not 1 <= cite <= len(exhibits):
             raise InvalidAnswer(text, f"interaction [{cite}] was not shown")
+    lines = (each.line for each in (item, *(exhibit.fused for exhibit in exhibits)))
+    if made_up := sorted(invented(reason.reason, [*lines, *map(str, range(len(exhibits) + 1))])):
+        raise InvalidAnswer(text, f"{made_up[0]!r} stands nowhere in what was shown")
     own = _spoken_facets([item])
     called = [_spoken(exhibit.fused.what) for exhibit in exhibits]
     # What a shown item is called may stand in the sentence; its other values are not the item's.

@@ -2,9 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mllm_srec.agent.conversation.grounding import claims, is_grounded
 from mllm_srec.agent.conversation.intents import Understood, check_understood, heard
 from mllm_srec.agent.conversation.reading import number, place, points_back
+from mllm_srec.agent.grounding import claims, invented
 from mllm_srec.llm.structured import InvalidAnswer
 
 
@@ -66,5 +66,5 @@ def test_a_message_is_read_as_one_capped_line_without_markup() -> None:
 def test_claims_are_numbers_prices_ids_and_names() -> None:
     text = "This duck costs 3.99 dollars, see i404 by Golden Toys."
     assert {"3.99", "dollars", "i404", "golden", "toys"} <= claims(text)
-    assert is_grounded("This duck is green, like the Maple train.", ["Maple train", "green duck"])
-    assert not is_grounded("Only 5 left.", ["green duck"])
+    assert not invented("This duck is green, like the Maple train.", ["Maple train", "green duck"])
+    assert invented("Only 5 left.", ["green duck"]) == {"5"}

@@ -69,6 +69,8 @@ class TestExplain:
             ("You will like it.", [1], "nothing about the item"),
             ("Cotton again.", [1], "'cotton' is not a value"),
             ("This drum is red and budget.", [1], "'budget' is not a value"),
+            ("This drum is red, from Caltag.", [1], "'caltag' stands nowhere"),
+            ("This drum is red, and 5 are left.", [1], "'5' stands nowhere"),
         ],
     )
     def test_a_stray_value_or_citation_is_refused(

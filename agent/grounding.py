@@ -18,8 +18,8 @@ def claims(text: str) -> set[str]:
     return {match[0].casefold().strip(".,") for match in _CLAIM.finditer(text)}
 
 
-def is_grounded(text: str, facts: Iterable[str]) -> bool:
-    """Whether everything that a text claims stands in the facts."""
+def invented(text: str, facts: Iterable[str]) -> set[str]:
+    """What a text claims that stands nowhere in the facts."""
     known = " ".join(facts).casefold()
     words = set(re.findall(r"[\w.,]*\w|[$€£¥]", known)) | set(re.findall(r"\w+", known))
-    return claims(text) <= words
+    return claims(text) - words
