@@ -17,6 +17,9 @@ from mllm_srec.llm.stopping import Stop
 
 Key = tuple[Any, ...]
 
+CALLS_AT_ONCE = {"vllm": 3}
+"""Calls that an engine takes at the same time, where more than one: what arrives joins what is
+under way between two tokens, instead of waiting until the last answer of a batch is whole."""
 
 Run = Callable[[list[Any]], Sequence[Any]]
 Part = tuple[Sequence[Any], asyncio.Future[Sequence[Any]]]
@@ -34,16 +37,18 @@ class _Waiting:
 class AsyncEngine:
     """The asynchronous front of an engine.
 
-    The engine runs in one worker thread. Calls of the same kind and settings that arrive while it
-    is busy are merged, so that fifty users' next steps fill one batch. When all who wait for a call
-    are gone, by Ctrl-C or at a deadline, the engine is told to stop.
+    The engine runs in worker threads. Calls of the same kind and settings that arrive while they
+    are busy are merged, so that fifty users' next steps fill one batch. When all who wait for a
+    call are gone, by Ctrl-C or at a deadline, the engine is told to stop.
     """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="engine")
+        at_once = CALLS_AT_ONCE.get(engine.info.engine, 1)
+        self._workers = ThreadPoolExecutor(at_once, thread_name_prefix="engine")
+        self._free = asyncio.Semaphore(at_once)
         self._waiting: dict[Key, _Waiting] = {}
-        self._pump: asyncio.Task[None] | None = None
+        self._serving: set[asyncio.Task[None]] = set()
 
     @property
     def info(self) -> EngineInfo:
@@ -79,40 +84,46 @@ class AsyncEngine:
     async def _join(self, key: Key, run: Run, inputs: Sequence[Any]) -> Sequence[Any]:
         if not inputs:
             return []
-        waiting = self._waiting.setdefault(key, _Waiting(run))
         future: asyncio.Future[Sequence[Any]] = asyncio.get_running_loop().create_future()
-        waiting.parts.append((inputs, future))
-        if self._pump is None or self._pump.done():
-            self._pump = asyncio.create_task(self._work())
+        if key not in self._waiting:
+            self._waiting[key] = _Waiting(run)
+            serving = asyncio.create_task(self._serve(key))
+            # The loop alone does not keep a task from being collected.
+            self._serving.add(serving)
+            serving.add_done_callback(self._serving.discard)
+        self._waiting[key].parts.append((inputs, future))
         with engine_time():
             return await future
 
-    async def _work(self) -> None:
+    async def _serve(self, key: Key) -> None:
+        """Hand a batch to the engine when it is free; until then, others may join it."""
         # One turn of the loop lets tasks that are ready at the same moment join the first batch.
         await asyncio.sleep(0)
-        loop = asyncio.get_running_loop()
-        while self._waiting:
-            waiting = self._waiting.pop(next(iter(self._waiting)))
+        async with self._free:
+            waiting = self._waiting.pop(key)
             parts = [part for part in waiting.parts if not part[1].cancelled()]
-            if not parts:
-                continue
-            inputs = [each for part, _ in parts for each in part]
-            call = functools.partial(_governed, _stoppable(parts), waiting.run, inputs)
-            try:
-                results = iter(await loop.run_in_executor(self._worker, call))
-            except Exception as error:  # noqa: BLE001 - handed on to every caller of the batch
-                for _, future in parts:
-                    if not future.done():
-                        future.set_exception(error)
-                continue
-            for part, future in parts:
-                mine = list(islice(results, len(part)))
+            if parts:
+                await self._call(waiting.run, parts)
+
+    async def _call(self, run: Run, parts: Sequence[Part]) -> None:
+        inputs = [each for part, _ in parts for each in part]
+        call = functools.partial(_governed, _stoppable(parts), run, inputs)
+        loop = asyncio.get_running_loop()
+        try:
+            results = iter(await loop.run_in_executor(self._workers, call))
+        except Exception as error:  # noqa: BLE001 - handed on to every caller of the batch
+            for _, future in parts:
                 if not future.done():
-                    future.set_result(mine)
+                    future.set_exception(error)
+            return
+        for part, future in parts:
+            mine = list(islice(results, len(part)))
+            if not future.done():
+                future.set_result(mine)
 
     def close(self) -> None:
-        """Let the worker go; the engine itself is closed by its owner."""
-        self._worker.shutdown(wait=False, cancel_futures=True)
+        """Let the workers go; the engine itself is closed by its owner."""
+        self._workers.shutdown(wait=False, cancel_futures=True)
 
 
 def _stoppable(parts: Sequence[Part]) -> Stop:

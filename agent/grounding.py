@@ -20,6 +20,6 @@ def claims(text: str) -> set[str]:
 
 def invented(text: str, facts: Iterable[str]) -> set[str]:
     """What a text claims that stands nowhere in the facts."""
-    known = " ".join(facts).casefold()
-    words = set(re.findall(r"[\w.,]*\w|[$€£¥]", known)) | set(re.findall(r"\w+", known))
-    return claims(text) - words
+    known = " ".join(facts)
+    words = {*re.findall(r"[\w.,]*\w|[$€£¥]", known), *re.findall(r"\w+", known)}
+    return claims(text) - {word.casefold() for word in words}

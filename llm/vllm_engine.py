@@ -3,7 +3,6 @@
 import itertools
 import logging
 import os
-import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -29,6 +28,7 @@ from mllm_srec.llm.labels import label_token_ids
 from mllm_srec.llm.model_files import model_hash
 from mllm_srec.llm.pictures import open_prepared
 from mllm_srec.llm.stopping import governing
+from mllm_srec.llm.turns import Turns
 from mllm_srec.llm.vllm_settings import (
     KV_CACHE_BYTES,
     vllm_distribution,
@@ -38,7 +38,10 @@ from mllm_srec.llm.vllm_settings import (
 
 
 class VLLMEngine:
-    """A model loaded by vLLM in this process, of which there is one at a time."""
+    """A model loaded by vLLM in this process, of which there is one at a time.
+
+    Several threads may call it: prompts of one join those of another between two tokens.
+    """
 
     _open = False
 
@@ -65,8 +68,8 @@ class VLLMEngine:
         )
         self._numbers = itertools.count()
         self._waiting: dict[str, list[Any]] = {}
-        # Reentrant: a stream closed while another call steps gives its request up from there.
-        self._lock = threading.RLock()
+        # A stream closed while another call steps gives its request up from there.
+        self._lock = Turns()
         self._prompt_tokens = 0
         self._cached_tokens = 0
 
@@ -173,9 +176,11 @@ class VLLMEngine:
         if self._llm is None:
             raise EngineLost("the vLLM engine is closed: load it again")
         requests: list[str] = []
+        # Before the turn: meanwhile the engine computes for others.
+        contents = self._inputs(prompts)
         try:
             with self._lock, self._translated():
-                for content, wanted in zip(self._inputs(prompts), params, strict=True):
+                for content, wanted in zip(contents, params, strict=True):
                     name = f"{next(self._numbers)}"
                     requests.append(name)
                     self._waiting[name] = []

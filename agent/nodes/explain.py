@@ -151,13 +151,16 @@ def check_reason(text: str, exhibits: Sequence[Exhibit], item: FusedItem) -> Cit
     for cite in reason.cites:
         if not 1 <= cite <= len(exhibits):
             raise InvalidAnswer(text, f"interaction [{cite}] was not shown")
-    lines = (each.line for each in (item, *(exhibit.fused for exhibit in exhibits)))
-    if made_up := sorted(invented(reason.reason, [*lines, *map(str, range(len(exhibits) + 1))])):
+    facts = [each.line for each in (item, *(exhibit.fused for exhibit in exhibits))]
+    facts += [*item.told, *map(str, range(len(exhibits) + 1))]
+    if made_up := sorted(invented(reason.reason, facts)):
         raise InvalidAnswer(text, f"{made_up[0]!r} stands nowhere in what was shown")
     own = _spoken_facets([item])
     called = [_spoken(exhibit.fused.what) for exhibit in exhibits]
-    # What a shown item is called may stand in the sentence; its other values are not the item's.
-    known = own.union(called)
+    # What a shown item and an attribute are called may stand in the sentence; the other values of
+    # a shown item are not the item's.
+    names = set(map(_spoken, item.told))
+    known = own | names | set(called)
     # Prices are never the model's to say, also where nothing that was shown has one.
     prices = {word for _, word in PRICE_BANDS}
     values = own | prices | _spoken_facets(exhibit.fused for exhibit in exhibits)
@@ -168,7 +171,7 @@ def check_reason(text: str, exhibits: Sequence[Exhibit], item: FusedItem) -> Cit
         raise InvalidAnswer(text, "it says nothing about the item")
     # An interaction that the sentence names is cited, whether its number stands there or not.
     cites = dict.fromkeys(reason.cites)
-    said_of = {called[cite - 1] for cite in cites} | own
+    said_of = {called[cite - 1] for cite in cites} | own | names
     for name in sorted(named - said_of):
         cites[called.index(name) + 1] = None
     return CitedReason(reason=reason.reason, cites=list(cites))

@@ -3,13 +3,13 @@
 import asyncio
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from mllm_srec.agent.dispatch import AsyncEngine
+from mllm_srec.agent.dispatch import CALLS_AT_ONCE, AsyncEngine
 from mllm_srec.llm.engine import Answer, EngineLost, LabelScores, Message, Prompt
 from mllm_srec.llm.scripted import ScriptedEngine
 from tests.agent.shop import work_until_stopped
@@ -214,6 +214,28 @@ def test_what_nobody_waits_for_any_more_is_not_asked(engine: Held, front: AsyncE
 
     assert asyncio.run(work()) == ["re: a", "re: c"]
     assert engine.batches == [["a"], ["c"]]
+
+
+def test_calls_join_an_engine_that_takes_several_at_once(engine: Held) -> None:
+    engine.info = replace(engine.info, engine="vllm")
+    front = AsyncEngine(engine)
+
+    async def work() -> list[list[str]]:
+        asked = []
+        for number, name in enumerate("abcde", 1):
+            asked.append(asyncio.create_task(texts(front, name, max_tokens=9 + number)))
+            await settled()
+        async with asyncio.timeout(PATIENCE_S):
+            while len(engine.batches) < CALLS_AT_ONCE["vllm"]:
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+        assert sorted(engine.batches) == [["a"], ["b"], ["c"]]
+        engine.go.set()
+        return await asyncio.gather(*asked)
+
+    assert asyncio.run(work()) == [[f"re: {name}"] for name in "abcde"]
+    assert len(engine.threads) == CALLS_AT_ONCE["vllm"] == 3
+    front.close()
 
 
 def test_the_engine_is_used_by_one_thread_alone(engine: Held, front: AsyncEngine) -> None:
