@@ -117,6 +117,8 @@ class TraceStore(Closing):
         Raises:
             TraceError: The file cannot be written.
         """
+        if not contents:
+            return []
         keys = [hashlib.sha256(content).digest() for content in contents]
         with self._lock, _told(self.path):
             self._refresh()

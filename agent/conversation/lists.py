@@ -11,12 +11,7 @@ from mllm_srec.agent.conversation.turn import AskBack, Turn, outcome
 from mllm_srec.agent.own_pictures import fused_picture
 from mllm_srec.store.feedback import Feedback, Stance
 from mllm_srec.tools.errors import WrongCall
-from mllm_srec.tools.feedback import (
-    give_feedback,
-    give_item_feedback,
-    ruled_out,
-    wish_text,
-)
+from mllm_srec.tools.feedback import give_feedback, give_item_feedback, ruled_out, wish_text
 from mllm_srec.tools.filters import ItemFilter
 from mllm_srec.tools.recommend import MOST, Suggestions
 from mllm_srec.tools.recommend import recommend as recommend_items
