@@ -9,12 +9,12 @@ from pathlib import Path
 from mllm_srec.agent.nodes.score_targets import NO, YES
 from mllm_srec.agent.results import Progress
 from mllm_srec.finetune.data.entries import Entry, Fault, read_entries, shown
-from mllm_srec.finetune.data.records import RecordError, RecordGroup
+from mllm_srec.finetune.data.records import AnyRecord, RecordError, RecordGroup
 from mllm_srec.finetune.data.wording import other_prompts
 from mllm_srec.finetune.errors import FinetuneError
 from mllm_srec.finetune.training.encode import Encoded, Encoder
 from mllm_srec.finetune.training.picture_words import PICTURE_WORDS, picture_words
-from mllm_srec.finetune.training.recipe import Recipe
+from mllm_srec.finetune.training.recipe import SCORING, SCORING_AUC, Recipe
 from mllm_srec.finetune.training.record_pictures import Pictures, PictureSource, one_tile
 from mllm_srec.finetune.training.tasks import task_faults, untaught
 from mllm_srec.llm.chat_template import ChatTemplate
@@ -125,6 +125,9 @@ def check_entries(
             progress("check", next(done), len(every))
     faults += task_faults(recipe, tasks)
     faults += _picture_word_faults(recipe, encoded["train"], prepared)
+    unused = wrong | {(each.file, each.line) for each in over_long}
+    kept = [each for each in entries["validation"] if (each.file, each.line) not in unused]
+    faults += _pair_faults(recipe, kept)
     return Checked(encoded, faults, over_long)
 
 
@@ -140,6 +143,24 @@ def _picture_word_faults(
         yield untaught(PICTURE_WORDS, recipe, tasks, "no word tells a picture from the rest")
     if not one_tile(pictures.features(looks[0].images[0])):
         yield untaught(PICTURE_WORDS, recipe, tasks, "this model cuts pictures in tiles")
+
+
+def _pair_faults(recipe: Recipe, validation: Sequence[Entry]) -> Iterator[Fault]:
+    """A best figure that compares liked items with others, where no group has both."""
+    scoring = [each.record for each in validation if each.record.task == SCORING]
+    for run in filter(None, (recipe, recipe.then)):
+        seen = scoring[: run.validation_records]
+        if run.best != SCORING_AUC or not seen or any(map(_has_both, seen)):
+            continue
+        problem = f"none of the {len(seen)} scoring records has a liked item and another in a group"
+        way_out = "leave 'best' out of the recipe, or name another figure"
+        yield Fault("validation.jsonl", None, "best", shown(run.best), problem, way_out)
+
+
+def _has_both(record: AnyRecord) -> bool:
+    if not isinstance(record, RecordGroup):
+        return False
+    return {YES, NO} <= {branch.label for branch in record.branches}
 
 
 def _encode(entry: Entry, encoder: Encoder) -> Encoded | Fault:
@@ -172,7 +193,7 @@ def _answer_faults(entries: Sequence[Entry], chat: ChatTemplate) -> Iterator[Fau
     """Scoring answers must be the labels that serving reads, each one token of this model."""
     problems = {label: _label_problem(label, chat) for label in (YES, NO)}
     for entry in entries:
-        if entry.record.task != "score_target":
+        if entry.record.task != SCORING:
             continue
         if isinstance(entry.record, RecordGroup):
             branches = enumerate(entry.record.branches)

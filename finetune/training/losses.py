@@ -12,6 +12,7 @@ from transformers.modeling_outputs import CausalLMOutput
 from mllm_srec.finetune.training.batches import once
 from mllm_srec.finetune.training.encode import Encoded
 from mllm_srec.finetune.training.picture_words import PICTURE_WORDS
+from mllm_srec.finetune.training.recipe import SCORING, SCORING_AUC
 
 Collate = Callable[[Sequence[Encoded]], dict[str, Tensor]]
 
@@ -73,6 +74,26 @@ def list_loss(answers: Answers, lists: Tensor, yes: int, no: int) -> Tensor:
     return nn.functional.softplus(others - margins[liked][has_rivals]).mean()
 
 
+def pairs_in_order(answers: Answers, groups: Tensor, yes: int, no: int) -> tuple[int, float]:
+    """Count the pairs of a liked item and another of its group, and those in the right order.
+
+    Args:
+        answers: Of a batch of scoring groups.
+        groups: (N,) the group that an answer token belongs to.
+        yes: Token of the label of liked items.
+        no: Token of the label of the others.
+
+    Returns:
+        How many pairs there are, and in how many log p(Yes) - log p(No) is higher for the liked
+        item; ties count half.
+    """
+    margins = answers.logits[:, yes] - answers.logits[:, no]
+    liked, others = answers.targets == yes, answers.targets == no
+    ahead = margins[liked, None] - margins[None, others]
+    paired = groups[liked, None] == groups[None, others]
+    return int(paired.sum()), float((((ahead > 0) + 0.5 * (ahead == 0)) * paired).sum())
+
+
 def word_loss(model: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
     """Cross entropy of the words of pictures, (B, W), against what the picture tokens say."""
     words = inputs.pop("words")
@@ -120,34 +141,42 @@ def validate(
     records: Sequence[Encoded],
     collator: Collate,
     *,
+    labels: tuple[int, int],
     tokens: int = 8192,
     bf16: bool = True,
 ) -> dict[str, float]:
-    """Loss, token accuracy and share of wholly right answers of every task.
+    """Loss, token accuracy and share of wholly right answers of every task; the AUC of scoring.
 
-    For trees the answers are the branches' labels.
+    For trees the answers are the branches' labels. The AUC is over the pairs of a liked item and
+    another of the same group, and missing where there are none. `labels` are the tokens of Yes and
+    No.
     """
     was = model.training
     model.eval()
     figures: dict[str, float] = {}
     members = members_by_task(records)
     for task in members:
-        sums = torch.zeros(5)
+        sums = torch.zeros(7)
         for numbers in once(members[task], tokens):
             chosen = [records[number] for number in numbers]
             with torch.autocast(_device(model).type, torch.bfloat16, enabled=bf16):
                 batch = {key: v.to(_device(model)) for key, v in collator(chosen).items()}
-                sums += _batch_figures(model, batch, chosen)
-        loss, weight, right, answers, whole = sums.tolist()
+                sums += _batch_figures(model, batch, chosen, labels)
+        loss, weight, right, answers, whole, pairs, ordered = sums.tolist()
         figures[f"{task}_loss"] = loss / weight
         figures[f"{task}_right_tokens"] = right / weight
         figures[f"{task}_right_answers"] = whole / answers
+        if task == SCORING and pairs:
+            figures[SCORING_AUC] = ordered / pairs
     model.train(was)
     return figures
 
 
 def _batch_figures(
-    model: nn.Module, batch: dict[str, Tensor], records: Sequence[Encoded]
+    model: nn.Module,
+    batch: dict[str, Tensor],
+    records: Sequence[Encoded],
+    labels: tuple[int, int],
 ) -> Tensor:
     answers = read_answers(model, batch)
     losses, weights, right = answers.losses, answers.weights, answers.right
@@ -160,6 +189,7 @@ def _batch_figures(
     )
     _, which = torch.unique(runs, return_inverse=True)
     wrong = torch.zeros(int(which.max()) + 1).index_add_(0, which, (~right).float().cpu())
+    groups = (runs // 10_000).to(answers.targets.device)
     return torch.tensor(
         [
             float((losses * weights).sum()),
@@ -167,6 +197,7 @@ def _batch_figures(
             float((right * weights).sum()),
             len(wrong),
             int((wrong == 0).sum()),
+            *pairs_in_order(answers, groups, *labels),
         ]
     )
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Self
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
-from mllm_srec.finetune.data.records import TASKS
+from mllm_srec.finetune.data.records import TASKS, Task
 from mllm_srec.finetune.errors import FinetuneError
 from mllm_srec.finetune.training.augment import Augmentation
 from mllm_srec.finetune.training.picture_words import PICTURE_WORDS
@@ -19,7 +19,11 @@ from mllm_srec.finetune.training.tiny import TinyConfig
 FIGURES = ("loss", "right_tokens", "right_answers")
 """What validation says of every task; the first is better when low, the others when high."""
 
-_MEASURED = {f"{task}_{kind}": task for task in TASKS for kind in FIGURES}
+SCORING: Task = "score_target"
+SCORING_AUC = f"{SCORING}_auc"
+"""What validation says of scoring besides: the chance that a liked item is above another."""
+
+_MEASURED = {f"{task}_{kind}": task for task in TASKS for kind in FIGURES} | {SCORING_AUC: SCORING}
 
 _OF_ONE_RUN = {"then", "scratch", "minutes", "steps"}
 """What a second run does not take over from the first."""
@@ -87,7 +91,7 @@ class Recipe:
     """Fuse the layers' operations with torch.compile; needs a C++ compiler on CPUs."""
     checkpoint_minutes: Positive = 5.0
     best: str | None = None
-    """A validation figure, `score_target_loss` or `fuse_right_answers`; the model that was best by
+    """A validation figure, `score_target_auc` or `fuse_right_answers`; the model that was best by
     it is kept beside the last."""
     validation_records: Count = 100
     """So many of each task are looked at with every checkpoint, and at the end."""

@@ -176,7 +176,7 @@ class AnswerTrainer(SFTTrainer):  # type: ignore[misc]
             file.write(json.dumps(line) + "\n")
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        """Validation of every task: loss, tokens right, answers right.
+        """Validation of every task: loss, tokens right, answers right; of scoring the AUC.
 
         An answer is right when each of its tokens is the most likely one after the right ones
         before it: then greedy decoding gives just this answer.
@@ -187,6 +187,7 @@ class AnswerTrainer(SFTTrainer):  # type: ignore[misc]
                 self.model,
                 _first(self._records["validation"], self._recipe.validation_records),
                 self._collators["validation"],
+                labels=self._labels,
                 tokens=self._recipe.tokens_per_batch,
                 bf16=self._recipe.bf16,
             )

@@ -194,6 +194,16 @@ def test_a_best_figure_without_a_record_to_measure_it_on_is_a_fault(check: Check
     assert check(best="fuse_loss").faults == []
 
 
+def test_an_order_of_items_is_measured_in_groups_that_have_both_kinds(check: Checker) -> None:
+    assert check(best="score_target_auc").faults == []
+    alike: list[AnyRecord] = [group(["Yes", "Yes"]), *group().expand()]
+    write_small_data(check.folder, validation=[look("green"), *alike, group()])
+    assert check.again(best="score_target_auc").faults == []
+    [fault] = check.again(best="score_target_auc", validation_records=4).faults
+    assert (fault.file, fault.place) == ("validation.jsonl", "best")
+    assert "none of the 4 scoring records" in fault.problem
+
+
 def test_pictures_that_say_the_same_teach_no_words(check: Checker) -> None:
     [fault] = check(look("red"), shares={"picture_words": 1.0}).faults
     assert (fault.value, fault.place) == ("'picture_words'", "shares")

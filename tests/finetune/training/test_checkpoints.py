@@ -196,6 +196,17 @@ def test_the_best_model_by_a_figure_is_kept_beside_the_last(tmp_path: Path) -> N
     assert set(weights(report.best)) == set(weights(report.folder))
 
 
+def test_the_best_model_can_be_that_of_the_best_order_of_items(tmp_path: Path) -> None:
+    runs = Runs(tmp_path, best="score_target_auc", shares={"score_target": 1.0}, learning_rate=0.05)
+    report = runs.here("out", steps=8)
+    lines = [json.loads(line) for line in (tmp_path / "out/log.jsonl").read_text().splitlines()]
+    orders = [x["eval_score_target_auc"] for x in lines if "eval_score_target_loss" in x]
+    # Two liked items against another: the order is learned by heart.
+    assert set(orders) <= {0.0, 0.25, 0.5, 0.75, 1.0}
+    assert kept(tmp_path / "out")["value"] == max(orders) == 1.0
+    assert report.validation["eval_score_target_auc"] == orders[-1]
+
+
 def kept(folder: Path) -> dict[str, Any]:
     about: dict[str, Any] = json.loads((folder / "best.json").read_text())
     return about

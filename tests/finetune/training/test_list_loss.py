@@ -1,4 +1,4 @@
-"""The list loss puts liked items above the others of their list, and nothing else."""
+"""Liked items against the others of their list: the loss over lists, and pairs in order."""
 
 import math
 from pathlib import Path
@@ -8,7 +8,7 @@ import torch
 
 from mllm_srec.finetune.training.collate import Collator
 from mllm_srec.finetune.training.encode import Encoder
-from mllm_srec.finetune.training.losses import Answers, list_loss
+from mllm_srec.finetune.training.losses import Answers, list_loss, pairs_in_order
 from mllm_srec.finetune.training.record_pictures import Pictures, picture_files
 from tests.finetune.small import group, write_small_model
 
@@ -63,6 +63,14 @@ def test_a_list_without_both_kinds_teaches_nothing() -> None:
     found = list_loss(answers([1.0, 2.0], [True, True]), lists_of(0, 0), YES, NO)
     found.backward()  # type: ignore[no-untyped-call]
     assert found.item() == 0.0
+
+
+def test_pairs_are_of_one_group_and_ties_count_half() -> None:
+    given = answers([1.0, 0.0, 1.0, -3.0, 9.0], [True, False, False, True, False])
+    groups = torch.tensor([0, 0, 0, 0, 0, 0, 1, 1, 1, 1])
+    # Of the first group one pair is in order and one is tied, of the second none is in order.
+    assert pairs_in_order(given, groups, YES, NO) == (3, 1.5)
+    assert pairs_in_order(answers([1.0], [True]), groups[:2], YES, NO) == (0, 0.0)
 
 
 def test_a_batch_names_the_labels_of_each_group(tmp_path: Path) -> None:
