@@ -103,6 +103,19 @@ def split_home(
     return split_by_time(frame, item_ids, min_rating=min_rating)
 
 
+def require_cases(split: Split, part: Literal["validation", "test"]) -> None:
+    """Refuse a part that asks nobody: its figures would be zeros.
+
+    Raises:
+        SplitError: It has no case.
+    """
+    if not split.cases(part):
+        raise SplitError(
+            f"the {part} part has no case: nobody has likes enough behind a first interaction; "
+            "split otherwise, take a lower rating for a like, or ingest more interactions"
+        )
+
+
 def split_by_user(
     frame: pl.DataFrame,
     item_ids: Sequence[str],

@@ -101,7 +101,7 @@ def fit_baselines(
         split: Only its training part is fitted.
         min_rating: Lowest rating that is a like.
         settings: Defaults where None.
-        tune: Choose each row's recency, and the blend, on the validation part.
+        tune: Choose each row's recency, and the blend, on the validation part if it has a case.
         seed: Of the validation users that are tuned on.
 
     Returns:
@@ -112,7 +112,8 @@ def fit_baselines(
     model = CollaborativeModel.fit(
         split.train, split.item_ids, min_rating=min_rating, settings=settings
     )
-    tuning = Tuning(model, split, min_rating, seed) if tune else None
+    # On no case all settings are equally good, and the first that is tried would win.
+    tuning = Tuning(model, split, min_rating, seed) if tune and split.validation else None
     rows: dict[str, Scorer] = {"popularity": Popularity(model.popularity)}
     if split.train["timestamp"].null_count() == 0 and len(split.train):
         shares = RECENT_SHARES if tuning else RECENT_SHARES[2:3]

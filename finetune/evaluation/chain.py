@@ -15,7 +15,13 @@ from mllm_srec.agent.recommender import Recommender
 from mllm_srec.agent.results import Progress
 from mllm_srec.agent.state import State
 from mllm_srec.finetune.data.settings import SplitBy
-from mllm_srec.finetune.data.splits import Case, Split, sample_cases, split_home
+from mllm_srec.finetune.data.splits import (
+    Case,
+    Split,
+    require_cases,
+    sample_cases,
+    split_home,
+)
 from mllm_srec.finetune.data.teacher import annotate
 from mllm_srec.finetune.data.utterances import Utterance
 from mllm_srec.finetune.evaluation.evaluate import SplitPart
@@ -88,17 +94,18 @@ def evaluate_chain(
         progress: Told how far each stage is.
 
     Raises:
-        FinetuneError: An item has no description yet, the labels do not fit the home, or a file of
-            the truth or the messages cannot be read.
+        FinetuneError: An item has no description yet, the labels or the truth do not fit the home,
+            or a file of the truth or the messages cannot be read.
+        SplitError: Nobody has likes enough to be asked for.
     """
     if options.truth is not None and options.truth.is_file():
         return ChainReport(evaluate_labelled(recommender, options.truth, progress))
+    deployment = recommender.deployment
     if options.truth is not None:
-        require_truth(options.truth)
+        require_truth(options.truth, deployment.home.catalogue.item_ids())
     said = {"held_out": held_out_phrasings(MESSAGES)}
     if options.messages is not None:
         said["given"] = hand_written(options.messages)
-    deployment = recommender.deployment
     check_described(deployment.home)
     settings = deployment.settings
     # What is scored here are drawn pairs; the list itself is `srec evaluate`'s to measure.
@@ -107,6 +114,7 @@ def evaluate_chain(
         deployment, replace(context, settings=replace(context.settings, candidates=1))
     )
     split = split_home(deployment.home, min_rating=settings.liked_rating, split_by=options.split_by)
+    require_cases(split, options.part)
     warm = _some([case for case in split.cases(options.part) if not case.cold], options)
     cold = _some([case for case in split.cases(options.part) if case.cold], options)
     cases = [*warm, *cold]

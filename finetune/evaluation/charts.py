@@ -42,18 +42,21 @@ def draw_comparison(report: Report, path: Path) -> None:
     names = [row.name for row in report.rows]
     for axes, measure in zip(panels, WITH_INTERVAL, strict=True):
         values = [row.figures[measure] for row in report.rows]
+        # Where all users have one value the ends may miss it by a rounding, and no bar goes back.
         reach = [
-            [row.figures[measure] - row.figures[f"{measure}_low"] for row in report.rows],
-            [row.figures[f"{measure}_high"] - row.figures[measure] for row in report.rows],
+            [max(row.figures[measure] - row.figures[f"{measure}_low"], 0.0) for row in report.rows],
+            [
+                max(row.figures[f"{measure}_high"] - row.figures[measure], 0.0)
+                for row in report.rows
+            ],
         ]
         colours = [OURS if name == "full" else OTHERS for name in names]
         axes.barh(names, values, xerr=reach, color=colours, capsize=2, error_kw={"lw": 1})
         axes.set_title(measure, fontsize=10)
         _plain(axes)
     panels[0].invert_yaxis()
-    shuffles = f", mean of {report.shuffles} shuffles" if report.shuffles > 1 else ""
     figure.suptitle(
-        f"{report.protocol} ranking, {report.users:,} users, {report.items:,} items{shuffles}; "
+        f"{report.protocol} ranking, {report.users:,} users, {report.items:,} items{report.means}; "
         "bars: 95 % over users",
         fontsize=9,
     )

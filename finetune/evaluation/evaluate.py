@@ -94,6 +94,7 @@ def run_trial(
     rankers: Mapping[str, Ranker] | None = None,
     users: int | None = None,
     seed: int = 0,
+    draw: int = 0,
 ) -> Trial:
     """Rank the cases of one part of a split by every recommender.
 
@@ -106,7 +107,8 @@ def run_trial(
         rankers: The recommendation graph by the name of its row; `full` brings the row `retrieval`
             with it. A target outside the graph's candidates is a miss.
         users: Number of cases, drawn by the seed; all by default.
-        seed: Of the draw and the negatives.
+        seed: Of the draw of cases and, with `draw`, of the negatives.
+        draw: Another one has other negatives for the same cases.
 
     Raises:
         LeakError: A target can be seen by what is evaluated.
@@ -115,7 +117,7 @@ def run_trial(
     if leaks := find_leaks(split):
         raise LeakError(f"{len(leaks)} leaks, the first: {leaks[0]}")
     cases = sample_cases(split.cases(part), users, seed=seed)
-    pools = draw_pools(split, cases, seed=seed) if protocol == "sampled" else None
+    pools = draw_pools(split, cases, seed=seed + draw) if protocol == "sampled" else None
     outcomes: dict[str, Outcome] = {}
     for name, rank in (rankers or {}).items():
         before, after = _ranked(rank, cases, pools, split)

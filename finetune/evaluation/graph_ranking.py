@@ -186,14 +186,15 @@ def _fit(
     return fit_combination(found, logits, pairs.labels, collaborative=blend, seed=seed)
 
 
-def check_fitted(home: Home, how: SplitHow) -> None:
+def check_fitted(home: Home, how: SplitHow, model_hash: str) -> None:
     """Refuse weights that saw test cases of a split.
 
     Raises:
-        LeakError: The home's weights were fitted on another split.
+        LeakError: The home's weights of this model were fitted on another split.
     """
-    fitted = (home.read_setting(WEIGHTS) or {}).get("split", how._asdict())
-    if fitted != how._asdict():
+    kept = home.read_setting(WEIGHTS) or {}
+    fitted = kept.get("split", how._asdict())
+    if fitted != how._asdict() and kept.get("model_hash") == model_hash:
         raise LeakError(
             f"the weights of {str(home.path)!r} were fitted on {_spoken(fitted)} and know some "
             f"test cases of this split: run `srec finetune combine {_spoken(how._asdict())}` first"

@@ -93,17 +93,18 @@ def list_figures(lists: Rows, histories: Sequence[Rows], facts: ItemFacts) -> di
 
 
 def novelty(lists: Rows, facts: ItemFacts) -> float:
-    """Mean self-information of the listed items, in bits."""
+    """Mean self-information of the listed items, in bits; 0 where nothing is listed."""
     information = -np.log2(np.maximum(facts.choosers, 1.0) / max(facts.users, 1))
-    return float(information[lists[lists >= 0]].mean())
+    listed = information[lists[lists >= 0]]
+    return float(listed.mean()) if len(listed) else 0.0
 
 
 def popularity_lift(lists: Rows, histories: Sequence[Rows], choosers: Floats) -> float:
-    """Mean popularity of the lists over that of the histories, less one; 0 without histories."""
+    """Mean popularity of the lists over that of the histories, less one; 0 without either."""
     listed = [choosers[row[row >= 0]].mean() for row in lists if (row >= 0).any()]
     chosen = [choosers[history].mean() for history in histories if len(history)]
     level = float(np.mean(chosen)) if chosen else 0.0
-    return float(np.mean(listed)) / level - 1.0 if level else 0.0
+    return float(np.mean(listed)) / level - 1.0 if level and listed else 0.0
 
 
 def diversity(lists: Rows, values: sparse.csr_array) -> float:

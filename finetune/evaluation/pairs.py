@@ -51,7 +51,8 @@ class Pairs:
     def by_case(self, values: NDArray[Value], cases: int) -> list[NDArray[Value]]:
         """Values of the pairs (P,), apart for each case (U)."""
         counts = np.bincount(self.cases, minlength=cases)
-        return np.split(values, np.cumsum(counts)[:-1])
+        # Of no case numpy makes one empty part.
+        return np.split(values, np.cumsum(counts)[:-1])[:cases]
 
     def of(self, members: NDArray[np.bool_]) -> "Pairs":
         """The pairs of some cases (U,); rows of cases stay those of all."""

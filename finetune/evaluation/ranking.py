@@ -10,7 +10,7 @@ from mllm_srec.agent.deployment import Deployment
 from mllm_srec.agent.results import Progress
 from mllm_srec.agent.state import Part, Settings
 from mllm_srec.finetune.data.settings import SplitBy, SplitHow
-from mllm_srec.finetune.data.splits import DayOrder, Split, split_home
+from mllm_srec.finetune.data.splits import DayOrder, Split, require_cases, split_home
 from mllm_srec.finetune.errors import FinetuneError
 from mllm_srec.finetune.evaluation.baselines import (
     BASELINES,
@@ -40,13 +40,20 @@ TUNING_SEED = 0
 """Of the validation users on whom settings, and the baseline to beat, are chosen."""
 SHUFFLES = 5
 """Orders inside the days that `--day-order shuffled` is the mean of."""
+DRAWS = 3
+"""Draws of each user's negatives that the sampled protocol is the mean of."""
 ABLATION = (
     "Rows 'without ...' leave a part out when the one model is asked; nothing was trained again, "
     "so they show what this model rests on, not what another could do. The candidates' stored "
     "vectors stay as they are."
 )
 SAMPLED = (
-    "sampled protocol: 1 target among 20 drawn by popularity; not to be compared with full ranking"
+    "sampled protocol: 1 target among 20 drawn by popularity, ± over draws of the 20; not to be "
+    "compared with full ranking"
+)
+VALIDATION = (
+    "validation part: settings of the baselines, and weights that `combine` fitted, were chosen on "
+    "these cases; only the test part says how good they are"
 )
 
 
@@ -83,10 +90,24 @@ class RankingOptions:
         return self.shuffles if self.day_order == "shuffled" else 1
 
     @property
+    def split_how(self) -> SplitHow:
+        """What weights have to be fitted on as well."""
+        return SplitHow(self.split_by, self.targets)
+
+    @property
+    def pools(self) -> int:
+        """Draws of the negatives that are tried in each order."""
+        return DRAWS if self.protocol == "sampled" else 1
+
+    @property
     def notes(self) -> list[str]:
         """What a reader of the figures has to know."""
-        sampled = [SAMPLED] if self.protocol == "sampled" else []
-        return sampled + ([ABLATION] if self.without else [])
+        chosen = {
+            SAMPLED: self.protocol == "sampled",
+            ABLATION: bool(self.without),
+            VALIDATION: self.part == "validation",
+        }
+        return [note for note, holds in chosen.items() if holds]
 
 
 def evaluate_home(
@@ -113,11 +134,14 @@ def evaluate_home(
         others: More rows that score the whole catalogue, fitted on a split.
 
     Raises:
-        FinetuneError: A row is unknown, or needs a truth that is not given or no truth.
+        FinetuneError: A row is unknown, or the truth is not given or not that of the home.
+        SplitError: The log cannot be split this way, or nobody has likes enough to be asked for.
         LeakError: A target can be seen by what is evaluated.
     """
     require_rows(options)
     with Home.open(path) as home:
+        if options.truth is not None:
+            require_truth(options.truth, home.catalogue.item_ids())
         fused = {
             item_id: entry.fused for item_id, entry in home.catalogue.representations().items()
         }
@@ -130,19 +154,25 @@ def evaluate_home(
                     "model": deployment.info.model,
                     "model_hash": deployment.info.model_hash,
                 }
-            pairs = [
+            tried = [
                 _trials(home, options, settings, number, deployment, progress, say, others)
                 for number in range(options.trials)
             ]
-    trials, validation = zip(*pairs, strict=True)
-    return summarize(trials, validation=validation, fused=fused, seed=options.seed, **about)
+    return summarize(
+        [trial for trials, _ in tried for trial in trials],
+        validation=[validation for _, validation in tried],
+        draws=options.pools,
+        fused=fused,
+        seed=options.seed,
+        **about,
+    )
 
 
 def require_rows(options: RankingOptions) -> None:
     """Refuse names that no row can have, before anything is fitted.
 
     Raises:
-        FinetuneError: A row is unknown, or needs a truth that is not given or no truth.
+        FinetuneError: A row is unknown, or needs a truth that is not given.
     """
     known = [*GRAPH_ROWS, *BASELINES, *CEILINGS]
     for name in options.rows or ():
@@ -152,8 +182,6 @@ def require_rows(options: RankingOptions) -> None:
             raise FinetuneError(
                 f"row {name!r} knows what is true of a drawn shop: give its folder with `--truth`"
             )
-    if options.truth is not None:
-        require_truth(options.truth)
 
 
 @contextmanager
@@ -177,8 +205,11 @@ def _trials(
     progress: Progress,
     say: Callable[[str], None],
     others: Callable[[Split], Mapping[str, Scorer]],
-) -> tuple[Trial, Trial]:
-    """One split: everybody's rankings of it, and the baselines' of its validation part."""
+) -> tuple[list[Trial], Trial]:
+    """One split: everybody's rankings of it, and the baselines' of its validation part.
+
+    Of the sampled protocol there are several trials, each with other negatives.
+    """
     split = split_home(
         home,
         min_rating=settings.liked_rating,
@@ -188,29 +219,35 @@ def _trials(
         seed=options.seed + number,
     )
     if deployment is not None:
-        check_fitted(home, SplitHow(options.split_by, options.targets))
+        check_fitted(home, options.split_how, deployment.info.model_hash)
         whole, split = split, without_fitted(home, split, deployment.info.model_hash)
         if left_out := len(whole.test) - len(split.test):
             say(f"{left_out} test cases are left out: `srec finetune combine` was fitted on them")
-    scorers = {**_scorers(options, settings, split), **others(split)}
+    require_cases(split, options.part)
     rankers: dict[str, Ranker] = {}
     if deployment is not None:
         stage = "rank" if options.trials == 1 else f"rank in order {number + 1}"
+        # It refuses what cannot be ranked yet, so it comes before the long fits.
         ranker = GraphRanker(deployment, split, seed=options.seed, progress=progress, stage=stage)
         rankers[FULL] = ranker
         rankers |= {f"without {part}": ranker.without(part) for part in options.without}
-    trial = run_trial(
-        scorers,
-        split,
-        part=options.part,
-        protocol=options.protocol,
-        rankers=rankers,
-        users=options.users,
-        seed=options.seed,
-    )
+    scorers = {**_scorers(options, settings, split), **others(split)}
+    trials = [
+        run_trial(
+            scorers,
+            split,
+            part=options.part,
+            protocol=options.protocol,
+            rankers=rankers,
+            users=options.users,
+            seed=options.seed,
+            draw=draw,
+        )
+        for draw in range(options.pools)
+    ]
     baselines = {name: one for name, one in scorers.items() if name not in KNOWS_POPULARITY}
     # The very cases that the settings were chosen on, see `Tuning`.
-    return trial, run_trial(
+    return trials, run_trial(
         baselines,
         split,
         part="validation",

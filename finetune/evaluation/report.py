@@ -1,4 +1,4 @@
-"""The report of `srec evaluate`: trials, one a shuffle of the days, as rows of figures."""
+"""The report of `srec evaluate`: trials, one a shuffle or draw of negatives, as rows of figures."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,7 +33,8 @@ class Row(BaseModel):
     groups: dict[str, dict[str, float]] = Field(default_factory=dict)
     """The same measures for a part of the cases, with `users`, their number."""
     spread: dict[str, float] = Field(default_factory=dict)
-    """Standard deviation of each measure over the shuffles of the days; empty with one order."""
+    """Standard deviation of each measure over the shuffles of the days and the draws of negatives;
+    empty with one of each."""
     full_minus: dict[str, float] | None = None
     """NDCG@10 of the row `full` less this one's, with its paired interval over users, and `p`, the
     chance of such a difference by sign alone."""
@@ -55,6 +56,8 @@ class Report(BaseModel):
     items: int
     shuffles: int = 1
     """Orders inside the days that the figures are means over."""
+    draws: int = 1
+    """Draws of each user's negatives that the figures are means over; 1 where all are ranked."""
     score_weight: float | None = None
     """Weight of the model's calibrated logit in the row `full`."""
     engine: str | None = None
@@ -70,11 +73,19 @@ class Report(BaseModel):
     notes: list[str] = Field(default_factory=list)
     """What a reader has to know to read the figures."""
 
+    @property
+    def means(self) -> str:
+        """What the figures are means of besides users, as the end of a line; empty for nothing."""
+        parts = [f"{self.shuffles} shuffles"] if self.shuffles > 1 else []
+        parts += [f"{self.draws} draws of negatives"] if self.draws > 1 else []
+        return f", mean of {' and '.join(parts)}" if parts else ""
+
 
 def summarize(
     trials: Sequence[Trial],
     *,
     validation: Sequence[Trial] = (),
+    draws: int = 1,
     fused: Mapping[str, FusedItem] | None = None,
     seed: int = 0,
     **about: Any,
@@ -84,6 +95,7 @@ def summarize(
     Args:
         trials: Over the same catalogue, with the same rows.
         validation: The validation part of the same splits, asked of the baselines.
+        draws: How many of the trials, one after another, differ in the negatives alone.
         fused: Descriptions of the items, for the measures of lists that need them.
         seed: Of the bootstrap.
         about: More fields of the report.
@@ -104,7 +116,10 @@ def summarize(
     for name in first.outcomes:
         outcomes = [trial.outcomes[name] for trial in trials]
         apart = [_trial_figures(*each) for each in zip(outcomes, listed, strict=True)]
-        rows.append(_row(name, joined, apart, groups, users, seed=seed))
+        # What the first draw asked the model is kept: only it says what a user costs.
+        firsts = apart[::draws]
+        beyond = {key: float(np.mean([one[key] for one in firsts])) for key in firsts[0]}
+        rows.append(_row(name, joined, beyond, apart, groups, users, seed=seed))
     by_name = {row.name: row for row in rows}
     chosen_on = _validated(validation)
     return Report(
@@ -113,7 +128,8 @@ def summarize(
         users=len(np.unique(users)),
         cases=len(first.cases),
         items=len(first.split.item_ids),
-        shuffles=len(trials),
+        shuffles=len(trials) // draws,
+        draws=draws,
         rows=rows,
         full_minus_retrieval=by_name[RETRIEVAL].full_minus if RETRIEVAL in by_name else None,
         validation=chosen_on,
@@ -178,6 +194,7 @@ def _groups(trials: Sequence[Trial]) -> dict[str, NDArray[np.bool_]]:
 def _row(
     name: str,
     joined: Mapping[str, Ranks],
+    beyond: Mapping[str, float],
     apart: Sequence[Mapping[str, float]],
     groups: Mapping[str, NDArray[np.bool_]],
     users: NDArray[np.int64],
@@ -185,8 +202,7 @@ def _row(
     seed: int,
 ) -> Row:
     ranks = joined[name]
-    figures = {key: float(np.mean([one[key] for one in apart])) for key in apart[0]}
-    figures |= ranks.means()
+    figures = {**beyond, **ranks.means()}
     for measure in WITH_INTERVAL:
         figures |= _named(measure, bootstrap(ranks.users(measure), users=users, seed=seed))
     parts = {

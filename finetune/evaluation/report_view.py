@@ -29,9 +29,8 @@ COSTS = {
 def report_view(report: Report) -> Group:
     """Accuracy, the lists themselves, and costs, one table each."""
     part = f"{report.part} part, {report.protocol} protocol"
-    shuffles = f", mean of {report.shuffles} shuffles" if report.shuffles > 1 else ""
     targets = f"{report.cases:,} targets, " if report.cases != report.users else ""
-    head = f"{part}: {report.users:,} users, {targets}{report.items:,} items{shuffles}"
+    head = f"{part}: {report.users:,} users, {targets}{report.items:,} items{report.means}"
     tables = [_accuracy(report)]
     for names, digits in ((LISTS, 2), (COSTS, 3)):
         if any(name in row.figures for row in report.rows for name in names):

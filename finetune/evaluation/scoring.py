@@ -24,6 +24,9 @@ from mllm_srec.finetune.evaluation.metrics import (
 from mllm_srec.finetune.evaluation.pairs import NEGATIVES, Pairs, draw_pairs, model_logits
 from mllm_srec.tools.ranking import calibrated
 
+FIGURES = ("auc", *(f"{name}_auc" for name in CEILINGS), "share_of_observer", "log_loss", "ece")
+"""Names of the figures besides the number of pairs."""
+
 
 @dataclass(frozen=True, slots=True)
 class Scoring:
@@ -53,10 +56,13 @@ class Scoring:
         )
 
     def figures(self) -> dict[str, float | None]:
-        """AUC, log loss and calibration error; the same AUC for those who know the truth."""
+        """AUC, log loss and calibration error; the same AUC for those who know the truth.
+
+        All are None where there are not both kinds of pairs.
+        """
         labels, weights = self.pairs.labels, self.pairs.weights
         if not labels.any() or labels.all():
-            return {"pairs": float(len(labels))}
+            return {**dict.fromkeys(FIGURES), "pairs": float(len(labels))}
         auc = pair_auc(self.logits, labels)
         ceilings = {name: pair_auc(scores, labels) for name, scores in self.ceilings.items()}
         observer = ceilings.get("observer", 0.5)

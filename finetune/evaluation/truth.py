@@ -1,5 +1,6 @@
 """What is true of a drawn shop, read for evaluation alone."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,11 @@ from mllm_srec.finetune.shop.vocabulary import ItemTruth
 FILES = ("items.parquet", "users.parquet", "popularity.parquet", "law.json")
 
 
-def require_truth(truth: Path) -> None:
-    """Refuse a folder that is not the truth of a drawn shop, before long work reads it.
+def require_truth(truth: Path, item_ids: Collection[str]) -> None:
+    """Refuse a folder that is not the truth of a home's items, before long work reads it.
 
     Raises:
-        FinetuneError: A file is missing.
+        FinetuneError: A file is missing, or an item is unknown there.
     """
     for name in FILES:
         if not (truth / name).is_file():
@@ -25,6 +26,13 @@ def require_truth(truth: Path) -> None:
                 f"no {name!r} in {str(truth)!r}: give the folder `truth` that `srec sample-shop` "
                 "wrote"
             )
+    known = pl.read_parquet(truth / "items.parquet", columns=["item_id"])["item_id"]
+    if unknown := set(item_ids) - set(known):
+        raise FinetuneError(
+            f"{len(unknown)} of the {len(item_ids)} items of the home are unknown in "
+            f"{str(truth)!r}, such as {min(unknown)!r}: give the truth of the shop that the home "
+            "was made of"
+        )
 
 
 def read_items(truth: Path) -> dict[str, ItemTruth]:

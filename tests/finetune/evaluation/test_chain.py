@@ -10,13 +10,14 @@ from mllm_srec.finetune.errors import FinetuneError
 from mllm_srec.finetune.evaluation import reasons
 from mllm_srec.finetune.evaluation.chain import ChainOptions, ChainReport, evaluate_chain
 from mllm_srec.finetune.evaluation.charts import draw_reliability, require_drawable
+from mllm_srec.finetune.evaluation.scoring import FIGURES
 from mllm_srec.finetune.evaluation.taste import agreement
 from mllm_srec.finetune.evaluation.truth import unseen_items
 from mllm_srec.finetune.shop.make import make_shop
 from mllm_srec.llm.scripted import ScriptedEngine
 from mllm_srec.store.home import Home
 from mllm_srec.store.intake import load_shop
-from tests.agent.shop import MODEL
+from tests.agent.shop import LOG, MODEL, deploy
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +116,20 @@ def test_the_reliability_is_that_of_the_error_that_is_told(
 def test_the_reasons_of_some_warm_users_are_counted(figures: dict[str, Any]) -> None:
     users = min(reasons.USERS, figures["users"])
     assert figures["reasons"] == figures["reason_fallbacks"] == users * reasons.ITEMS > 0
+
+
+def test_a_home_of_cold_users_alone_has_figures_of_theirs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(LOG, "mia")
+    with deploy(tmp_path / "home", ScriptedEngine(answer=lambda prompt: "no")) as deployment:
+        fuse_missing(deployment)
+        report = evaluate_chain(Recommender(deployment), ChainOptions(pairs=10))
+    scoring = report.figures["scoring"]
+    assert report.figures["users"] == scoring["pairs"] == 0
+    assert {scoring[name] for name in FIGURES} == {None}
+    assert scoring["groups"]["cold_users"]["auc"] == 0.5
+    assert not report.reliability
 
 
 def test_every_stage_says_how_far_it_is(

@@ -19,6 +19,7 @@ from mllm_srec.finetune.evaluation.evaluate import (
     popularity_log_q,
     run_trial,
 )
+from mllm_srec.finetune.evaluation.pairs import draw_pairs
 from mllm_srec.finetune.evaluation.report import Report, Row, summarize
 from mllm_srec.store.records import Interaction
 from mllm_srec.tools.collaborative import CollaborativeModel
@@ -96,6 +97,18 @@ def test_tuning_finds_the_recency_that_validation_asks_for() -> None:
     plain = row(evaluate_ranking(fit_baselines(SPLIT), SPLIT), "collaborative")
     tuned = row(evaluate_ranking(fit_baselines(SPLIT, tune=True), SPLIT), "collaborative")
     assert tuned["ndcg@10"] >= plain["ndcg@10"]
+
+
+def test_without_validation_cases_the_settings_stay_as_they_are() -> None:
+    split = Split(SPLIT.train, (), SPLIT.test, SPLIT.item_ids)
+    plain, tuned = (
+        evaluate_ranking(fit_baselines(split, tune=tune), split) for tune in (False, True)
+    )
+    assert plain == tuned
+
+
+def test_no_cases_have_no_pairs() -> None:
+    assert draw_pairs([], SPLIT).by_case(np.zeros(0), 0) == []
 
 
 def test_a_target_outside_the_candidates_is_a_miss() -> None:
@@ -257,6 +270,30 @@ def test_several_orders_of_the_days_are_averaged_and_their_spread_stands_apart()
     assert found.figures["recall@5"] == pytest.approx(0.5)
     assert found.spread["recall@5"] == pytest.approx(np.std([1, 0], ddof=1))
     assert not summarize(trials[:1]).rows[0].spread
+
+
+def test_the_spread_over_draws_of_negatives_stands_apart_from_the_users() -> None:
+    def rank(cases: Sequence[Case], pools: Sequence[frozenset[str]] | None) -> list[Ranking]:
+        assert pools is not None
+        asked.append(pools)
+        orders = [sorted(pool) for pool in pools]
+        return [Ranking(order, order, seconds=float(len(asked))) for order in orders]
+
+    asked: list[Sequence[frozenset[str]]] = []
+    trials = [
+        run_trial({}, SPLIT, protocol="sampled", rankers={"full": rank}, users=20, draw=draw)
+        for draw in range(3)
+    ]
+    assert len({trial.cases[0].user_id for trial in trials}) == 1
+    assert asked[0] != asked[1] != asked[2]
+    report = summarize(trials, draws=3)
+    assert (report.draws, report.shuffles, report.users) == (3, 1, 20)
+    found = report.rows[1]
+    means = [trial.outcomes["full"].ranks.users("ndcg@10").mean() for trial in trials]
+    assert found.figures["ndcg@10"] == pytest.approx(np.mean(means))
+    assert found.spread["ndcg@10"] == pytest.approx(np.std(means, ddof=1)) != 0
+    # The second draw finds texts and scores of the first: only that says what a user costs.
+    assert found.figures["seconds_per_user"] == 1
 
 
 def test_recent_popularity_counts_the_end_of_the_log() -> None:

@@ -50,6 +50,9 @@ def test_weights_that_saw_test_cases_are_refused(home: Path) -> None:
     evaluate(home, RankingOptions(targets=2))
     with pytest.raises(LeakError, match="fitted on --split-by user --targets 2"):
         evaluate(home, RankingOptions())
+    # Those of another model are not used, so what they know does not matter.
+    fitted(home, SplitHow("user", 2), model_hash="another")
+    evaluate(home, RankingOptions())
 
 
 @pytest.mark.parametrize("seen", [True, False])

@@ -81,3 +81,8 @@ def test_any_lists_stay_within_the_bounds(lists: NDArray[np.int64]) -> None:
     assert 0 <= found["diversity@10"] <= 1
     assert found["popularity_lift@10"] >= -1
     assert found["miscalibration@10"] >= -1e-12
+
+
+def test_where_nothing_is_listed_nothing_is_measured_as_nan() -> None:
+    found = measured(rows([-1, -1]), [0])
+    assert set(found.values()) == {0.0}

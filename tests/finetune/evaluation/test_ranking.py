@@ -1,6 +1,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import polars as pl
 import pytest
 from typer.testing import CliRunner
 
@@ -14,6 +15,7 @@ from mllm_srec.finetune.evaluation.baselines import fit_baselines
 from mllm_srec.finetune.evaluation.charts import draw_comparison
 from mllm_srec.finetune.evaluation.ranking import RankingOptions, evaluate_home
 from mllm_srec.finetune.evaluation.report import Report
+from mllm_srec.finetune.evaluation.truth import FILES
 from mllm_srec.llm.engine import EngineLost, LabelScores, Prompt
 from mllm_srec.llm.scripted import ScriptedEngine
 from tests.agent.shop import MODEL, deploy, scripted
@@ -156,6 +158,27 @@ def test_shuffled_days_are_the_mean_of_several_orders(home: Path) -> None:
     assert report.rows[0].spread["ndcg@10"] == 0
 
 
+def test_draws_of_negatives_ask_the_model_nothing_twice(home: Path) -> None:
+    engine = scripted()
+    report = evaluated(home, engine, RankingOptions(rows=("full",), protocol="sampled"))
+    assert (report.draws, report.users, report.cases) == (3, USERS, USERS)
+    assert set(report.rows[1].spread) > {"ndcg@10", "auc"}
+    asked = [prompt.messages for prompt in engine.scored]
+    assert len(asked) == len(set(asked)) > 0
+    assert "± over draws of the 20" in report.notes[0]
+    assert evaluated(home, scripted(), RankingOptions(rows=("full",))).draws == 1
+
+
+def test_items_without_a_description_are_refused_before_anything_is_fitted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ranking, "fit_baselines", lambda *_, **__: pytest.fail("fitted"))
+    with deploy(tmp_path / "bare", scripted()):
+        pass
+    with pytest.raises(FinetuneError, match="8 of 8 items have no description yet"):
+        evaluated(tmp_path / "bare", scripted(), RankingOptions())
+
+
 def test_without_a_graph_row_no_model_is_loaded(home: Path) -> None:
     options = RankingOptions(rows=("popularity",))
     report = evaluate_home(home, options, settings=Settings(), engine="nonsense")
@@ -202,13 +225,35 @@ def test_rows_and_truth_are_looked_at_before_anything_is_fitted(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ranking, "fit_baselines", lambda *_, **__: pytest.fail("fitted"))
+    other = tmp_path / "other"
+    other.mkdir()
+    for name in FILES:
+        pl.DataFrame({"item_id": ["i1", "i2"]}).write_parquet(other / name)
     for options, refusal in (
         (RankingOptions(rows=("ease", "sasrec")), "no row 'sasrec'"),
+        (RankingOptions(rows=("ease",), truth=other), "6 of the 8 items .* such as 'i3'"),
         (RankingOptions(rows=("law",)), "row 'law' knows what is true .* `--truth`"),
         (RankingOptions(rows=("ease",), truth=tmp_path), "no 'items.parquet' in"),
     ):
         with pytest.raises(FinetuneError, match=refusal):
             evaluated(home, scripted(), options)
+
+
+def test_a_log_without_a_case_is_refused_in_place_of_zeros(home: Path) -> None:
+    for rows in (("popularity",), ("full",)):
+        with pytest.raises(SplitError, match="the test part has no case"):
+            evaluate_home(
+                home,
+                RankingOptions(rows=rows),
+                settings=Settings(liked_rating=5.5),
+                engine=scripted(),
+                model=MODEL,
+            )
+
+
+def test_figures_of_the_validation_part_say_that_it_was_fitted_on(home: Path) -> None:
+    asked = RankingOptions(rows=("popularity",), part="validation")
+    assert "were chosen on these cases" in evaluated(home, scripted(), asked).notes[0]
 
 
 def test_a_picture_that_cannot_be_drawn_is_refused_first(home: Path, tmp_path: Path) -> None:

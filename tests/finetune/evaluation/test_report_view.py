@@ -60,6 +60,14 @@ def test_a_person_sees_figures_with_their_intervals_and_what_to_know() -> None:
     assert costs[0].split()[0] == "full"
 
 
+def test_draws_of_negatives_are_named() -> None:
+    sampled = REPORT.model_copy(update={"protocol": "sampled", "shuffles": 1, "draws": 3})
+    assert "800 items, mean of 3 draws of negatives" in shown(sampled)
+    assert sampled.model_copy(update={"shuffles": 5}).means.endswith(
+        "5 shuffles and 3 draws of negatives"
+    )
+
+
 def test_what_was_not_measured_is_a_dash_or_left_out() -> None:
     rows = [row("ease", 0.1)]
     bare = Report(protocol="sampled", part="test", users=1, cases=1, items=1, rows=rows)
@@ -74,6 +82,12 @@ def test_pictures_are_drawn_without_a_screen(tmp_path: Path) -> None:
     draw_reliability([Bin(0.1, 0.2, 30.0), Bin(0.8, 0.7, 10.0)], 0.1, tmp_path / "bins.png")
     for path in tmp_path.iterdir():
         assert path.read_bytes().startswith(PNG)
+
+
+def test_an_interval_that_misses_its_mean_by_a_rounding_is_drawn(tmp_path: Path) -> None:
+    rounded = row("ease", 0.63, **{"ndcg@10_low": 0.63 + 1e-15, "recall@10_high": 0.63 - 1e-15})
+    draw_comparison(REPORT.model_copy(update={"rows": [rounded]}), tmp_path / "rows.png")
+    assert (tmp_path / "rows.png").exists()
 
 
 def test_progress_counts_users_and_names_the_ablation() -> None:
