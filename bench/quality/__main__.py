@@ -7,27 +7,27 @@ not made again until its file is deleted: an interrupted run goes on from there.
 import argparse
 import json
 import sys
-from dataclasses import asdict, replace
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 from rich.console import Console
 
 from bench.machine import made_on
 from bench.quality.fits import MODELS, WITH_VECTORS, Fits
-from bench.quality.real_sets import SETS, Protocol, RealSet, take_in
+from bench.quality.plans import Plan, make_plans
+from bench.quality.real_sets import SETS, Files, Protocol, RealSet, files_of, take_in
 from mllm_srec.agent.demo import sample_shop
-from mllm_srec.agent.deployment import WEIGHTS
 from mllm_srec.agent.ingest import ingest
 from mllm_srec.agent.state import Settings
 from mllm_srec.agent.terminal.output import PlainProgress
+from mllm_srec.finetune.errors import FinetuneError
 from mllm_srec.finetune.evaluation.charts import draw_comparison
 from mllm_srec.finetune.evaluation.evaluate import FULL, RETRIEVAL
 from mllm_srec.finetune.evaluation.ranking import RankingOptions, evaluate_home
 from mllm_srec.finetune.evaluation.report import Report
 from mllm_srec.finetune.evaluation.report_view import report_view
-from mllm_srec.llm.load import EngineKind, bundled_model, model_hash, resolve_model
-from mllm_srec.store.home import Home
+from mllm_srec.llm.load import EngineKind
 
 ROOT = Path(__file__).parents[2]
 SHOP = "shop"
@@ -48,17 +48,33 @@ def main() -> int:
         _note(f"skipped {options.set}: {options.data / real.folder} is not there, see --data")
         return 0
     out = options.out / options.set
+    files = None if options.home else _files(real, options.data, out)
     home = options.home or _home(real, options.data, out)
     console = Console(highlight=False)
     rows = CLOSED if real and not real.with_times else CLOSED + TIMED
     rows = (RETRIEVAL, FULL, *rows) if options.graph else rows
-    for protocol in real.protocols if real else SHOP_PROTOCOLS:
-        if options.protocol and protocol.name not in options.protocol:
-            continue
-        report = _report(protocol, home, out, rows, options)
-        console.print(f"\n{options.set}, {protocol.name}")
+    names = options.protocol or [one.name for one in _protocols(options.set)]
+    protocols = [one for one in _protocols(options.set) if one.name in names]
+    try:
+        plans = make_plans(protocols, home, files, out, rows, options)
+    except FinetuneError as error:
+        _note(str(error))
+        return 1
+    for note in dict.fromkeys(note for plan in plans for note in plan.notes):
+        _note(note)
+    for plan in plans:
+        report = plan.kept()
+        if report is None:
+            report = _measured(plan, home, out, options)
+        else:
+            _note(f"kept from before: {plan.path}")
+        console.print(f"\n{options.set}, {plan.name}")
         console.print(report_view(report))
     return 0
+
+
+def _protocols(name: str) -> Sequence[Protocol]:
+    return SETS[name].protocols if name in SETS else SHOP_PROTOCOLS
 
 
 def _options() -> argparse.Namespace:
@@ -85,7 +101,21 @@ def _options() -> argparse.Namespace:
         default=ROOT / ".venv" / "quality" / "bin" / "python",
         help="of the environment of requirements.txt",
     )
-    return parser.parse_args()
+    options = parser.parse_args()
+    known = [one.name for one in _protocols(options.set)]
+    for name in options.protocol or ():
+        if name not in known:
+            parser.error(f"--protocol {name!r}: {options.set} has {', '.join(known)}")
+    if options.model is not None and not options.graph:
+        parser.error("--model is asked for the rows of --graph alone: give that, too")
+    return options
+
+
+def _files(real: RealSet | None, data: Path, out: Path) -> Files:
+    if real is not None:
+        return files_of(real, data, out)
+    shop = sample_shop()
+    return Files(shop / "items.parquet", shop / "interactions.parquet", shop)
 
 
 def _home(real: RealSet | None, data: Path, out: Path) -> Path:
@@ -93,29 +123,12 @@ def _home(real: RealSet | None, data: Path, out: Path) -> Path:
         return take_in(real, data, out)
     path = out / "home"
     if not path.exists():
-        shop = sample_shop()
-        ingest(
-            path,
-            items=shop / "items.parquet",
-            interactions=shop / "interactions.parquet",
-            images=shop,
-            fuse_now=False,
-        )
+        ingest(path, **_files(None, data, out)._asdict(), fuse_now=False)
     return path
 
 
-def _report(
-    protocol: Protocol, home: Path, out: Path, rows: tuple[str, ...], options: argparse.Namespace
-) -> Report:
-    """The report of one protocol, from its file where the same was asked before."""
-    ranking = replace(protocol.options, users=options.users or protocol.options.users, rows=rows)
-    peers, skipped = _peers(home, options) if protocol.peers else ((), ())
-    asked = {**asdict(ranking), "peers": peers, "minutes": options.minutes if peers else None}
-    if ranking.asks_model:
-        asked |= _model(home, options)
-    path = out / f"{protocol.name}.json"
-    if (kept := _kept(path, asked)) is not None:
-        return kept
+def _measured(plan: Plan, home: Path, out: Path, options: argparse.Namespace) -> Report:
+    """Carry a plan out, and keep its report."""
     settings = Settings()
     fits = Fits(
         home=home,
@@ -123,67 +136,31 @@ def _report(
         python=options.python,
         minutes=options.minutes,
         min_rating=settings.liked_rating,
-        options=ranking,
+        options=plan.options,
         say=_note,
-        models=peers,
+        models=plan.peers,
     )
     report = evaluate_home(
         home,
-        ranking,
+        plan.options,
         settings=settings,
         engine=options.engine,
         model=options.model,
         progress=PlainProgress(_note),
         say=_note,
-        others=fits if peers else lambda split: {},
+        others=fits if plan.peers else lambda split: {},
     )
-    if skipped:
-        report.notes.append(
-            f"{', '.join(skipped)}: skipped, the home has no vectors: describe its items with "
-            "`srec ingest`"
-        )
-    if peers:
+    report.notes += plan.notes
+    if plan.peers:
         report.notes.append(
             f"rows of other libraries: {options.minutes:g} minutes each for tuning on validation; "
             "lists of 500, AUC beyond them counts as a tie"
         )
     out.mkdir(parents=True, exist_ok=True)
-    held = {"asked": asked, "made": made_on(), "report": report.model_dump()}
-    path.write_text(json.dumps(held, indent=1), "utf-8")
-    draw_comparison(report, path.with_suffix(".png"))
+    held = {"asked": plan.asked, "made": made_on(), "report": report.model_dump()}
+    plan.path.write_text(json.dumps(held, indent=1), "utf-8")
+    draw_comparison(report, plan.path.with_suffix(".png"))
     return report
-
-
-def _peers(home: Path, options: argparse.Namespace) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The rows of other libraries that were asked for, and those that the home cannot have."""
-    chosen = tuple(name for name in options.peer or (*MODELS, *WITH_VECTORS) if name != "none")
-    with Home.open(home) as opened:
-        described = set(opened.catalogue.item_ids()) <= opened.representations.ids()
-    skipped = () if described else tuple(name for name in chosen if name in WITH_VECTORS)
-    return tuple(name for name in chosen if name not in skipped), skipped
-
-
-def _model(home: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """What the rows of the graph depend on besides the home's data."""
-    with Home.open(home) as opened:
-        model = resolve_model(options.model or opened.model or bundled_model())
-        return {
-            "engine": options.engine,
-            "model_hash": model_hash(model),
-            "weights": opened.read_setting(WEIGHTS),
-        }
-
-
-def _kept(path: Path, asked: dict[str, Any]) -> Report | None:
-    """The report that the same question made before."""
-    if not path.exists():
-        return None
-    held = json.loads(path.read_text("utf-8"))
-    # Through JSON, as the file went: tuples are lists there.
-    if held["asked"] != json.loads(json.dumps(asked)):
-        return None
-    _note(f"kept from before: {path}")
-    return Report.model_validate(held["report"])
 
 
 def _note(line: str) -> None:

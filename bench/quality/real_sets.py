@@ -6,6 +6,7 @@ Only read where they lie: a home holds what the product's own intake took of the
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import polars as pl
 
@@ -79,6 +80,21 @@ SETS: Mapping[str, RealSet] = {
 }
 
 
+class Files(NamedTuple):
+    """What a home is made of."""
+
+    items: Path
+    interactions: Path
+    images: Path
+
+
+def files_of(one: RealSet, data: Path, out: Path) -> Files:
+    """What the home of a set is made of: its own files, or what `take_in` makes of them."""
+    source = data / one.folder
+    tables = out if one.with_pictures else source
+    return Files(tables / "items.parquet", tables / "interactions.parquet", source)
+
+
 def take_in(one: RealSet, data: Path, out: Path) -> Path:
     """The home of a set, made where it is not there yet; nothing is fused.
 
@@ -90,27 +106,25 @@ def take_in(one: RealSet, data: Path, out: Path) -> Path:
     home = out / "home"
     if home.exists():
         return home
-    source, log = data / one.folder, data / one.folder / "interactions.parquet"
-    items = source / "items.parquet"
+    files = files_of(one, data, out)
     if one.with_pictures:
-        items, log = _pictured(items, log, out)
+        _write_pictured(files)
     # Whole or not at all: a home that is there is not made again.
     unfinished = out / "home.partial"
-    ingest(unfinished, items=items, interactions=log, images=source, fuse_now=False)
+    ingest(unfinished, **files._asdict(), fuse_now=False)
     unfinished.rename(home)
     return home
 
 
-def _pictured(items: Path, log: Path, out: Path) -> tuple[Path, Path]:
-    """The items with a picture and an interaction, and the interactions with them, as files."""
-    out.mkdir(parents=True, exist_ok=True)
-    interactions = pl.read_parquet(log)
+def _write_pictured(files: Files) -> None:
+    """Write the items with a picture and an interaction, and the interactions with them."""
+    files.items.parent.mkdir(parents=True, exist_ok=True)
+    interactions = pl.read_parquet(files.images / "interactions.parquet")
     pictured = (
-        pl.read_parquet(items)
+        pl.read_parquet(files.images / "items.parquet")
         .filter(pl.col("image").is_not_null())
         .join(interactions.select("item_id"), on="item_id", how="semi")
     )
-    paths = out / "items.parquet", out / "interactions.parquet"
-    pictured.write_parquet(paths[0])
-    interactions.join(pictured.select("item_id"), on="item_id", how="semi").write_parquet(paths[1])
-    return paths
+    pictured.write_parquet(files.items)
+    chosen = interactions.join(pictured.select("item_id"), on="item_id", how="semi")
+    chosen.write_parquet(files.interactions)

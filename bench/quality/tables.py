@@ -1,7 +1,7 @@
 """`python -m bench.quality.tables`: what `bench.quality` kept, as the tables of a page.
 
 Every figure is read from the files; nothing is measured here. Where a set was asked with the row
-`full`, it is compared with the baseline that validation chose, Holm over the sets.
+`full`, it is compared with the baseline that validation chose, Holm over those sets.
 """
 
 import argparse
@@ -52,15 +52,14 @@ def page(kept: Sequence[Kept]) -> Iterator[str]:
 
 def _table(one: Kept) -> Iterator[str]:
     report = one.report
-    shuffles = f", mean of {report.shuffles} shuffles" if report.shuffles > 1 else ""
     yield f"### {one.set}, {one.protocol}"
     yield ""
     yield (
-        f"{report.users:,} users, {report.cases:,} targets, {report.items:,} items{shuffles}. "
+        f"{report.users:,} users, {report.cases:,} targets, {report.items:,} items{report.means}. "
         f"Best on validation: {report.baseline} "
         f"(NDCG@10 {report.validation[report.baseline]:.4f}). "
         if report.baseline
-        else f"{report.users:,} users, {report.items:,} items{shuffles}. "
+        else f"{report.users:,} users, {report.items:,} items{report.means}. "
     ) + f"`{one.made['command']}`, {one.made['date']}."
     yield ""
     spread = any(row.spread for row in report.rows)
@@ -74,6 +73,10 @@ def _table(one: Kept) -> Iterator[str]:
     for row in report.rows:
         yield _line(_cells(row, groups, lists, spread=spread))
     yield ""
+    for note in report.notes:
+        yield f"- {note}"
+    if report.notes:
+        yield ""
 
 
 def _cells(row: Row, groups: Sequence[str], lists: Sequence[str], *, spread: bool) -> Iterator[str]:
@@ -102,6 +105,10 @@ def _comparison(kept: Sequence[Kept]) -> Iterator[str]:
         return
     raised = holm([gain["p"] for _, gain in firsts.values()])
     yield "### full less the baseline chosen on validation, NDCG@10"
+    yield ""
+    missing = [name for name in SETS if name not in firsts]
+    without = f"; `full` is not measured on {', '.join(missing)}" if missing else ""
+    yield f"p is two-sided; p (Holm) is over the {len(firsts)} sets of this table{without}."
     yield ""
     yield _line(["set", "protocol", "baseline", "difference (95 %)", "p", "p (Holm)"])
     yield _line(["---", "---", "---", "---:", "---:", "---:"])

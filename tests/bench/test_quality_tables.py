@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,12 @@ from bench.quality import __main__ as quality
 from bench.quality import tables
 from bench.quality.real_sets import SETS, take_in
 from mllm_srec.agent.deployment import WEIGHTS
+from mllm_srec.agent.ingest import fuse_missing
+from mllm_srec.finetune.data.settings import USUAL_SPLIT
 from mllm_srec.finetune.evaluation.metrics import MEASURES
 from mllm_srec.finetune.evaluation.ranking import RankingOptions
 from mllm_srec.finetune.evaluation.report import Report, Row
+from mllm_srec.llm.load import bundled_model, model_hash
 from mllm_srec.store.home import Home
 from tests.agent.shop import deploy, scripted
 
@@ -91,8 +95,8 @@ def test_rows_of_the_graph_are_made_again_for_another_model_or_other_weights(
 
     monkeypatch.setattr(quality, "evaluate_home", evaluate)
     monkeypatch.setattr(quality, "draw_comparison", lambda *_: None)
-    with deploy(tmp_path / "home", scripted()):
-        pass
+    with deploy(tmp_path / "home", scripted()) as deployment:
+        fuse_missing(deployment)
     command = ["quality", "--home", str(tmp_path / "home"), "--out", str(tmp_path)]
     command += ["--peer", "none", "--protocol", "published", "--graph"]
 
@@ -118,17 +122,93 @@ def test_rows_of_the_graph_are_made_again_for_another_model_or_other_weights(
     assert made("--model", str(model), "--engine", "transformers")
 
 
-def test_rows_that_need_vectors_are_left_out_with_a_word(
+class Quality:
+    """`python -m bench.quality` on a home, in this process."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder, self._patch = folder, monkeypatch
+        with deploy(folder / "home", scripted()):
+            pass
+
+    def __call__(self, *more: str) -> int:
+        command = ["quality", "--out", str(self.folder), "--home", str(self.folder / "home")]
+        self._patch.setattr(sys, "argv", [*command, *more])
+        return quality.main()
+
+
+@pytest.fixture
+def unfitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Quality:
+    """Nothing may be fitted or ranked."""
+    monkeypatch.setattr(quality, "evaluate_home", lambda *_, **__: pytest.fail("work was done"))
+    return Quality(tmp_path, monkeypatch)
+
+
+def test_rows_that_need_descriptions_name_the_command_that_makes_them(
+    unfitted: Quality, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for asked, rows in (
+        (["--peer", "content", "--peer", "sasrec-fused"], "content, sasrec-fused"),
+        (["--graph", "--peer", "none"], "retrieval, full"),
+    ):
+        assert unfitted(*asked) == 1
+        said = capsys.readouterr().err
+        assert said.startswith(f"{rows} need items that are described")
+        assert f"`srec ingest --home {unfitted.folder / 'home'}` and the files" in said
+    monkeypatch.setattr(sys, "argv", ["quality", "--out", str(unfitted.folder), "--graph"])
+    assert quality.main() == 1
+    command = capsys.readouterr().err.partition("`")[2].partition("`")[0].split()
+    assert command[:3] == ["srec", "ingest", "--items"]
+    assert Path(command[3]).is_file()
+    assert command[-2:] == ["--home", str(unfitted.folder / "shop" / "home")]
+
+
+def test_rows_without_vectors_are_left_out_of_all_rows_with_a_word(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with deploy(tmp_path / "home", scripted()):
-        pass
-    command = ["quality", "--home", str(tmp_path / "home"), "--out", str(tmp_path)]
-    command += ["--peer", "content", "--peer", "sasrec-fused", "--protocol", "published"]
-    monkeypatch.setattr(sys, "argv", command)
-    assert quality.main() == 0
-    shown = " ".join(capsys.readouterr().out.split())
-    assert "content, sasrec-fused: skipped, the home has no vectors" in shown
+    monkeypatch.setattr(quality, "evaluate_home", lambda *_, **__: report(None))
+    monkeypatch.setattr(quality, "draw_comparison", lambda *_: None)
+    asked = Quality(tmp_path, monkeypatch)
+    assert asked("--protocol", "published", "--python", sys.executable) == 0
+    shown = capsys.readouterr()
+    assert "content, sasrec-fused: left out, the home has no vectors" in shown.err
+    assert "content, sasrec-fused: left out" in " ".join(shown.out.split())
+
+
+def test_weights_that_know_a_protocol_are_refused_first(
+    unfitted: Quality, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with deploy(unfitted.folder / "home", scripted()) as deployment:
+        fuse_missing(deployment)
+        used = {"split": USUAL_SPLIT._asdict(), "model_hash": model_hash(bundled_model())}
+        deployment.home.write_setting(WEIGHTS, used)
+    assert unfitted("--graph", "--peer", "none") == 1
+    said = capsys.readouterr().err
+    assert "protocol 'time': the weights" in said
+    assert "or ask for `--protocol published` alone" in said
+    assert unfitted("--graph", "--peer", "none", "--protocol", "time") == 1
+    assert "alone" not in capsys.readouterr().err
+
+
+def test_the_environment_of_other_libraries_is_asked_for_first(
+    unfitted: Quality, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert unfitted("--peer", "bm25", "--python", "nowhere/python") == 1
+    assert "no 'nowhere/python': rows of other libraries" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("asked", "problem"),
+    [
+        (["--protocol", "shuffled"], "shop has published, time"),
+        (["--model", "other"], "--model is asked for the rows of --graph alone"),
+    ],
+)
+def test_options_without_an_effect_are_wrong_use(
+    unfitted: Quality, capsys: pytest.CaptureFixture[str], asked: list[str], problem: str
+) -> None:
+    with pytest.raises(SystemExit):
+        unfitted(*asked)
+    assert problem in capsys.readouterr().err
 
 
 def row(name: str, value: float, **more: Any) -> Row:
@@ -137,21 +217,25 @@ def row(name: str, value: float, **more: Any) -> Row:
     return Row.model_validate({"name": name, **figures, **bounds, **more})
 
 
-def report(p: float | None) -> Report:
+def report(p: float | None, notes: Sequence[str] = ()) -> Report:
     gain = {"ndcg@10": 0.01, "low": 0.001, "high": 0.02, "p": p} if p is not None else None
     rows = [row("full", 0.06), row("ease", 0.05, full_minus=gain, groups={"cold": {
         "users": 7.0, "ndcg@10": 0.0301}})]  # fmt: skip
     return Report(
         protocol="full", part="test", users=2_000, cases=2_000, items=12_101,
-        rows=rows, validation={"ease": 0.055}, baseline="ease",
+        rows=rows, validation={"ease": 0.055}, baseline="ease", notes=list(notes),
     )  # fmt: skip
 
 
-def kept(folder: Path, name: str, protocol: str, p: float | None) -> None:
+def kept(
+    folder: Path, name: str, protocol: str, p: float | None, notes: Sequence[str] = ()
+) -> None:
     path = folder / name / f"{protocol}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     made = {"command": "python -m bench.quality", "date": "2026-01-02"}
-    path.write_text(json.dumps({"asked": {}, "made": made, "report": report(p).model_dump()}))
+    path.write_text(
+        json.dumps({"asked": {}, "made": made, "report": report(p, notes).model_dump()})
+    )
 
 
 def test_tables_say_what_the_files_say_and_correct_for_several_sets(tmp_path: Path) -> None:
@@ -167,6 +251,14 @@ def test_tables_say_what_the_files_say_and_correct_for_several_sets(tmp_path: Pa
     assert "| beauty | shuffled | ease | +0.0100 (+0.0010 to +0.0200) | 0.0200 | 0.0400 |" in text
     assert "| films | published | ease | +0.0100 (+0.0010 to +0.0200) | 0.0300 | 0.0400 |" in text
     assert "sports | shuffled | ease" not in text
+    assert "over the 2 sets of this table; `full` is not measured on sports, microlens." in text
+
+
+def test_tables_tell_what_a_reader_has_to_know(tmp_path: Path) -> None:
+    kept(tmp_path, "beauty", "shuffled-once", None, ["content: left out"])
+    text = "\n".join(tables.page(tables.read(tmp_path)))
+    assert "\n- content: left out\n" in text
+    assert "Holm" not in text
 
 
 def test_nothing_finished_is_said(
