@@ -66,8 +66,8 @@ class CachedCalls:
             prompts,
             f"score_labels {json.dumps(list(labels))}",
             run,
-            pack=lambda scores: json.dumps(dict(scores.logprobs)),
-            unpack=lambda text: LabelScores(json.loads(text), STORED),
+            pack=lambda scores: json.dumps([dict(scores.logprobs), dict(scores.token_ids)]),
+            unpack=_stored_scores,
         )
 
     async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -106,6 +106,13 @@ class CachedCalls:
             pictures = ",".join(picture.key for picture in message.pictures)
             digest.update(f"\0{message.role}\0{pictures}\0{message.text}".encode())
         return digest.hexdigest()
+
+
+def _stored_scores(packed: str) -> LabelScores:
+    found = json.loads(packed)
+    # Earlier versions kept the log-probabilities alone.
+    logprobs, token_ids = (found, {}) if isinstance(found, dict) else found
+    return LabelScores(logprobs, STORED, token_ids)
 
 
 def _stored_answer(packed: str) -> Answer:

@@ -17,6 +17,7 @@ from mllm_srec.agent.events import Listener, Ranked, tell_of_node
 from mllm_srec.agent.graph import build_graph
 from mllm_srec.agent.nodes.load_user import events
 from mllm_srec.agent.state import Context, State
+from mllm_srec.agent.tracing.attributes import LIST, as_json
 from mllm_srec.agent.tracing.tracer import Run, current_step
 from mllm_srec.store.home import Home
 from mllm_srec.store.records import Interaction
@@ -163,10 +164,7 @@ class Chain:
     def _traced(
         self, request: Request, never: ItemFilter, state: State
     ) -> AbstractContextManager[Run]:
-        """A run of its own; inside a turn of a conversation, a part of that turn's."""
-        step = current_step()
-        if step is not None:
-            return nullcontext(step.run)
+        """A run of its own; inside a turn or a tool call, a part of that run."""
         # Not the ids of all items that are allowed: what they followed from, which `allowed` reads.
         beside = {
             "wishes": state.wishes or None,
@@ -174,18 +172,18 @@ class Chain:
             "only": request.allowed,
             "given_history": state.given_history,
         }
-        return self.context.run(
-            "recommend",
-            user=request.user_id,
-            inputs={
-                "user": request.user_id,
-                "k": state.k,
-                "as_of": request.as_of,
-                "now": state.now,
-                "conditions": request.conditions.text,
-                **{name: value for name, value in beside.items() if value is not None},
-            },
-        )
+        asked = {
+            "user": request.user_id,
+            "k": state.k,
+            "as_of": request.as_of,
+            "now": state.now,
+            "conditions": request.conditions.text,
+            **{name: value for name, value in beside.items() if value is not None},
+        }
+        if step := current_step():
+            step.event(LIST, request=as_json(asked))
+            return nullcontext(step.run)
+        return self.context.run("recommend", user=request.user_id, inputs=asked)
 
     def _said(self, request: Request) -> tuple[ItemFilter, list[Wish]]:
         """What the user ruled out and wishes for now; nothing for a past or a given history."""

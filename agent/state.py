@@ -6,7 +6,10 @@ State is plain data (ids, texts, numbers): it may be checkpointed, and holds no 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Any, Literal
+
+# Pydantic reads no other before Python 3.12.
+from typing_extensions import TypedDict
 
 from mllm_srec.agent.calls import Calls
 from mllm_srec.agent.tracing.attributes import provenance

@@ -4,7 +4,7 @@ An engine knows prompts and tokens; it does not know items, users or the chain.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 import numpy as np
@@ -90,6 +90,8 @@ class LabelScores:
     logprobs: Mapping[str, float]
     """Label to natural-log probability under the full next-token distribution."""
     usage: Usage
+    token_ids: Mapping[str, int] = field(default_factory=dict)
+    """Label to the token that stands for it; empty where no tokens were looked at."""
 
 
 @dataclass(frozen=True, slots=True)

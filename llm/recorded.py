@@ -53,8 +53,7 @@ class RecordingEngine:
         """Score and record."""
         scores = self._inner.score_labels(prompts, labels)
         for prompt, score in zip(prompts, scores, strict=True):
-            content = {"logprobs": dict(score.logprobs), "usage": _untimed(score)["usage"]}
-            self._keep("score_labels", prompt, [list(labels)], content)
+            self._keep("score_labels", prompt, [list(labels)], _untimed(score))
         return scores
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -108,7 +107,7 @@ class RecordedEngine:
     def score_labels(self, prompts: Sequence[Prompt], labels: Sequence[str]) -> list[LabelScores]:
         """Replay each score."""
         found = (self._find("score_labels", prompt, [list(labels)]) for prompt in prompts)
-        return [LabelScores(content["logprobs"], Usage(**content["usage"])) for content in found]
+        return [LabelScores(**{**each, "usage": Usage(**each["usage"])}) for each in found]
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Replay each vector."""

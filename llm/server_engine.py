@@ -100,7 +100,7 @@ class VLLMServerEngine:
             "return_tokens_as_token_ids": True,
         }
         return [
-            LabelScores(_logprobs(choice, ids), usage)
+            LabelScores(_logprobs(choice, ids), usage, ids)
             for choice, usage in self._ask_all(prompts, options)
         ]
 

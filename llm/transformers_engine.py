@@ -119,7 +119,8 @@ class TransformersEngine:
                 found = torch.log_softmax(logits.float(), -1)[:, list(ids.values())].tolist()
                 for index, row, values in zip(batch, rows, found, strict=True):
                     usage = Usage(len(row.ids), 1, common)
-                    scores[family[index]] = LabelScores(dict(zip(ids, values, strict=True)), usage)
+                    logprobs = dict(zip(ids, values, strict=True))
+                    scores[family[index]] = LabelScores(logprobs, usage, ids)
         return [scores[index] for index in range(len(prompts))]
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:

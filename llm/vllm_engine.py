@@ -127,7 +127,7 @@ class VLLMEngine:
         for out in self._run(prompts, [params] * len(prompts)):
             position = out.outputs[0].logprobs[0]
             found = {label: float(position[token].logprob) for label, token in ids.items()}
-            scores.append(LabelScores(found, self._usage(out)))
+            scores.append(LabelScores(found, self._usage(out), ids))
         return scores
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:

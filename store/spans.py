@@ -218,13 +218,13 @@ def _heads(batch: Sequence[Span], common: Mapping[str, Attribute]) -> dict[str, 
     for name in batch[0].attributes:
         values = [span.attributes.get(name) for span in batch]
         if name not in common and all(isinstance(value, str) for value in values):
-            head = _beginning([str(value) for value in values])
+            head = beginning([str(value) for value in values])
             if len(head) >= PREFIX_CHARS:
                 heads[name] = head
     return heads
 
 
-def _beginning(texts: Sequence[str]) -> str:
+def beginning(texts: Sequence[str]) -> str:
     """The longest beginning that all texts have: that of the two extremes in sorted order."""
     first, last = min(texts), max(texts)
     return first[: next((i for i, c in enumerate(first) if c != last[i : i + 1]), len(first))]

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import secrets
 from collections.abc import Mapping
 from typing import Literal
@@ -14,6 +15,7 @@ from mllm_srec.store.traces import TraceStore
 
 Part = Literal["text", "pictures", "vectors", "users"]
 """What can be left out of new traces, each apart."""
+_PSEUDONYM = re.compile(r"user-[0-9a-f]{16}")
 
 
 class TraceSettings(BaseModel):
@@ -88,7 +90,14 @@ def write_settings(store: TraceStore, settings: TraceSettings) -> None:
 
 
 def pseudonym(store: TraceStore, user: str) -> str:
-    """The name under which a redacted user stands: the same each time, and in this file alone."""
+    """The name under which a redacted user stands: the same each time, and in this file alone.
+
+    A pseudonym stays what it is: a fork of a redacted run is that user's, too.
+    """
+    if _PSEUDONYM.fullmatch(user) and store.rows(
+        "SELECT 1 FROM spans WHERE parent_id IS NULL AND user = ? LIMIT 1", user
+    ):
+        return user
     salt = _read(store, "salt")
     if salt is None:
         with store.writing() as connection:

@@ -9,9 +9,11 @@
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TypedDict
 
 import numpy as np
+
+# Pydantic reads no other before Python 3.12.
+from typing_extensions import TypedDict
 
 from mllm_srec.store.feedback import Feedback, Stance
 from mllm_srec.store.home import Home

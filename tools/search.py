@@ -4,6 +4,7 @@ Near vectors bring the items; those that have more of the words asked for come f
 of word vectors knows what belongs together better than what was named.
 """
 
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from mllm_srec.store.records import FusedItem
 from mllm_srec.tools.errors import CannotDo, WrongCall
 from mllm_srec.tools.filters import ItemFilter, allowed_items
 from mllm_srec.tools.items import ItemCard, cards, check_count
+from mllm_srec.tools.sources import CHROMA, Search, tell_of
 from mllm_srec.tools.values import Vocabulary, value_of
 
 Embed = Callable[[Sequence[str]], Awaitable[NDArray[np.float32]]]
@@ -103,10 +105,12 @@ def _near(
     conditions: ItemFilter,
 ) -> list[Found]:
     check_count(count)
-    pairs = home.representations.nearest(vector, WIDTH, allowed_items(home, conditions))
-    ids = [item_id for item_id, _ in pairs]
-    items, fused = home.catalogue.items(ids), home.catalogue.representations(ids)
+    allowed, started = allowed_items(home, conditions), time.time_ns()
+    pairs = home.representations.nearest(vector, WIDTH, allowed)
     similarity = {item_id: 1.0 - distance for item_id, distance in pairs}
+    tell_of(Search(CHROMA, started, time.time_ns(), found=similarity, passed={}))
+    ids = list(similarity)
+    items, fused = home.catalogue.items(ids), home.catalogue.representations(ids)
 
     def named(item_id: str) -> int:
         entry = fused.get(item_id)

@@ -4,6 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,6 +12,8 @@ Reason = Literal["seen before", "not allowed", "not described", "below the list"
 
 NAMED = 10
 """Dropped items of each reason that are named; all are counted."""
+CHROMA = "Chroma"
+"""Source of a search that asks the index of vectors alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,25 @@ class Search:
     passed: Mapping[str, tuple[int, float]]
     """Items that were better than the last that was found, and may not be candidates: place in the
     source's order, from 1, and score."""
+
+
+_listener: ContextVar[Callable[[Search], None] | None] = ContextVar("srec_searches", default=None)
+
+
+@contextmanager
+def listening(tell: Callable[[Search], None]) -> Iterator[None]:
+    """Tell of the searches that `tell_of` reports inside, in this task."""
+    token = _listener.set(tell)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
+
+
+def tell_of(search: Search) -> None:
+    """Report a search to whoever listens."""
+    if tell := _listener.get():
+        tell(search)
 
 
 @dataclass(frozen=True, slots=True)

@@ -173,8 +173,11 @@ def export(
 
         with open_traces(home) as traces:
             page = html_page(load_trace(traces, trace_id), traces.blob)
-        # Like the traces themselves: for their owner alone.
-        write_private(html, page.encode())
+        try:
+            # Like the traces themselves: for their owner alone.
+            write_private(html, page.encode())
+        except OSError as error:
+            raise typer.BadParameter(f"--html {str(html)!r}: {error.strerror}") from error
         out.result({"html": str(html), "bytes": html.stat().st_size}, lambda _: f"wrote {html}")
 
 

@@ -19,12 +19,15 @@ from mllm_srec.agent.inspection.differences import MISSING, Change, Close, chang
 from mllm_srec.agent.inspection.listing import seconds_text
 from mllm_srec.agent.inspection.records import CallRecord, NodeRecord, RunRecord, TraceRecord
 from mllm_srec.agent.untrusted import words
+from mllm_srec.store.spans import beginning
 from mllm_srec.tools.ranking import CombineWeights
 
 CHANGES_SHOWN = 40
 """Changes that are shown without `--full`."""
 TEXT_CHARS = 300
 """Characters of a value that are shown without `--full`."""
+SAME_CHARS = 40
+"""Of these the last before two long lines part."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,6 +225,11 @@ def _sides(change: Change, limit: int | None) -> Iterator[Text]:
         pair = change.before.splitlines(), change.after.splitlines()
         marked = itertools.islice(difflib.unified_diff(*pair, n=0, lineterm=""), 2, None)
         sides = [(line[0], line[1:]) for line in marked if not line.startswith("@@")]
+        texts = [text for _, text in sides]
+        if limit is not None and max(map(len, texts), default=0) > limit:
+            # The cut must not hide what differs: prompts do so at their end.
+            same = len(beginning(texts)) - SAME_CHARS
+            sides = [(mark, f"…{text[same:]}") for mark, text in sides] if same > 0 else sides
     else:
         _, before, after = change.row
         pairs = (("-", before, change.before), ("+", after, change.after))

@@ -2,51 +2,35 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from types import NoneType, UnionType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
 
 from mllm_srec.agent.calls import Calls
 from mllm_srec.agent.state import State
 from mllm_srec.llm.engine import Answer, EngineInfo, LabelScores, Prompt
 from mllm_srec.store.trace_schema import TraceError
 
-_JSON = {
-    bool: "true or false",
-    int: "a number",
-    float: "a number",
-    str: "a text",
-    list: "a list",
-    dict: "an object",
-    NoneType: "null",
-}
-"""What JSON calls the values of a type."""
+_HINTS = get_type_hints(State)
 
 
 def check_edits(edits: Mapping[str, Any]) -> None:
-    """Refuse fields that the state does not have, and values of another JSON type than theirs.
+    """Refuse fields that the state does not have, and values that are not theirs.
 
     Raises:
-        TraceError: Names the field, and what it takes.
+        TraceError: Names the field, the place in it, and what stands there.
     """
-    hints = get_type_hints(State)
     for name, value in edits.items():
-        if name not in hints:
-            raise TraceError(f"the state has no field {name!r}: it has {', '.join(hints)}")
-        taken = list(dict.fromkeys(_taken(hints[name])))
-        if (given := _JSON[type(value)]) not in taken:
-            raise TraceError(f"the field {name!r} takes {' or '.join(taken)}, not {given}")
-
-
-def _taken(hint: Any) -> list[str]:
-    """What JSON calls the values that a type hint allows."""
-    if get_origin(hint) is UnionType:
-        return [name for each in get_args(hint) for name in _taken(each)]
-    if get_origin(hint) is Literal:
-        return [_JSON[type(each)] for each in get_args(hint)]
-    return [_JSON[get_origin(hint) or hint]]
+        if name not in _HINTS:
+            raise TraceError(f"the state has no field {name!r}: it has {', '.join(_HINTS)}")
+        try:
+            TypeAdapter[Any](_HINTS[name]).validate_python(value, strict=True)
+        except ValidationError as error:
+            wrong = error.errors()[0]
+            place = ".".join(map(str, (name, *wrong["loc"])))
+            raise TraceError(f"the field {place!r}: {wrong['msg']}") from error
 
 
 class EditedCalls:

@@ -37,6 +37,7 @@ from mllm_srec.agent.tracing.attributes import (
     STORE_SECONDS,
     STORED,
     STORES,
+    TOKEN_ID,
 )
 from mllm_srec.store.spans import Attribute, Span, is_lost
 from mllm_srec.store.trace_notes import annotations
@@ -236,6 +237,11 @@ def _call(span: Span) -> CallRecord:
             name: value for name in PHASES if (value := _number(get(PHASE % name))) is not None
         },
         logprobs=_logprobs(span.attributes, settings.get("labels", ())),
+        token_ids={
+            name.removeprefix(TOKEN_ID): _count(value)
+            for name, value in span.attributes.items()
+            if name.startswith(TOKEN_ID)
+        },
         settings=settings,
         error=span.message,
     )

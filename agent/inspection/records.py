@@ -57,6 +57,8 @@ class CallRecord:
     """Seconds by phase, `queue`, `prefill`, `decode`; only those that the engine told."""
     logprobs: Mapping[str, float] = field(default_factory=dict)
     """Label to log-probability."""
+    token_ids: Mapping[str, int] = field(default_factory=dict)
+    """Label to its token; empty where the engine did not say."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """What was asked for beside the prompt."""
     error: str = ""
@@ -66,6 +68,14 @@ class CallRecord:
         """First label's log-probability less the second's, in nats; None for other calls."""
         values = list(self.logprobs.values())
         return values[0] - values[1] if len(values) == 2 else None
+
+    def labels(self, decimals: int) -> str:
+        """The labels, their tokens in brackets, and their log-probabilities, in words."""
+        tokens = {label: f" ({token})" for label, token in self.token_ids.items()}
+        return ", ".join(
+            f"{label}{tokens.get(label, '')} {value:.{decimals}f}"
+            for label, value in self.logprobs.items()
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The call as plain JSON values."""
@@ -83,6 +93,7 @@ class CallRecord:
             "tokens": tokens_dict(self.tokens),
             **({"phases": dict(self.phases)} if self.phases else {}),
             **({"logprobs": dict(self.logprobs)} if self.logprobs else {}),
+            **({"token_ids": dict(self.token_ids)} if self.token_ids else {}),
             **({} if self.margin is None else {"margin": self.margin}),
             **({"error": self.error} if self.error else {}),
         }
@@ -212,7 +223,8 @@ class RunRecord:
     parent: str | None = None
     """Trace that this one was forked from, as `ID STEP`."""
     edits: Any = None
-    """What the fork changed: `{"state": fields, "replace": [[old, new], ...]}`."""
+    """What the fork changed: `{"state": fields, "replace": [[old, new], ...]}`; under `kept`, the
+    steps whose recorded results it took over."""
     path: tuple[str, ...] = ()
     """Nodes in the order in which they started."""
     provenance: Mapping[str, Any] = field(default_factory=dict)

@@ -4,9 +4,10 @@ Neither touches the old trace. A replay asks no model and keeps nothing; a fork 
 trace of its own that names its parent.
 """
 
+import itertools
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from mllm_srec.agent.deployment import Deployment
 from mllm_srec.agent.graph import build_graph
 from mllm_srec.agent.inspection.diff import TraceDiff, diff
 from mllm_srec.agent.inspection.edits import EditedCalls, check_edits
+from mllm_srec.agent.inspection.lists import RUN, recommendation_of
 from mllm_srec.agent.inspection.reading import read_trace
 from mllm_srec.agent.inspection.recorded_calls import RecordedCalls
 from mllm_srec.agent.inspection.records import TraceRecord
@@ -43,8 +45,10 @@ from mllm_srec.store.traces import TraceStore
 from mllm_srec.tools.filters import ItemFilter
 from mllm_srec.tools.ranking import CombineWeights
 
-RUN = "recommend"
-"""Name of the runs that can be replayed and forked."""
+RETRIEVAL = "retrieve_candidates"
+BEFORE_RETRIEVAL = ("summarize_preferences", "profile_user")
+"""Steps between the descriptions and the index: another model may take them where the candidates
+stay."""
 AFTER_RETRIEVAL = ("score_targets", "explain")
 """Steps that look nothing up in the index, so that another model may take them."""
 FIELDS = tuple(field.name for field in fields(State))
@@ -60,34 +64,37 @@ def replay(deployment: Deployment, spans: Sequence[Span]) -> TraceDiff:
         spans: Of the trace.
 
     Raises:
-        TraceError: The trace is of another kind of run, or parts of it were left out or are lost.
+        TraceError: No list was made in the run, or parts of it were left out or are lost.
         CannotDo: No item of the shop meets the conditions of the run any more.
     """
     trace = checked(spans)
     info = engine_then(trace)
     start, values, facts = _beginning(trace)
+    edits = trace.run.edits if isinstance(trace.run.edits, Mapping) else {}
     index = deployment.home.representations.facts
-    searches = start not in AFTER_RETRIEVAL
+    kept = RETRIEVAL in edits.get("kept", ())
+    searches = start not in AFTER_RETRIEVAL and not kept
     if searches and index is not None and index.model_hash != info.model_hash:
         raise TraceError(
             f"the vectors of this home were made by {index.model!r}, the trace by {info.model!r}: "
             "replay it on the home as it was"
         )
-    replacements = trace.run.edits.get("replace", ()) if isinstance(trace.run.edits, dict) else ()
     with (
         tempfile.TemporaryDirectory(prefix="srec-replay-") as folder,
         TraceStore.open(Path(folder) / "traces.sqlite") as store,
     ):
         recorded = TracedCalls(RecordedCalls(spans, info))
-        calls = EditedCalls(recorded, [(old, new) for old, new in replacements])
+        calls = EditedCalls(recorded, [(old, new) for old, new in edits.get("replace", ())])
         context = context_then(deployment, trace, calls, Tracer(store))
         state = _state(deployment, values)
+        work = _run(start, state, trace.run.input, context, facts, retrieves=not kept)
         try:
-            trace_id = deployment.run(_run(start, state, trace.run.input, context, facts))
+            trace_id = deployment.run(work)
         except ModelError:
             # Told by the trace of the replay, and so by the difference.
             trace_id = store.recent(1)[0].trace_id
-        return diff(trace, read_trace(store.spans(trace_id)), exact=True)
+        again = read_trace(store.spans(trace_id))
+        return diff(_undescribed(trace), _undescribed(again), exact=True)
 
 
 def fork(
@@ -97,8 +104,12 @@ def fork(
     *,
     edits: Mapping[str, Any],
     replacements: Sequence[tuple[str, str]] = (),
+    say: Callable[[str], None] = lambda line: None,
 ) -> str:
     """Go on from a step of a trace with something changed; returns the id of the new trace.
+
+    Another model than that of the index reads its descriptions, and cannot search it: where
+    retrieval lies ahead, the candidates of the parent stay.
 
     Args:
         deployment: The home, with the engine and model that go on.
@@ -106,27 +117,32 @@ def fork(
         step: `NODE`, or `NODE:2` for its second pass.
         edits: Fields of the state before the step, in the place of the recorded ones.
         replacements: Texts of prompts, and what stands in their place.
+        say: Told what a person should know, such as what another model takes over.
 
     Raises:
         TraceError: There is no such step or field, a field takes no such value, a text to replace
-            is in no prompt, or parts of the trace were left out or are lost.
-        IndexMismatch: The step searches the index, which another model made.
+            is in no prompt, no list was made in the run, or parts of it were left out or are lost;
+            or the step reads or searches what another model made.
+        IndexMismatch: The index was made with other prompts, or cannot be read.
         CannotDo: No item of the shop meets the conditions of the run any more.
     """
     trace = checked(spans)
     *_, (node, before, _) = steps(trace, step)
     check_edits(edits)
-    if node.name not in AFTER_RETRIEVAL:
+    kept = _kept(deployment, trace, node.name, say)
+    if kept is None and node.name not in AFTER_RETRIEVAL:
         deployment.home.representations.use(deployment.index_facts())
     calls = EditedCalls(deployment.calls, replacements)
     context = context_then(deployment, trace, calls, deployment.tracer)
-    values = {**before, **edits}
+    values = {**before, **(kept or {}), **edits}
+    changed = {"state": dict(edits), "replace": list(replacements)}
     facts: Attributes = {
         PARENT: f"{trace.run.trace_id} {step}",
-        EDITS: as_json({"state": dict(edits), "replace": list(replacements)}),
+        EDITS: as_json(changed if kept is None else {**changed, "kept": [RETRIEVAL]}),
     }
     state = _state(deployment, values)
-    trace_id = deployment.run(_run(node.name, state, values, context, facts))
+    work = _run(node.name, state, values, context, facts, retrieves=kept is None)
+    trace_id = deployment.run(work)
     if calls.unused:
         raise TraceError(
             f"{calls.unused[0]!r} is in no prompt from {step!r} on: the fork {trace_id[:12]} "
@@ -135,11 +151,48 @@ def fork(
     return trace_id
 
 
+def _kept(
+    deployment: Deployment, trace: TraceRecord, start: str, say: Callable[[str], None]
+) -> dict[str, Any] | None:
+    """What retrieval found in the run, where a model goes on that cannot search the index.
+
+    Raises:
+        TraceError: Nothing was found yet, or the step makes or reads what only one model may.
+    """
+    index, model = deployment.home.representations.facts, deployment.info
+    if index is None or index.model_hash == model.model_hash:
+        return None
+    if start in AFTER_RETRIEVAL:
+        say(f"{model.model!r} goes on with the descriptions that {index.model!r} made")
+        return None
+    found = [each.output for each in trace.nodes if each.name == RETRIEVAL and each.status == "OK"]
+    if start not in BEFORE_RETRIEVAL or not (found or "candidates" in initial(trace)):
+        raise TraceError(
+            f"{start!r} needs descriptions or vectors as {model.model!r} makes them, and those of "
+            f"this home are by {index.model!r}: name that with --model, or fork a run that has "
+            f"candidates from {BEFORE_RETRIEVAL[0]!r} on"
+        )
+    say(
+        f"{model.model!r} goes on with the descriptions that {index.model!r} made, and with the "
+        "candidates that were found: it cannot search the vectors"
+    )
+    return dict(found[-1]) if found else {}
+
+
 async def _run(
-    start: str, state: State, inputs: object, context: Context, facts: Attributes
+    start: str,
+    state: State,
+    inputs: object,
+    context: Context,
+    facts: Attributes,
+    *,
+    retrieves: bool,
 ) -> str:
-    """Run the graph from a node on, as a traced run."""
+    """Run the graph from a node on, as a traced run; without retrieval its candidates are given."""
     graph = build_graph()
+    if not retrieves:
+        graph.edges.discard(("profile_user", RETRIEVAL))
+        graph.add_edge("profile_user", "score_targets")
     if start != START:
         graph.edges.discard((START, "load_user"))
         graph.add_edge(START, start)
@@ -151,15 +204,25 @@ async def _run(
     return run.trace_id
 
 
+def _undescribed(trace: TraceRecord) -> TraceRecord:
+    """The trace without the calls that described items: what is described is not asked again.
+
+    How an item was described stands in the prompts of the later steps.
+    """
+    nodes = (replace(each, calls=()) if each.name == "fuse_items" else each for each in trace.nodes)
+    return replace(trace, nodes=tuple(nodes))
+
+
 def checked(spans: Sequence[Span]) -> TraceRecord:
-    """The trace of a run that can be run again.
+    """The recommendation of a trace, if it can be made again.
 
     Raises:
-        TraceError: It is of another kind of run, or parts of it were left out or are lost.
+        TraceError: None was made in the run, or parts of it were left out or are lost.
     """
+    spans = recommendation_of(spans)
     trace = read_trace(spans)
     if trace.run.name != RUN:
-        raise TraceError(f"this is a run of {trace.run.name!r}: only {RUN!r} can be run again")
+        raise TraceError("the run itself is lost: only some of its spans were written")
     # Pictures are told apart by the keys of their pixels: nobody asks for their bytes.
     values = [
         value
@@ -189,9 +252,17 @@ def _state(deployment: Deployment, values: Mapping[str, Any]) -> State:
     """The state of recorded values, with the items that were allowed by what the request said.
 
     Raises:
+        TraceError: The values name an item that is not in the catalogue.
         CannotDo: No item of the shop meets the conditions any more.
     """
     given = {name: value for name, value in values.items() if name in FIELDS}
+    named = (given.get(name) or () for name in ("given_history", "history", "candidates"))
+    ids = [entry["item_id"] for entry in itertools.chain(*named)]
+    if gone := set(ids) - set(deployment.home.catalogue.items(ids)):
+        raise TraceError(
+            f"the run works with {min(gone)!r}, which is not in the catalogue: run it on a home "
+            "that has the item"
+        )
     if "allowed" not in given:
         conditions = ItemFilter.model_validate(values.get("filter", {}))
         given["allowed"] = allowed(deployment.home, conditions, values.get("only"))

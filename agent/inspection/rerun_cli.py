@@ -24,7 +24,8 @@ def replay_(
 ) -> None:
     """Recommend again from recorded answers, without a model.
 
-    Exits 0 when it comes out bit-equal, 1 when something differs.
+    Of a turn or a tool call the list is made again. Exits 0 when it comes out bit-equal, 1 when
+    something differs.
     """
     with Output(as_json=as_json) as out:
         from mllm_srec.agent.deployment import Deployment
@@ -61,7 +62,7 @@ def fork_(
 ) -> None:
     """Go on from a step of a run with something changed.
 
-    That is a new run, which names its parent.
+    That is a new run, which names its parent. Of a turn or a tool call the list is made again.
     """
     with Output(as_json=as_json) as out:
         from mllm_srec.agent.deployment import Deployment
@@ -73,7 +74,9 @@ def fork_(
         with open_traces(home) as traces:
             spans = traces.spans(trace_id)
             with Deployment.open(home, engine=engine, model=model, say=out.note) as deployment:
-                new = fork(deployment, spans, step, edits=edits, replacements=replacements)
+                new = fork(
+                    deployment, spans, step, edits=edits, replacements=replacements, say=out.note
+                )
             found = diff(load_trace(traces, spans[0].trace_id), load_trace(traces, new))
         out.result({"trace_id": new, **found.to_dict()}, lambda _: diff_view(found))
 

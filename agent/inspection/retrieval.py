@@ -5,8 +5,9 @@ from typing import Any
 
 from mllm_srec.agent.inspection.records import NodeRecord, SearchRecord
 from mllm_srec.agent.inspection.tables import Section, decimal, entries
+from mllm_srec.tools.sources import CHROMA
 
-SIMILARITIES = ("taste", "recent")
+SIMILARITIES = ("taste", "recent", CHROMA)
 """Sources that ask the index of vectors: their score is a cosine similarity, so that one less it is
 the distance."""
 
@@ -26,13 +27,18 @@ def retrieval_sections(
     """
     yield _candidates(candidates, before)
     if node.searches:
-        yield Section(
-            title="Sources",
-            columns=("source", "seconds", "found", "best"),
-            rows=tuple(_search(each) for each in node.searches),
-        )
+        yield searches_section(node)
     if isinstance(node.dropped, Mapping):
         yield _dropped(node.dropped)
+
+
+def searches_section(node: NodeRecord) -> Section:
+    """What each source brought."""
+    return Section(
+        title="Sources",
+        columns=("source", "seconds", "found", "best"),
+        rows=tuple(_search(each) for each in node.searches),
+    )
 
 
 def _candidates(candidates: Sequence[Mapping[str, Any]], before: Mapping[str, Any]) -> Section:

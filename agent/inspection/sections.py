@@ -8,7 +8,7 @@ from typing import Any
 
 from mllm_srec.agent.inspection.differences import changes
 from mllm_srec.agent.inspection.records import CallRecord, NodeRecord, RunRecord, TraceRecord
-from mllm_srec.agent.inspection.retrieval import retrieval_sections
+from mllm_srec.agent.inspection.retrieval import retrieval_sections, searches_section
 from mllm_srec.agent.inspection.state import Values, states, steps
 from mllm_srec.agent.inspection.tables import Section, decimal, entries
 
@@ -34,6 +34,8 @@ def sections(node: NodeRecord, before: Values, after: Values, run: RunRecord) ->
         found += retrieval_sections(candidates, node, before)
     elif candidates:
         found.append(_scoring(candidates, node, before, run))
+    elif node.searches:
+        found.append(searches_section(node))
     if entries(output.get("windows")):
         found.append(_windows(entries(after.get("windows"))))
     if entries(output.get("profile")):
@@ -55,11 +57,10 @@ def _scoring(
 
     def row(rank: int, entry: Mapping[str, Any]) -> tuple[str, ...]:
         call = call_of.get(entry.get("item_id"))
-        logprobs = call.logprobs if call else {}
         return (
             f"{entry.get('retrieval_rank')} → {rank}",
             str(entry.get("item_id")),
-            ", ".join(f"{label} {value:.3f}" for label, value in logprobs.items()) or "-",
+            call.labels(3) if call else "-",
             decimal(entry.get("logit"), sign=True),
             decimal(entry.get("probability")),
             decimal(entry.get("score")),
@@ -67,6 +68,8 @@ def _scoring(
 
     floor = run.noise_floor
     note = "noise floor not recorded" if floor is None else f"noise floor ±{floor:.3g} nats"
+    if any(call.token_ids for call in scores):
+        note = f"in brackets the tokens of the labels; {note}"
     return Section(
         title="Scores",
         columns=("rank", "item", "log-probabilities", "margin", "calibrated", "score"),

@@ -221,9 +221,8 @@ def _call(call: CallRecord, draw: Draw, full: bool) -> RenderableType:
     if call.problem is not None:
         parts.append(words(f"refused: {call.problem}", "yellow"))
     if call.logprobs:
-        labels = ", ".join(f"{label} {value:.4f}" for label, value in call.logprobs.items())
         margin = "" if call.margin is None else f"; margin {call.margin:+.4f}"
-        parts.append(words(f"log-probabilities: {labels}{margin}", "dim"))
+        parts.append(words(f"log-probabilities: {call.labels(4)}{margin}", "dim"))
     if call.error:
         parts.append(words(call.error, "red"))
     return Group(parts[0], Padding(Group(*parts[1:]), (0, 0, 0, 2)))

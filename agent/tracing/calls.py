@@ -22,6 +22,7 @@ from mllm_srec.agent.tracing.attributes import (
     PHASE,
     PHASES,
     STORED,
+    TOKEN_ID,
     Attributes,
     Done,
     as_json,
@@ -74,6 +75,7 @@ class TracedCalls:
                 best = max(score.logprobs, key=lambda label: score.logprobs[label])
                 span.update(output_message(best))
                 span.update({LOGPROB + label: value for label, value in score.logprobs.items()})
+                span.update({TOKEN_ID + label: each for label, each in score.token_ids.items()})
                 span.update(_usage(score.usage))
         return scores
 

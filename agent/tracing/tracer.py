@@ -34,12 +34,14 @@ from mllm_srec.agent.tracing.attributes import (
 from mllm_srec.agent.tracing.keeper import SpanKeeper, span_provider
 from mllm_srec.agent.tracing.otlp import endpoint
 from mllm_srec.agent.tracing.redaction import Redaction
+from mllm_srec.agent.tracing.searches import search_span
 from mllm_srec.llm.engine import EngineInfo
 from mllm_srec.store.clock import watching
 from mllm_srec.store.spans import Attribute
 from mllm_srec.store.trace_retention import Retention, delete, expired
 from mllm_srec.store.trace_settings import pseudonym, read_settings
 from mllm_srec.store.traces import TraceError, TraceStore
+from mllm_srec.tools.sources import Search, listening
 
 EXPIRE_EVERY = 100
 """Runs after which old traces are looked for again."""
@@ -80,6 +82,10 @@ class Step:
         """Count one use of a store."""
         uses, before = self.stores.get(store, (0, 0.0))
         self.stores[store] = uses + 1, before + seconds
+
+    def add_search(self, search: Search) -> None:
+        """Record a search that has ended."""
+        self.run.tracer.put_done(self, [search_span(search)])
 
     def record(self, attributes: Attributes) -> None:
         """Record attributes of the step."""
@@ -227,7 +233,7 @@ class Tracer:
         span = self._tracer.start_span(name, _below(parent), attributes=clean)
         step, started = Step(name, span, run), time.perf_counter()
         try:
-            with self._active(step), watching(step.add_store):
+            with self._active(step), watching(step.add_store), listening(step.add_search):
                 try:
                     yield step
                 finally:

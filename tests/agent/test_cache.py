@@ -67,6 +67,13 @@ def asker(steps: StepCache) -> Asker:
     return Asker(steps, echo())
 
 
+def test_scores_that_an_earlier_version_kept_are_read(asker: Asker, steps: StepCache) -> None:
+    key = asker.calls._key(prompt("a"), 'score_labels ["Yes", "No"]')
+    steps.put_many({key: '{"Yes": -7.0, "No": -8.0}'})
+    assert asker.score(prompt("a")) == [-7.0]
+    assert asker.engine.scored == []
+
+
 def test_the_same_prompt_is_asked_once_also_by_the_next_process(
     asker: Asker, steps: StepCache
 ) -> None:

@@ -138,6 +138,8 @@ class TestEveryEngine:
             assert set(score.logprobs) == set(LABELS)
             # Both labels under the whole distribution, not one renormalised over the two.
             assert 0 < sum(map(np.exp, score.logprobs.values())) < 0.999
+            # A script has no tokens.
+            assert len({*score.token_ids.values()}) == (engine.info.engine != "scripted") * 2
 
     def test_another_picture_gives_another_answer(
         self, engine: Engine, prompts: list[Prompt]

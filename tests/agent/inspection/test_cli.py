@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from mllm_srec.agent import deployment
 from mllm_srec.agent.ingest import fuse_missing
 from mllm_srec.agent.inspection.cli import trace_app
+from mllm_srec.agent.inspection.reading import read_run
 from mllm_srec.agent.recommender import Recommender
+from mllm_srec.llm.load import Loaded
 from mllm_srec.store.trace_schema import TraceError
 from mllm_srec.store.trace_settings import TraceSettings, write_settings
 from mllm_srec.store.traces import TraceStore
@@ -71,6 +74,17 @@ def test_a_run_is_shown_exported_and_replayed(home: tuple[Path, list[str]], tmp_
     assert stat.S_IMODE(page.stat().st_mode) == 0o600
     code, text = srec(path, "replay", first)
     assert (code, text.strip()) == (0, "equal, bit for bit")
+
+
+def test_a_page_that_cannot_be_written_is_wrong_use(
+    home: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    path, (first, *_) = home
+    for place, why in ((tmp_path, "Is a directory"), (tmp_path / "no" / "page", "No such file")):
+        code, text = srec(path, "export", first, "--html", str(place))
+        assert code == 2
+        assert why in text
+    assert list(tmp_path.parent.glob("*.partial")) == []
 
 
 def test_a_last_write_that_was_cut_off_is_reported(tmp_path: Path) -> None:
@@ -143,6 +157,37 @@ def test_a_replacement_without_both_sides_is_wrong_use(
 ) -> None:
     path, (first, *_) = home
     assert srec(path, "fork", first, "explain", "--replace", replacement)[0] == 2
+
+
+def test_a_fork_goes_on_from_a_step_and_shows_what_changed(
+    home: tuple[Path, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, (first, *_) = Path(shutil.copytree(home[0], tmp_path / "home")), home[1]
+    monkeypatch.setattr(deployment, "load_engine", lambda *_, **__: Loaded(scripted(), None))
+    state = tmp_path / "state.json"
+    state.write_text('{"k": 1}')
+    words = "Answer Yes or No.=>Say Yes or No."
+    more = ("--state", str(state), "--replace", words)
+    code, text = srec(path, "fork", first[:12], "score_targets", *more)
+    assert code == 0, text
+    assert "Say Yes or No." in " ".join(text.split())
+    assert "explain.output.reasons" in text
+    with TraceStore.open(path / "traces" / "traces.sqlite") as store:
+        forked = read_run(store.recent(1)[0])
+    assert forked.parent == f"{first} score_targets"
+    assert forked.edits == {"state": {"k": 1}, "replace": [words.split("=>")]}
+    assert "forked from" in srec(path, "show", forked.trace_id)[1]
+    assert srec(path, "replay", forked.trace_id)[0] == 0
+
+
+@pytest.mark.parametrize("content", ["", "[1]", "{"])
+def test_a_state_that_is_no_object_is_wrong_use(
+    home: tuple[Path, list[str]], tmp_path: Path, content: str
+) -> None:
+    state = tmp_path / "state.json"
+    state.write_text(content)
+    path, (first, *_) = home
+    assert srec(path, "fork", first, "explain", "--state", str(state))[0] == 2
 
 
 def test_nothing_is_deleted_without_yes(home: tuple[Path, list[str]]) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -26,10 +26,11 @@ from mllm_srec.agent.recommender import Recommender, Request
 from mllm_srec.agent.state import Settings, State
 from mllm_srec.agent.toolbox import Toolbox
 from mllm_srec.agent.tracing.attributes import PROVENANCE, REDACTED, REFUSED
-from mllm_srec.llm.engine import Message, Prompt
+from mllm_srec.llm.engine import LabelScores, Message, Prompt
 from mllm_srec.llm.pictures import PictureBudget, save_budget
 from mllm_srec.llm.scripted import ScriptedEngine
 from mllm_srec.store.home import Home
+from mllm_srec.store.trace_retention import scrub
 from mllm_srec.store.trace_schema import TraceError
 from mllm_srec.store.trace_search import TraceFilter, find
 from mllm_srec.store.trace_settings import TraceSettings, write_settings
@@ -410,6 +411,33 @@ def test_a_replay_of_a_changed_home_names_the_first_difference(
     assert found.changes[0].path.startswith("retrieve_candidates.output.candidates[")
 
 
+def test_an_item_that_was_deleted_since_is_named(deployment: Deployment, store: TraceStore) -> None:
+    spans = store.spans(recommend(deployment))
+    forked = store.spans(fork(deployment, spans, "score_targets", edits={}))
+    deployment.home.delete_item("i8")
+    with pytest.raises(TraceError, match="'i8', which is not in the catalogue"):
+        fork(deployment, spans, "explain", edits={})
+    with pytest.raises(TraceError, match="'i8', which is not in the catalogue"):
+        replay(deployment, forked)
+    deployment.home.delete_item("i1")
+    with pytest.raises(TraceError, match="'i1', which is not in the catalogue"):
+        replay(deployment, spans)
+
+
+def test_a_difference_at_the_end_of_a_long_line_is_seen(
+    deployment: Deployment, store: TraceStore
+) -> None:
+    trace = load_trace(store, recommend(deployment))
+    one, other = (
+        replace(trace, run=replace(trace.run, error=f"{'long ' * 100}{end}"))
+        for end in ("red kite", "blue kite")
+    )
+    text = screen(diff_view(diff(one, other)))
+    assert "- …" in text
+    assert "long red kite" in text
+    assert "long blue kite" in text
+
+
 def test_what_was_left_out_cannot_be_replayed(deployment: Deployment, store: TraceStore) -> None:
     write_settings(store, TraceSettings(redact=frozenset({"text"})))
     with deploy(deployment.home.path, scripted()) as private:
@@ -419,6 +447,20 @@ def test_what_was_left_out_cannot_be_replayed(deployment: Deployment, store: Tra
         ingested = store.spans(find(store, TraceFilter())[-1].trace_id)
         with pytest.raises(TraceError, match="a run of 'ingest'"):
             replay(private, ingested)
+
+
+def test_a_fork_for_a_user_whose_id_was_left_out_goes_with_their_traces(
+    deployment: Deployment, store: TraceStore
+) -> None:
+    write_settings(store, TraceSettings(redact=frozenset({"users"})))
+    with deploy(deployment.home.path, scripted()) as private:
+        spans = store.spans(recommend(private))
+        forked = store.spans(fork(private, spans, "explain", edits={}))
+        assert replay(private, forked).changes == ()
+    names = {each[0].attributes["user.id"] for each in (spans, forked)}
+    assert len(names) == 1
+    assert "mia" not in names
+    assert scrub(store, "mia") == 2
 
 
 def test_what_is_lost_cannot_be_replayed(deployment: Deployment, store: TraceStore) -> None:
@@ -520,6 +562,98 @@ def test_a_fork_with_another_prompt_asks_the_model_about_it(
     assert all("Say Yes or No." in prompt for prompt in prompts)
 
 
+def other_model(home: Path, engine: ScriptedEngine | None = None) -> Deployment:
+    """The shop with another model on top, in vectors of another length."""
+    info = replace(ScriptedEngine().info, model="other", model_hash="0" * 64)
+    other = replace(engine or scripted(), info=info, dimension=8)
+    return Deployment(Home.open(home), engine=other, model=MODEL)
+
+
+@pytest.mark.parametrize("step", ["summarize_preferences", "profile_user"])
+def test_another_model_goes_on_with_the_candidates_that_were_found(
+    deployment: Deployment, store: TraceStore, step: str
+) -> None:
+    spans = store.spans(recommend(deployment))
+    before = deployment.home.catalogue.representations(["i1"])
+    said: list[str] = []
+    with other_model(deployment.home.path) as other:
+        new = fork(other, spans, step, edits={}, say=said.append)
+        forked = store.spans(new)
+        again = fork(other, forked, "profile_user", edits={"k": 1})
+        assert replay(other, forked).changes == ()
+    [line] = said
+    assert "'other' goes on with the descriptions that 'scripted' made" in line
+    assert "the candidates that were found" in line
+    trace = load_trace(store, new)
+    assert (trace.run.model, trace.run.edits["kept"]) == ("other", ["retrieve_candidates"])
+    assert trace.run.path[-3:] == ("profile_user", "score_targets", "explain")
+    assert diff(load_trace(store, spans[0].trace_id), trace).same
+    assert "not taken: retrieve_candidates" in screen(trace_tree(trace))
+    assert "retrieve_candidates" in html_page(trace, store.blob)
+    assert load_trace(store, again).run.output == {"items": trace.run.output["items"][:1]}
+    assert deployment.home.catalogue.representations(["i1"]) == before
+
+
+def test_another_model_scores_what_the_first_described(
+    deployment: Deployment, store: TraceStore
+) -> None:
+    spans = store.spans(recommend(deployment))
+    said: list[str] = []
+    with other_model(deployment.home.path) as other:
+        new = fork(other, spans, "score_targets", edits={}, say=said.append)
+        assert replay(other, store.spans(new)).changes == ()
+    assert said == ["'other' goes on with the descriptions that 'scripted' made"]
+
+
+@pytest.mark.parametrize("step", ["load_user", "fuse_items", "retrieve_candidates"])
+def test_another_model_neither_describes_nor_searches_for_a_fork(
+    deployment: Deployment, store: TraceStore, step: str
+) -> None:
+    spans = store.spans(recommend(deployment))
+    with (
+        other_model(deployment.home.path) as other,
+        pytest.raises(TraceError, match="this home are by 'scripted': name that with --model"),
+    ):
+        fork(other, spans, step, edits={})
+
+
+def test_a_run_that_described_an_item_on_the_way_is_replayed(
+    deployment: Deployment, store: TraceStore
+) -> None:
+    [item] = deployment.home.catalogue.items(["i1"]).values()
+    deployment.home.catalogue.put_items([item.model_copy(update={"title": "Fine horse"})])
+    spans = store.spans(recommend(deployment))
+    assert any("Title: Fine horse" in str(span.attributes) for span in spans)
+    assert replay(deployment, spans).changes == ()
+
+
+@dataclass
+class Tokens(ScriptedEngine):
+    """Says which tokens stand for the labels."""
+
+    def score_labels(self, prompts: Sequence[Prompt], labels: Sequence[str]) -> list[LabelScores]:
+        ids = {label: 400 + len(label) for label in labels}
+        return [replace(each, token_ids=ids) for each in super().score_labels(prompts, labels)]
+
+
+def test_scores_show_the_tokens_of_the_labels_also_of_stored_answers(tmp_path: Path) -> None:
+    engine = Tokens(answer=answer, score=scripted().score)
+    with deploy(tmp_path / "home", engine) as deployment:
+        fuse_missing(deployment)
+        with TraceStore.open(deployment.home.traces_path / "traces.sqlite") as store:
+            traces = [load_trace(store, recommend(deployment)) for _ in range(2)]
+            page = html_page(traces[0], store.blob)
+    for trace in traces:
+        found = node(trace, "score_targets")
+        assert found["calls"][0]["token_ids"] == {"Yes": 403, "No": 402}  # type: ignore[index]
+        text = screen(trace_tree(trace))
+        assert "Yes (403) -2.300, No (402) -0.100" in text
+        assert "in brackets the tokens of the labels; noise floor" in text
+        assert "Yes (403) -2.3000, No (402) -0.1000; margin -2.2000" in text
+    assert traces[1].nodes[-2].calls[0].stored
+    assert "Yes (403) -2.300" in page
+
+
 def knows(prompt: Prompt, labels: Sequence[str]) -> dict[str, float]:
     """Say yes to what the profile is told to love, and a little to green things in any case."""
     text = prompt.messages[1].text
@@ -577,10 +711,12 @@ def test_a_neutral_score_by_another_model_is_refused(
     [
         ("rank", {}, [], "no step 'rank': it has load_user"),
         ("explain", {"colour": 1}, [], "no field 'colour'"),
-        ("explain", {"k": "3"}, [], "the field 'k' takes a number, not a text"),
-        ("explain", {"k": True}, [], "the field 'k' takes a number, not true or false"),
-        ("explain", {"as_of": []}, [], "'as_of' takes a number or null, not a list"),
-        ("explain", {"path": 1}, [], "'path' takes a text, not a number"),
+        ("explain", {"k": "3"}, [], "the field 'k': Input should be a valid integer"),
+        ("explain", {"k": True}, [], "the field 'k': Input should be a valid integer"),
+        ("explain", {"as_of": []}, [], "the field 'as_of': Input should be a valid integer"),
+        ("explain", {"path": "hot"}, [], "the field 'path': Input should be 'warm', 'cold'"),
+        ("explain", {"history": [1]}, [], "the field 'history.0': Input should be a valid dict"),
+        ("explain", {"profile": [{}]}, [], "the field 'profile.0.value': Field required"),
         ("explain", {}, [("no such words", "x")], "'no such words' is in no prompt"),
     ],
 )

@@ -12,6 +12,7 @@ from PIL import Image
 from mllm_srec.agent.ingest import fuse_missing
 from mllm_srec.agent.inspection.reading import load_trace
 from mllm_srec.agent.inspection.records import TraceRecord
+from mllm_srec.agent.inspection.sections import shown
 from mllm_srec.agent.recommender import Recommender
 from mllm_srec.agent.toolbox import Toolbox
 from mllm_srec.store.spans import Span
@@ -55,6 +56,11 @@ def test_a_tool_call_is_recorded_with_its_arguments_its_result_and_its_stores(
     assert (node.input, node.output) == ({"words": "blue train"}, found)
     assert [each.kind for each in node.calls] == ["embed"]
     assert node.stores["Chroma"][0] == 1
+    [search] = node.searches
+    best = {each["item_id"]: each["similarity"] for each in found["items"]}
+    assert (search.source, search.found, len(search.best)) == ("Chroma", 8, 3)
+    assert search.best == {each: pytest.approx(best[each], abs=1e-4) for each in search.best}
+    assert "Sources" in [each["title"] for each in shown(trace)["nodes"][0]["sections"]]
     [span] = [each for each in spans if each.kind == "TOOL"]
     assert span.attributes["tool.name"] == "search_text"
     assert len(find(store, TraceFilter(node="search_text"))) == 1
