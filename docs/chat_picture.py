@@ -42,7 +42,7 @@ def main(out: Path, home: Path, lines: list[str]) -> None:
     terminal.stream = _Stream(terminal.screen)
     terminal.ready()
     for line in lines:
-        terminal.child.send(f"{line}\r")
+        terminal.send(f"{line}\r")
         terminal.wait(rf"(?s)\n> {re.escape(line)}\n.+\n>\Z")
     rows = len(terminal.text().splitlines()) - 1
     shown = Text("\n").join(_row(terminal.screen, row) for row in range(rows))

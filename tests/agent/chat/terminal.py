@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pexpect
@@ -18,6 +18,9 @@ WAIT_S = 240
 """Far above what a turn takes: the machine that runs the tests may be busy."""
 CLEAR = "\x0c"
 """Ctrl-L."""
+COLOURS = re.compile(r"\x1b\[[\d;]*m")
+MOVES = re.compile(r"(?:\x1b(?:\[[0-?]*[ -/]*[@-~]|[^\[])|[\r\n])+")
+"""Line ends, and codes by which a line is left, or is drawn anew."""
 SCRIPTED = """
 import sys, time
 from pathlib import Path
@@ -81,6 +84,8 @@ class Terminal:
     def __init__(self, command: Sequence[str], *, rows: int = ROWS, **environment: str) -> None:
         self.screen = pyte.Screen(COLUMNS, rows)
         self.stream = pyte.ByteStream(self.screen)
+        self.since = bytearray()
+        """What was written since the last keys, as it came."""
         self.child = pexpect.spawn(
             command[0],
             list(command[1:]),
@@ -94,21 +99,47 @@ class Terminal:
     def text(self) -> str:
         return "\n".join(line.rstrip() for line in self.screen.display).rstrip()
 
+    def written(self) -> str:
+        """All that was written since the last keys, whatever became of it; each line anew."""
+        return MOVES.sub("\n", COLOURS.sub("", self.since.decode(errors="ignore")))
+
+    def send(self, keys: str) -> None:
+        """Press keys."""
+        self.since.clear()
+        self.child.send(keys)
+
     def wait(self, pattern: str) -> str:
         """Read until the pattern stands on the screen."""
+        return self._until(pattern, self.text)
+
+    def flashed(self, pattern: str) -> str:
+        """Read until the pattern was written after the last keys; all up to its end.
+
+        For what stands there for a moment: one read may bring it and what takes its place.
+        """
+        shown = self._until(pattern, self.written)
+        found = re.search(pattern, shown)
+        assert found
+        return shown[: found.end()]
+
+    def _until(self, pattern: str, shown: Callable[[], str]) -> str:
         deadline = time.monotonic() + WAIT_S
-        while time.monotonic() < deadline:
-            if re.search(pattern, self.text()):
-                return self.text()
-            try:
-                self.stream.feed(self.child.read_nonblocking(4096, timeout=0.2))
-            except pexpect.TIMEOUT:
-                continue
-            except pexpect.EOF:
-                break
-        if re.search(pattern, self.text()):
-            return self.text()
-        raise AssertionError(f"{pattern!r} is not on the screen:\n{self.text()}")
+        while not re.search(pattern, text := shown()):
+            if time.monotonic() > deadline or not self._read():
+                raise AssertionError(f"{pattern!r} is not to be seen:\n{text}")
+        return text
+
+    def _read(self) -> bool:
+        """Read what there is; False where the program is gone."""
+        try:
+            data = self.child.read_nonblocking(4096, timeout=0.2)
+        except pexpect.TIMEOUT:
+            return True
+        except pexpect.EOF:
+            return False
+        self.since += data
+        self.stream.feed(data)
+        return True
 
     def ready(self) -> str:
         """Read until the prompt waits, after at least one line above it."""
@@ -116,14 +147,14 @@ class Terminal:
 
     def say(self, line: str) -> str:
         """Type a line onto an empty screen, and return what stands there at the next prompt."""
-        self.child.send(CLEAR)
+        self.send(CLEAR)
         self.wait(r"\A>\Z")
-        self.child.send(f"{line}\r")
+        self.send(f"{line}\r")
         return self.ready().removesuffix("\n>")
 
     def leave(self) -> int | None:
         """Ctrl-D; the exit code."""
-        self.child.send("\x04")
+        self.send("\x04")
         self.child.expect(pexpect.EOF, timeout=WAIT_S)
         self.child.close()
         code: int | None = self.child.exitstatus

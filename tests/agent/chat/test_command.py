@@ -95,19 +95,19 @@ def test_every_command_is_typed_at_the_terminal(
         opened.pictures.load(picture).save(file, "PNG")
     (tmp_path / "shown.png").write_bytes(file.getvalue())
     # A message first: whatever the model reads in it, the nodes tick by and there is an answer.
-    terminal.child.send("what would suit me?\r")
-    terminal.wait(NODE)
+    terminal.send("what would suit me?\r")
+    terminal.flashed(NODE)
     terminal.ready()
     places = {"PICTURE": tmp_path / "shown.png", "EXPORT": tmp_path / "talk.md"}
     for line, pattern in TALK:
         typed = re.sub("PICTURE|EXPORT", lambda name: str(places[name[0]]), line)
         shown = terminal.say(typed)
         assert re.search(pattern, shown), f"{line}:\n{shown}"
-    terminal.child.send("/delete\r")
+    terminal.send("/delete\r")
     terminal.wait(r"Delete thread \w+ and all that was said in it\? \[y/N\]")
-    terminal.child.send("y\r")
+    terminal.send("y\r")
     terminal.wait("deleted: ")
-    terminal.child.send("/quit\r")
+    terminal.send("/quit\r")
     terminal.leave()
     assert terminal.child.exitstatus == 0
     exported = (tmp_path / "talk.md").read_text("utf-8")

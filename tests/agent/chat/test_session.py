@@ -83,31 +83,31 @@ def test_each_screen_of_a_long_conversation_looks_as_it_should(tmp_path: Path) -
 def test_a_list_stands_there_before_its_reasons(tmp_path: Path) -> None:
     terminal = Terminal(scripted(tmp_path / "home", slow="Say in one sentence"))
     terminal.ready()
-    terminal.child.send("never blue\r")
-    shown = terminal.wait(r"(?s)20\.00.*explain …")
+    terminal.send("never blue\r")
+    shown = terminal.flashed(r"(?s)20\.00.*explain …")
     assert re.search(r"(?m)^Noted: never blue\. For ben:\n1\. Fine \w+ \[i\d\], 20\.00$", shown)
     assert "suits you" not in shown
     terminal.kill()
 
 
 def test_ctrl_c_stops_the_turn_and_keeps_the_chat(terminal: Terminal) -> None:
-    terminal.child.send("slow\r")
-    shown = terminal.wait("understand …")
+    terminal.send("slow\r")
+    shown = terminal.flashed("understand …")
     assert re.search(r"\d\.\d s", shown)
-    terminal.child.send("\x03")
+    terminal.send("\x03")
     terminal.wait("stopped")
     assert "/why [not] ITEM" in terminal.say("/help")
-    terminal.child.send("\x03")
+    terminal.send("\x03")
     terminal.wait("Ctrl-D or /quit leaves")
-    terminal.child.send("\x03")
+    terminal.send("\x03")
     terminal.child.expect(pexpect.EOF, timeout=WAIT_S)
 
 
 @pytest.mark.parametrize("key", ["\x04", "\x03"])
 def test_ctrl_d_and_ctrl_c_at_a_question_mean_no(terminal: Terminal, key: str) -> None:
-    terminal.child.send("/delete\r")
+    terminal.send("/delete\r")
     terminal.wait(r"\[y/N\]")
-    terminal.child.send(key)
+    terminal.send(key)
     terminal.wait("nothing was deleted")
     assert "talking with ben" in terminal.say("/user")
 
@@ -119,36 +119,36 @@ def test_ctrl_c_in_a_command_stops_it_and_keeps_the_chat(tmp_path: Path) -> None
     terminal.ready()
     log = home.with_suffix(".log")
     log.unlink(missing_ok=True)
-    terminal.child.send("/resume cut-off\r")
+    terminal.send("/resume cut-off\r")
     deadline = time.monotonic() + WAIT_S
     while not log.exists() and time.monotonic() < deadline:
         time.sleep(0.1)
-    terminal.child.send("\x03")
+    terminal.send("\x03")
     terminal.wait("stopped")
     assert "talking with ben" in terminal.say("/user")
     terminal.kill()
 
 
 def test_commands_titles_users_and_threads_are_completed(terminal: Terminal) -> None:
-    terminal.child.send("/prof\t")
+    terminal.send("/prof\t")
     terminal.wait("(?m)^> /profile")
-    terminal.child.send("\r")
+    terminal.send("\r")
     terminal.wait("What is known about ben")
-    terminal.child.send("/why Fine du\t")
+    terminal.send("/why Fine du\t")
     terminal.wait("(?m)^> /why Fine duck")
-    terminal.child.send("\r")
+    terminal.send("\r")
     terminal.wait(r"Fine duck \[i8\]")
-    terminal.child.send("/user ad\t")
+    terminal.send("/user ad\t")
     terminal.wait("(?m)^> /user ada")
-    terminal.child.send("\x15/resume t\t")
+    terminal.send("\x15/resume t\t")
     terminal.wait("(?m)^> /resume t1")
 
 
 def test_a_line_comes_back_from_the_history_and_may_be_several(terminal: Terminal) -> None:
     terminal.say("/why not rattle")
-    terminal.child.send("\x1b[A")
+    terminal.send("\x1b[A")
     terminal.wait(r"(?m)^> /why not rattle\Z")
-    terminal.child.send("\x15a\x1b\rb\r")
+    terminal.send("\x15a\x1b\rb\r")
     shown = terminal.wait("(?m)^more, less, never")
     assert "> a\nb\nThat I do not understand" in shown
 
