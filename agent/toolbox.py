@@ -157,10 +157,15 @@ class Toolbox:
         min_price: float | None = None,
         max_price: float | None = None,
     ) -> Result:
-        """Find items like another one."""
+        """Find items like another one, but for those that the user has or never wants."""
         conditions = _conditions(departments, having, without, min_price, max_price)
         found = await search.search_similar(
-            self._home, self._embed, item_id, count=count, conditions=conditions
+            self._home,
+            self._embed,
+            item_id,
+            count=count,
+            conditions=conditions,
+            user_id=self._user,
         )
         return {"items": [asdict(each) for each in found]}
 

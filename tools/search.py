@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from mllm_srec.store.home import Home
 from mllm_srec.store.records import FusedItem
 from mllm_srec.tools.errors import CannotDo, WrongCall
+from mllm_srec.tools.feedback import ruled_out
 from mllm_srec.tools.filters import ItemFilter, allowed_items
 from mllm_srec.tools.items import ItemCard, cards, check_count
 from mllm_srec.tools.sources import CHROMA, Search, tell_of
@@ -81,8 +82,18 @@ async def search_similar(
     *,
     count: int = 5,
     conditions: ItemFilter | None = None,
+    user_id: str | None = None,
 ) -> list[Found]:
     """The items most like another one, without it.
+
+    Args:
+        home: The shop.
+        embed: Texts to vectors.
+        item_id: The other one.
+        count: Items at most.
+        conditions: What an item must be.
+        user_id: For whom they are: what the user never wants, or has, is left out as in a
+            recommendation.
 
     Raises:
         WrongCall: The item is unknown, or the count is not between 1 and `MOST`.
@@ -94,6 +105,9 @@ async def search_similar(
     if entry is None:
         raise CannotDo(f"{item_id!r} has no description yet: run `srec ingest` again")
     chosen = (conditions or ItemFilter()) & ItemFilter(exclude=(item_id,))
+    if user_id is not None:
+        owned = tuple(one.item_id for one in home.catalogue.history(user_id))
+        chosen = chosen & ruled_out(home.feedback.of(user_id)) & ItemFilter(exclude=owned)
     return await search_described(home, embed, entry.fused, count=count, conditions=chosen)
 
 

@@ -114,6 +114,20 @@ def test_an_item_is_ruled_out_and_taken_back(tools: dict[str, BaseTool]) -> None
     assert "i2" in {item["item_id"] for item in call(tools["recommend"], k=8)["items"]}
 
 
+def test_items_like_another_one_leave_out_what_the_user_has_or_never_wants(
+    tools: dict[str, BaseTool],
+) -> None:
+    def like_the_kite() -> set[str]:
+        return {each["item_id"] for each in call(tools["similar_items"], item_id="i2")["items"]}
+
+    assert like_the_kite() == {"i4", "i6", "i8"}
+    call(tools["give_feedback"], stance="never", value="blue")
+    call(tools["give_item_feedback"], stance="less", item_id="i8")
+    assert like_the_kite() == {"i8"}
+    call(tools["undo_feedback"])
+    call(tools["undo_feedback"])
+
+
 @pytest.mark.parametrize(
     ("name", "given"),
     [
