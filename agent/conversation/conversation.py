@@ -22,7 +22,7 @@ from mllm_srec.agent.conversation.graph import build_conversation
 from mllm_srec.agent.conversation.intents import Understood
 from mllm_srec.agent.conversation.results import TurnResult
 from mllm_srec.agent.conversation.retention import lock_path
-from mllm_srec.agent.conversation.run_turn import STOPPED, ConversationGraph, TurnRunner
+from mllm_srec.agent.conversation.run_turn import ConversationGraph, TurnRunner
 from mllm_srec.agent.deadline import within
 from mllm_srec.agent.events import Event, Listener, afollow, follow
 from mllm_srec.agent.recommender import Recommender
@@ -58,6 +58,13 @@ class Conversations(Closing):
             StoreError: The thread is another user's, or was kept by another version.
             HomeBusy: Another process has the thread open.
         """
+        return self.srec.deployment.run(self._begun(user, thread))
+
+    async def abegin(self, user: str, thread: str | None = None) -> "Conversation":
+        """`begin` for asynchronous callers, from any loop."""
+        return await self.srec.deployment.arun(self._begun(user, thread))
+
+    async def _begun(self, user: str, thread: str | None) -> "Conversation":
         thread_id = uuid4().hex[:12] if thread is None else thread
         if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", thread_id):
             raise StoreError(f"thread {thread_id!r}: use up to 64 letters, digits, - and _")
@@ -68,7 +75,10 @@ class Conversations(Closing):
             kept = threads.thread(thread_id) is not None
             new = Thread(thread_id=thread_id, user_id=user, started=now)
             begun = threads.start(thread_id, user, now=now) if kept else new
-            return Conversation(self, begun, lock, kept=kept)
+            runner = TurnRunner(self.srec, self.graph, self.saver, begun)
+            cut_off = threads.unfinished(thread_id)
+            resumed = await runner.run(cut_off) if cut_off else None
+            return Conversation(runner, lock, kept=kept, resumed=resumed)
         except BaseException:
             lock.release()
             raise
@@ -79,10 +89,17 @@ class Conversations(Closing):
         Raises:
             StoreError: There is no such thread, or its memory cannot be copied.
         """
+        return self.srec.deployment.run(self._forked(thread))
+
+    async def afork(self, thread: str) -> str:
+        """`fork` for asynchronous callers, from any loop."""
+        return await self.srec.deployment.arun(self._forked(thread))
+
+    async def _forked(self, thread: str) -> str:
         fork = uuid4().hex[:12]
         # The memory first: a fork that is listed has all of it.
         with memory_errors(self.saver, thread):
-            self.srec.deployment.run(copy_memory(self.saver, thread, fork))
+            await copy_memory(self.saver, thread, fork)
         self.home.threads.copy(thread, fork, now=int(time.time()))
         return fork
 
@@ -102,19 +119,19 @@ class Conversations(Closing):
 class Conversation(Closing):
     """One thread, bound to one user, open in one process."""
 
-    def __init__(self, talks: Conversations, thread: Thread, lock: FileLock, *, kept: bool) -> None:
-        self._home = talks.home
-        self._deployment = talks.srec.deployment
-        self._runner = TurnRunner(talks.srec, talks.graph, talks.saver, thread)
+    def __init__(
+        self, runner: TurnRunner, lock: FileLock, *, kept: bool, resumed: TurnResult | None
+    ) -> None:
+        self._deployment = runner.srec.deployment
+        self._home = self._deployment.home
+        self._runner = runner
         self._lock = lock
         self._kept = kept
-        self.thread = thread.thread_id
-        self.user = thread.user_id
+        self.thread = runner.thread.thread_id
+        self.user = runner.thread.user_id
         self._turn = asyncio.Lock()
-        self.resumed: TurnResult | None = None
+        self.resumed = resumed
         """The turn that was cut off before, finished now; None where there was none."""
-        if cut_off := self._home.threads.unfinished(self.thread):
-            self.resumed = self._deployment.run(self._runner.run(cut_off))
 
     def say(
         self,
@@ -267,7 +284,7 @@ class Conversation(Closing):
                 known = KeptTurn(turn=turn, said=request)
             result = None if known.result is None else TurnResult.from_dict(known.result)
             # One that was stopped is worked on again, under its number: no wish is kept twice.
-            if result is None or result.answer == STOPPED:
+            if result is None or result.stopped:
                 return await self._runner.run(known, tell)
             return result
 

@@ -1,19 +1,19 @@
 """Actions that bring a list: recommend, search, and criticism of the list before."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from mllm_srec.agent.conversation.intents import Intent, Understood
 from mllm_srec.agent.conversation.reading import number
 from mllm_srec.agent.conversation.shown import shown_card, shown_suggestion
-from mllm_srec.agent.conversation.state import PASSED, Done, Outcome, TurnUpdate
+from mllm_srec.agent.conversation.state import PASSED, Done, Shown, TurnUpdate
 from mllm_srec.agent.conversation.turn import AskBack, Turn, outcome
 from mllm_srec.agent.own_pictures import fused_picture
 from mllm_srec.store.feedback import Feedback, Stance
 from mllm_srec.tools.errors import WrongCall
-from mllm_srec.tools.feedback import give_feedback, give_item_feedback, ruled_out, wish_text
+from mllm_srec.tools.feedback import give_feedback, give_item_feedback, wish_text
 from mllm_srec.tools.filters import ItemFilter
-from mllm_srec.tools.recommend import MOST, Suggestions
+from mllm_srec.tools.recommend import MOST
 from mllm_srec.tools.recommend import recommend as recommend_items
 from mllm_srec.tools.search import search_described, search_similar, search_text
 
@@ -30,11 +30,7 @@ async def recommend(turn: Turn) -> TurnUpdate:
         return await search(_again(turn, "search"))
     request, passed = _request(turn)
     conditions = turn.conditions(request) & ItemFilter(exclude=tuple(passed))
-    lead = _lead(turn, conditions)
-    found = await recommend_items(
-        turn.lister(lead), turn.user_id, k=_length(request), conditions=conditions
-    )
-    return _listed(turn, _suggested(lead, found), request, passed)
+    return await _recommended(turn, request, conditions, passed=passed)
 
 
 async def search(turn: Turn) -> TurnUpdate:
@@ -57,8 +53,7 @@ async def search(turn: Turn) -> TurnUpdate:
         found = await search_text(turn.home, embed, words, count=count, conditions=conditions)
         also = f" ({conditions.text})" if conditions.text else ""
         lead = f"Nearest to “{words}”{also}:"
-    update = _listed(turn, outcome(lead, map(shown_card, found)), request, passed)
-    return {**update, "last_picture": picture}
+    return {**_listed(lead, map(shown_card, found), request, passed), "last_picture": picture}
 
 
 async def more(turn: Turn) -> TurnUpdate:
@@ -68,18 +63,17 @@ async def more(turn: Turn) -> TurnUpdate:
         return await recommend(_again(turn, "recommend"))
     if asked.item:
         said = _of_item(turn, "more", asked.item)
-        owned = tuple(one.item_id for one in turn.home.catalogue.history(turn.user_id))
-        never = ruled_out(turn.home.feedback.of(turn.user_id))
+        noted = _noted(turn, [said])
         similar = await search_similar(
             turn.home,
             turn.context.srec.deployment.calls.embed,
             said.subject,
             count=USUAL,
-            conditions=never & ItemFilter(exclude=owned),
+            user_id=turn.user_id,
         )
-        lead = f"Noted: {wish_text(turn.home, said)}. Like it are:"
-        update = _listed(turn, outcome(lead, map(shown_card, similar)), asked, [])
-        return {**update, **turn.undoable(_done(turn, said)), "focus": said.subject}
+        lead = f"{noted['outcome']['lead']} Like it are:"
+        update = _listed(lead, map(shown_card, similar), asked, [])
+        return {**noted, **update, "focus": said.subject}
     return await _criticised(turn, "more")
 
 
@@ -107,17 +101,10 @@ async def _criticised(turn: Turn, stance: Stance) -> TurnUpdate:
     else:
         question = f"{stance.capitalize()} of what? Name a colour, or a number of the list."
         said = [_of_item(turn, stance, asked.item, question)]
+    noted = _noted(turn, said)
     last = Understood.model_validate(turn.state.last or {"intent": "recommend"})
     request = last.model_copy(update={"intent": "recommend", "words": "", "item": ""})
-    conditions = turn.conditions(request)
-    noted = f"Noted: {'; '.join(wish_text(turn.home, each) for each in said)}."
-    turn.so_far(outcome(noted))
-    lead = f"{noted} {_lead(turn, conditions)}"
-    found = await recommend_items(
-        turn.lister(lead), turn.user_id, k=_length(request), conditions=conditions
-    )
-    update = _listed(turn, _suggested(lead, found), request, [])
-    return {**update, **turn.undoable(*(_done(turn, each) for each in said))}
+    return await _recommended(turn, request, turn.conditions(request), after=noted)
 
 
 def _of_item(turn: Turn, stance: Stance, words: str, question: str = "Which one?") -> Feedback:
@@ -127,12 +114,41 @@ def _of_item(turn: Turn, stance: Stance, words: str, question: str = "Which one?
     )
 
 
-def _done(turn: Turn, said: Feedback) -> Done:
-    return Done(
-        what="feedback",
-        text=wish_text(turn.home, said),
-        data={"feedback_id": said.feedback_id},
+def _noted(turn: Turn, said: Sequence[Feedback]) -> TurnUpdate:
+    """Tell what is kept now, whatever becomes of the list after it."""
+    texts = [wish_text(turn.home, each) for each in said]
+    actions = [
+        Done(what="feedback", text=text, data={"feedback_id": each.feedback_id})
+        for text, each in zip(texts, said, strict=True)
+    ]
+    noted: TurnUpdate = {
+        "outcome": outcome(f"Noted: {'; '.join(texts)}."),
+        **turn.undoable(*actions),
+    }
+    turn.so_far(noted)
+    return noted
+
+
+async def _recommended(
+    turn: Turn,
+    request: Understood,
+    conditions: ItemFilter,
+    *,
+    passed: Sequence[str] = (),
+    after: TurnUpdate | None = None,
+) -> TurnUpdate:
+    """A list, told as soon as it is ranked; after what the turn has done already."""
+    done = after or TurnUpdate(outcome=outcome(""))
+    also = f" ({conditions.text})" if conditions.text else ""
+    lead = f"{done['outcome']['lead']} For {turn.user_id}{also}:".lstrip()
+
+    def listed(items: Iterable[Shown], notes: Sequence[str] = ()) -> TurnUpdate:
+        return {**done, **_listed(lead, items, request, passed, notes)}
+
+    found = await recommend_items(
+        turn.lister(listed), turn.user_id, k=_length(request), conditions=conditions
     )
+    return listed(map(shown_suggestion, found.items), found.notes)
 
 
 def _request(turn: Turn) -> tuple[Understood, list[str]]:
@@ -162,7 +178,14 @@ def _length(request: Understood) -> int:
     return int(said)
 
 
-def _listed(turn: Turn, found: Outcome, request: Understood, passed: Sequence[str]) -> TurnUpdate:
+def _listed(
+    lead: str,
+    items: Iterable[Shown],
+    request: Understood,
+    passed: Sequence[str],
+    notes: Sequence[str] = (),
+) -> TurnUpdate:
+    found = outcome(lead, items, notes)
     focus = found["items"][0]["item_id"] if len(found["items"]) == 1 else None
     return {
         "outcome": found,
@@ -172,12 +195,3 @@ def _listed(turn: Turn, found: Outcome, request: Understood, passed: Sequence[st
         "passed": list(passed),
         "focus": focus,
     }
-
-
-def _lead(turn: Turn, conditions: ItemFilter) -> str:
-    also = f" ({conditions.text})" if conditions.text else ""
-    return f"For {turn.user_id}{also}:"
-
-
-def _suggested(lead: str, found: Suggestions) -> Outcome:
-    return outcome(lead, map(shown_suggestion, found.items), found.notes)

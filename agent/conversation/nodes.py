@@ -98,10 +98,18 @@ async def act(state: TurnState, runtime: Runtime[TurnContext]) -> TurnUpdate:
     except AskBack as question:
         return {"outcome": outcome(str(question)), "asked": understood.model_dump(mode="json")}
     except ToolError as error:
-        return {"outcome": outcome(f"Sorry: {error}."), "asked": None}
+        return _failed(runtime.context.so_far, f"Sorry: {error}.")
     except StoreError as error:
         # Another process writes: the person may try again, and the conversation goes on.
-        return {"outcome": outcome(f"Not now: {error}."), "asked": None}
+        return _failed(runtime.context.so_far, f"Not now: {error}.")
+
+
+def _failed(so_far: TurnUpdate, why: str) -> TurnUpdate:
+    """What was done before the rest failed stays, and is said with the reason."""
+    if not so_far:
+        return {"outcome": outcome(why), "asked": None}
+    said = so_far["outcome"]
+    return {**so_far, "outcome": {**said, "lines": [*said["lines"], why]}}
 
 
 async def answer(state: TurnState, runtime: Runtime[TurnContext]) -> TurnUpdate:

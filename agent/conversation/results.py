@@ -40,6 +40,8 @@ class TurnResult(JsonResult):
     engine: str = ""
     fallback: bool = False
     """True where the model's reading could not be used, and the turn counts as not understood."""
+    stopped: bool = False
+    """True where its user stopped it, or it took too long: the answer is what there was by then."""
     seconds: float = 0.0
 
 

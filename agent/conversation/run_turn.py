@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from langchain_core.runnables import RunnableConfig
@@ -12,13 +12,21 @@ from langsmith import tracing_context
 
 from mllm_srec.agent.conversation.checkpoints import Saver, memory_errors, prune
 from mllm_srec.agent.conversation.results import TurnResult, turn_item
-from mllm_srec.agent.conversation.state import SCHEMA, TurnContext, TurnState, restored
+from mllm_srec.agent.conversation.state import (
+    SCHEMA,
+    TurnContext,
+    TurnState,
+    TurnUpdate,
+    restored,
+)
+from mllm_srec.agent.conversation.turn import partial_answer
 from mllm_srec.agent.events import Listener, tell_of_node
 from mllm_srec.agent.recommender import Recommender
+from mllm_srec.llm.engine import ModelError
 from mllm_srec.store.threads import KeptTurn, Thread
 
 STOPPED = "Stopped."
-"""What a turn answers that its user stopped."""
+"""How the answer of a turn ends that was stopped."""
 
 ConversationGraph = CompiledStateGraph[TurnState, TurnContext, TurnState, TurnState]
 
@@ -44,7 +52,7 @@ class TurnRunner:
 
     async def _run(self, kept: KeptTurn, tell: Listener | None) -> TurnResult:
         started = time.perf_counter()
-        before = await self._state()
+        context = TurnContext(self.srec)
         with self.srec.context.run(
             "turn",
             user=self.thread.user_id,
@@ -52,9 +60,14 @@ class TurnRunner:
             inputs={"turn": kept.turn, "said": kept.said["text"]},
         ) as run:
             try:
-                state = await self._steps(before, kept, tell)
+                state = await self._steps(kept, context, tell)
             except asyncio.CancelledError:
-                self._keep(self._result(TurnState(answer=STOPPED), kept, run.trace_id, started))
+                stopped = self._result(_stopped(context.so_far), kept, run.trace_id, started)
+                self._keep(replace(stopped, stopped=True))
+                await self._remember(context.so_far)
+                raise
+            except ModelError:
+                await self._remember(context.so_far)
                 raise
             run.output({"intent": state.understood["intent"], "answer": state.answer})
         result = self._result(state, kept, run.trace_id, started)
@@ -70,10 +83,17 @@ class TurnRunner:
         values = (await self.graph.aget_state(self._config)).values
         return restored(values, self.thread.thread_id) if values else None
 
+    async def _remember(self, so_far: TurnUpdate) -> None:
+        """Keep what a turn did before it broke off; worked on again, it acts once more."""
+        if so_far:
+            with tracing_context(enabled=False):
+                await self.graph.aupdate_state(self._config, so_far, as_node="understand")
+
     async def _steps(
-        self, before: TurnState | None, kept: KeptTurn, tell: Listener | None
+        self, kept: KeptTurn, context: TurnContext, tell: Listener | None
     ) -> TurnState:
         """Run the nodes that are left of a turn."""
+        before = await self._state()
         begun = before is not None and before.turn == kept.turn
         if before is not None and begun and before.answer:
             return before
@@ -82,7 +102,7 @@ class TurnRunner:
             parts = self.graph.astream(
                 cast(Any, None if begun else self._entry(kept)),
                 self._config,
-                context=TurnContext(self.srec),
+                context=context,
                 stream_mode=["tasks", "custom"],
                 durability="sync",
             )
@@ -131,3 +151,12 @@ class TurnRunner:
     def _keep(self, result: TurnResult) -> None:
         threads = self.srec.deployment.home.threads
         threads.finish(self.thread.thread_id, result.turn, result.to_dict())
+
+
+def _stopped(so_far: TurnUpdate) -> TurnState:
+    """What a turn came to that was stopped after having done so much."""
+    if not so_far:
+        return TurnState(answer=STOPPED)
+    said = so_far["outcome"]
+    text = f"{partial_answer(said).text}\n{STOPPED}"
+    return TurnState(understood=so_far["understood"], outcome=said, answer=text)

@@ -103,6 +103,9 @@ class TurnContext:
     """What the nodes depend on; never checkpointed."""
 
     srec: Recommender
+    so_far: TurnUpdate = field(default_factory=TurnUpdate)
+    """What the turn has done already, written as it is done: it stays where the rest is stopped,
+    or fails."""
 
 
 def restored(values: dict[str, Any], thread_id: str) -> TurnState:

@@ -1,6 +1,6 @@
 """One turn at work: its state, its tools, and the items and conditions that its words mean."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -64,21 +64,21 @@ class Turn:
         """The recommendation graph as a tool."""
         return GraphRecommend(self.context.srec, self.tell)
 
-    def lister(self, lead: str) -> GraphRecommend:
-        """The same for a list: told under its lead once it is ranked, before it has reasons."""
+    def lister(self, listed: Callable[[Iterable[Shown]], TurnUpdate]) -> GraphRecommend:
+        """The same for a list: told as an answer once it is ranked, before it has reasons."""
 
         def tell(event: Event) -> None:
             self.tell(event)
             if isinstance(event, Ranked):
-                self.so_far(outcome(lead, map(shown_card, cards(self.home, event.item_ids))))
+                self.so_far(listed(map(shown_card, cards(self.home, event.item_ids))))
 
         return GraphRecommend(self.context.srec, tell)
 
-    def so_far(self, said: Outcome) -> None:
-        """Tell what is known of the answer already; every word of it comes from a tool."""
-        items = said["items"]
-        text = answer_text(said, numbered=len(items) > 1)
-        self.tell(PartialAnswer(text, tuple(map(turn_item, items))))
+    def so_far(self, update: TurnUpdate) -> None:
+        """Keep what is done already, and tell its outcome; every word of it comes from a tool."""
+        now: TurnUpdate = {"understood": self.state.understood, "asked": None, **update}
+        self.context.so_far.update(now)
+        self.tell(partial_answer(update["outcome"]))
 
     @property
     def shown_ids(self) -> list[str]:
@@ -112,7 +112,7 @@ class Turn:
             return words
         if not shown:
             raise AskBack("There is no list yet. Which item do you mean, by its title?")
-        raise WrongCall(f"the list has {len(shown)} items, so there is no number {where}")
+        raise WrongCall(f"there is no number {where}: the list ends at {len(shown)}")
 
     def values(self, words: Sequence[str]) -> tuple[str, ...]:
         """The values of the shop that some words mean.
@@ -146,13 +146,21 @@ class Turn:
         )
 
     def undoable(self, *actions: Done) -> TurnUpdate:
-        """The update that remembers actions."""
-        return {"done": [*self.state.done, *actions][-UNDOABLE:]}
+        """The update that remembers actions, once also where the turn is worked on again."""
+        before = (each for each in self.state.done if each not in actions)
+        return {"done": [*before, *actions][-UNDOABLE:]}
 
 
 def outcome(lead: str, items: Iterable[Shown] = (), lines: Iterable[str] = ()) -> Outcome:
     """What a turn came to."""
     return Outcome(lead=lead, items=list(items), lines=list(lines))
+
+
+def partial_answer(said: Outcome) -> PartialAnswer:
+    """What is known of an answer already."""
+    items = said["items"]
+    text = answer_text(said, numbered=len(items) > 1)
+    return PartialAnswer(text, tuple(map(turn_item, items)))
 
 
 def _price(words: str, shown: Sequence[Shown]) -> float | None:

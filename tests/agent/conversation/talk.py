@@ -38,6 +38,8 @@ _READINGS: dict[str, dict[str, Any]] = {
     "more like the first": {"intent": "more", "item": "the first"},
     "more": {"intent": "more"},
     "less rubber": {"intent": "less", "having": ("rubber",)},
+    "never rubber": {"intent": "never", "having": ("rubber",)},
+    "never wood": {"intent": "never", "having": ("wood",)},
     "never blue": {"intent": "never", "having": ("blue",)},
     "never again": {"intent": "never"},
     "the robot": {"intent": "never", "item": "the robot"},

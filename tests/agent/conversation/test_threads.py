@@ -45,6 +45,29 @@ def test_a_fork_goes_its_own_way_from_where_it_began(
         talks.fork("nowhere")
 
 
+def test_threads_are_opened_and_forked_from_an_event_loop(tmp_path: Path) -> None:
+    async def talk(talks: Conversations) -> tuple[TurnResult | None, list[int]]:
+        with await talks.abegin("ben") as chat:
+            await chat.asay("two things please")
+            with pytest.raises(HomeBusy, match="another chat has the thread"):
+                await talks.abegin("ben", chat.thread)
+            request = {"text": "never blue", "picture": None, "command": None}
+            talks.home.threads.accept(chat.thread, request)
+        with await talks.abegin("ben", chat.thread) as again:
+            fork = await talks.afork(again.thread)
+        with await talks.abegin("ben", fork) as other:
+            await other.asay("others")
+            return again.resumed, [len(each.turns()) for each in (again, other)]
+
+    with opened(tmp_path / "home") as talks:
+        resumed, turns = asyncio.run(talk(talks))
+        with pytest.raises(StoreError, match="no thread 'nowhere'"):
+            asyncio.run(talks.afork("nowhere"))
+    assert resumed is not None
+    assert "Noted: never blue" in resumed.answer
+    assert turns == [2, 3]
+
+
 def test_threads_do_not_mix_and_belong_to_one_user(talks: Conversations) -> None:
     user = guest(talks)
     with talks.begin(user) as one, talks.begin(user) as two:
