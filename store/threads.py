@@ -30,6 +30,9 @@ from mllm_srec.store.errors import StoreError
 from mllm_srec.store.records import Record
 from mllm_srec.store.sql import ID, SqlStore
 
+FIRST = 80
+"""Characters by which a person knows a thread again."""
+
 _TABLES = MetaData()
 
 _THREADS = Table(
@@ -60,6 +63,8 @@ class Thread(Record):
     started: int
     """Seconds since 1970-01-01 UTC."""
     turns: int = 0
+    first: str = ""
+    """What was said first, the beginning of it."""
 
 
 class KeptTurn(Record):
@@ -169,13 +174,25 @@ class ThreadStore(SqlStore):
             _TURNS.c.thread_id
         )
         turns = counted.subquery()
+        first = (_TURNS.c.thread_id == _THREADS.c.thread_id) & (_TURNS.c.turn == 1)
         query = (
-            select(_THREADS, turns.c.turns)
+            select(_THREADS, turns.c.turns, _TURNS.c.said)
             .join(turns, turns.c.thread_id == _THREADS.c.thread_id, isouter=True)
+            .join(_TURNS, first, isouter=True)
             .where(which)
             .order_by(_THREADS.c.started.desc(), _THREADS.c.thread_id)
         )
-        return [Thread(**{**row._mapping, "turns": row.turns or 0}) for row in self._rows(query)]
+        return [_thread(row) for row in self._rows(query)]
+
+
+def _thread(row: Row[Any]) -> Thread:
+    return Thread(
+        thread_id=row.thread_id,
+        user_id=row.user_id,
+        started=row.started,
+        turns=row.turns or 0,
+        first=json.loads(row.said)["text"][:FIRST] if row.said else "",
+    )
 
 
 def _turn(row: Row[Any]) -> KeptTurn:

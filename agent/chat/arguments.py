@@ -16,6 +16,8 @@ from mllm_srec.tools.values import Vocabulary, value_of
 
 JOINTS = (r"\s+(?:and|with)\s+", r"\s*,\s*", r"\s+")
 """What stands between two items; titles have these words too, commas most of all."""
+PICTURE = re.compile(r"\.(png|jpe?g|webp|gif|bmp)['\"]?$", re.IGNORECASE)
+"""How the name of a picture's file ends, with the quote that a terminal puts around it."""
 
 
 def asked(intent: Intent, **slots: Any) -> Understood:
@@ -108,6 +110,17 @@ def picture(words: str) -> tuple[bytes, str]:
         return path.read_bytes(), said
     except OSError as error:
         raise CannotDo(f"{str(path)!r} cannot be read: {error.strerror}") from error
+
+
+def names_picture(line: str) -> bool:
+    """Whether a line is nothing but the name of a picture's file, as a terminal pastes it."""
+    if PICTURE.search(line) is None:
+        return False
+    try:
+        path, said = _file_and_words(line)
+    except WrongCall:
+        return False
+    return os.path.isfile(path) and not said
 
 
 def _file_and_words(words: str) -> tuple[Path, str]:

@@ -176,11 +176,15 @@ def _trace(session: Session, words: str) -> None:
 
 def _threads(session: Session, words: str) -> None:
     threads = session.talks.threads(session.conversation.user)
-    text = "\n".join(f"{each.thread_id} {each.turns} turns" for each in threads)
+    text = "\n".join(
+        f"{each.thread_id} {each.turns} turns {each.first}".rstrip() for each in threads
+    )
     session.show("threads", threads_table(threads, session.conversation.thread), text)
 
 
 def _resume(session: Session, words: str) -> None:
+    if words == session.conversation.thread:
+        raise CannotDo(f"this is thread {words} already")
     thread = session.talks.home.threads.thread(words)
     if thread is None:
         raise WrongCall(f"there is no thread {words!r}: /threads lists yours")
@@ -265,7 +269,9 @@ COMMANDS: dict[str, Command] = {
     "history": Command("", "what you did", _plain("history")),
     "add": Command("ITEM", "put an item into your history", _change("add"), "items"),
     "remove": Command("ITEM", "take an item out of your history", _change("remove"), "items"),
-    "image": Command("FILE [WORDS]", "search by a picture", _image, "files"),
+    "image": Command(
+        "FILE [WORDS]", "search by a picture; its name alone does, too", _image, "files"
+    ),
     "retry": Command("", "say the last thing again", _retry),
     "trace": Command("", "what the last turn did", _trace),
     "threads": Command("", "your conversations", _threads),

@@ -1,6 +1,7 @@
 """`srec chat`: a conversation on a terminal, through a pipe, or as JSON lines."""
 
 import io
+import shlex
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, nullcontext
@@ -15,6 +16,7 @@ from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from rich.console import Console, RenderableType
 from rich.live import Live
 
+from mllm_srec.agent.chat.arguments import names_picture
 from mllm_srec.agent.chat.commands import COMMANDS, run_command
 from mllm_srec.agent.chat.view import Ticker, turn_view
 from mllm_srec.agent.conversation.conversation import Conversations
@@ -32,6 +34,7 @@ FRAMES_A_SECOND = 10
 COMPLETED = 50
 """Completions offered at once."""
 HINT = "Ctrl-C once more, Ctrl-D or /quit leaves."
+AGAIN = "stopped; /retry says it again"
 
 
 class Chat:
@@ -53,8 +56,10 @@ class Chat:
     def run(self) -> None:
         """Talk until the person leaves, or the input ends."""
         if self._watched:
+            info = self.talks.srec.deployment.info
+            here = f"{self.conversation.user}, thread {self.conversation.thread}"
             self._console.print(
-                words(f"{self.conversation.user}, thread {self.conversation.thread}", "dim"),
+                words(f"{here}, {info.engine} with {info.model}", "dim"),
                 words("Say what you look for. /help lists commands, Ctrl-D leaves.", "dim"),
                 sep="\n",
             )
@@ -64,7 +69,15 @@ class Chat:
             for line in self._typed() if self._watched else _lines():
                 self._take(line)
                 if self._over:
-                    return
+                    break
+            if self._watched and self.conversation.turns():
+                self._console.print(words(self._going_on(), "dim"), soft_wrap=True)
+
+    def _going_on(self) -> str:
+        """The command that goes on with this conversation."""
+        user, home = self.conversation.user, str(self.talks.home.path)
+        options = ("--user", user, "--thread", self.conversation.thread, "--home", home)
+        return f"goes on with: {shlex.join(('srec', 'chat', *options))}"
 
     def turn(
         self, text: str, *, picture: bytes | str | None = None, understood: Understood | None = None
@@ -83,12 +96,16 @@ class Chat:
             ticking = Live(
                 ticker, console=self._console, transient=True, refresh_per_second=FRAMES_A_SECOND
             )
-        with ticking:
-            for event in follow(begin):
-                if isinstance(event, TurnResult):
-                    result = event
-                else:
-                    ticker(event)
+        try:
+            with ticking:
+                for event in follow(begin):
+                    if isinstance(event, TurnResult):
+                        result = event
+                    else:
+                        ticker(event)
+        except KeyboardInterrupt:
+            self._console.print(ticker.so_far)
+            raise KeyboardInterrupt(AGAIN) from None
         return result
 
     def _show(self, result: TurnResult) -> None:
@@ -132,8 +149,9 @@ class Chat:
     def _take(self, line: str) -> None:
         """Do one line; what goes wrong is one line, Ctrl-C stops it, and the chat goes on."""
         try:
-            if line.startswith("/"):
-                run_command(self, sound(line))
+            command = f"/image {line}" if names_picture(line) else line
+            if command.startswith("/"):
+                run_command(self, sound(command))
             else:
                 self.turn(line)
         except SREC_ERRORS as error:
@@ -142,8 +160,8 @@ class Chat:
                 self.out.result({"error": text}, lambda _: "")
             else:
                 self._console.print(words(text, "yellow"))
-        except KeyboardInterrupt:
-            self.out.note("stopped")
+        except KeyboardInterrupt as stop:
+            self.out.note(str(stop) or "stopped")
             if not self._watched:
                 raise
 
@@ -218,7 +236,7 @@ class _Completer(Completer):
             yield from ((visible(user), "") for user in home.catalogue.user_ids())
         elif kind == "threads":
             threads = self._chat.talks.threads(self._chat.conversation.user)
-            yield from ((each.thread_id, f"{each.turns} turns") for each in threads)
+            yield from ((each.thread_id, visible(each.first)) for each in threads)
 
 
 def run_chat(

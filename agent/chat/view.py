@@ -43,6 +43,11 @@ class Ticker:
         elif isinstance(event, PartialAnswer):
             self._so_far = _lines(event.text, event.items)
 
+    @property
+    def so_far(self) -> Group:
+        """The answer so far."""
+        return Group(*self._so_far)
+
     def __rich__(self) -> Group:
         """The answer so far, and what runs; drawn from another thread than the events come on."""
         text = Text(f"{time.monotonic() - self._began:4.1f} s  ", "dim")
@@ -105,6 +110,7 @@ def threads_table(
             Text(f"{datetime.fromtimestamp(thread.started, UTC):%Y-%m-%d %H:%M}", "dim"),
             Text(f"{thread.turns} turns"),
             *([words(thread.user_id)] if with_users else []),
+            Text(visible(thread.first), "dim", no_wrap=True, overflow="ellipsis"),
         )
     return table
 

@@ -74,7 +74,7 @@ def test_turns_are_numbered_and_unfinished_until_they_have_a_result(threads: Thr
     assert kept is not None
     assert kept.result == {"answer": "y"}
     [thread] = threads.of("mia")
-    assert (thread.started, thread.turns) == (5, 2)
+    assert (thread.started, thread.turns, thread.first) == (5, 2, "a")
 
 
 def test_a_thread_stays_with_its_user(threads: ThreadStore) -> None:

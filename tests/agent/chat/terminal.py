@@ -156,6 +156,7 @@ class Terminal:
         """Ctrl-D; the exit code."""
         self.send("\x04")
         self.child.expect(pexpect.EOF, timeout=WAIT_S)
+        self.since += self.child.before
         self.child.close()
         code: int | None = self.child.exitstatus
         return code

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import shlex
 import subprocess
 import time
 from collections.abc import Iterator
@@ -72,9 +73,11 @@ def terminal(home: Path) -> Iterator[Terminal]:
 
 def test_each_screen_of_a_long_conversation_looks_as_it_should(tmp_path: Path) -> None:
     terminal = Terminal(scripted(tmp_path / "home"), NO_COLOR="1")
-    terminal.ready()
+    assert "ben, thread t1, scripted with " in terminal.ready()
     screens = [terminal.say(line) for line in TURNS]
     assert terminal.leave() == 0
+    home = tmp_path / "home"
+    assert f"goes on with: srec chat --user ben --thread t1 --home {home}" in terminal.written()
     # The scale of a score is the calibration of the model that ships, which changes with it.
     shown = re.sub(r"(?m)^score -?\d+\.\d{3}$", "score 0.000", "\n\n".join(screens) + "\n")
     assert shown == SCREENS.read_text("utf-8")
@@ -87,6 +90,11 @@ def test_a_list_stands_there_before_its_reasons(tmp_path: Path) -> None:
     shown = terminal.flashed(r"(?s)20\.00.*explain …")
     assert re.search(r"(?m)^Noted: never blue\. For ben:\n1\. Fine \w+ \[i\d\], 20\.00$", shown)
     assert "suits you" not in shown
+    # Stopped there, the list stays on the screen, and the wish is one that can be taken back.
+    terminal.send("\x03")
+    kept = terminal.wait(r"stopped; /retry says it again\n>\Z")
+    assert re.search(r"(?m)^Noted: never blue\. For ben:\n1\. Fine \w+ \[i\d\], 20\.00$", kept)
+    assert "Taken back: never blue." in terminal.say("/undo")
     terminal.kill()
 
 
@@ -95,7 +103,7 @@ def test_ctrl_c_stops_the_turn_and_keeps_the_chat(terminal: Terminal) -> None:
     shown = terminal.flashed("understand …")
     assert re.search(r"\d\.\d s", shown)
     terminal.send("\x03")
-    terminal.wait("stopped")
+    terminal.wait("stopped; /retry says it again")
     assert "/why [not] ITEM" in terminal.say("/help")
     terminal.send("\x03")
     terminal.wait("Ctrl-D or /quit leaves")
@@ -151,6 +159,10 @@ def test_a_line_comes_back_from_the_history_and_may_be_several(terminal: Termina
     terminal.send("\x15a\x1b\rb\r")
     shown = terminal.wait("(?m)^more, less, never")
     assert "> a\nb\nThat I do not understand" in shown
+    # Lines that are pasted are one message, too.
+    terminal.ready()
+    terminal.send("\x0c\x1b[200~a\nb\x1b[201~\r")
+    assert "That I do not understand" in terminal.wait(r"(?m)^> a\nb\n(.*\n)+>\Z")
 
 
 def test_lines_from_a_pipe_get_plain_answers(home: Path) -> None:
@@ -212,9 +224,13 @@ def test_a_picture_that_is_said_again_is_shown_again(tmp_path: Path) -> None:
     Image.new("RGB", (40, 40), (20, 160, 20)).save(picture, "PNG")
     path = tmp_path / "user's picture.png"
     path.write_bytes(picture.getvalue())
-    shown, again = answers(tmp_path / "home", f"/image {path}\n/retry\n")
+    lines = (f"/image {path}", "/retry", str(path), shlex.quote(str(path)), "what's in x.png")
+    shown, *again, other = answers(tmp_path / "home", "\n".join(lines))
     assert shown["answer"].startswith("Your picture shows toy: green.")
-    assert (again["turn"], again["answer"]) == (2, shown["answer"])
+    # Its name alone, as a terminal pastes it, is the picture, too.
+    turns = [(each["turn"], each["answer"]) for each in again]
+    assert turns == [(turn, shown["answer"]) for turn in (2, 3, 4)]
+    assert (other["turn"], other["intent"]) == (5, "other")
 
 
 def test_a_turn_that_was_cut_off_is_shown_when_its_thread_is_taken_up(tmp_path: Path) -> None:
@@ -225,7 +241,10 @@ def test_a_turn_that_was_cut_off_is_shown_when_its_thread_is_taken_up(tmp_path: 
 
 
 def test_help_names_the_key_for_another_line_and_an_empty_talk_has_no_fork(tmp_path: Path) -> None:
-    helped, fork, threads = answers(tmp_path / "home", "/help\n/fork\n/threads\n")
+    lines = "/help\n/fork\n/threads\n/resume t1\nhelp\n/threads\n"
+    helped, fork, threads, here, _, now = answers(tmp_path / "home", lines)
     assert "Alt-Enter  begins another line" in helped["text"]
     assert fork["error"] == "nothing was said yet"
     assert threads["text"] == ""
+    assert here["error"] == "this is thread t1 already"
+    assert now["text"] == "t1 1 turns help"
