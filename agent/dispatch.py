@@ -1,10 +1,10 @@
-"""One engine, many callers: calls that wait while the engine works leave together as one batch."""
+"""One engine, many callers: what they ask fills its batches."""
 
 import asyncio
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -17,9 +17,11 @@ from mllm_srec.llm.stopping import Stop
 
 Key = tuple[Any, ...]
 
-CALLS_AT_ONCE = {"vllm": 3}
-"""Calls that an engine takes at the same time, where more than one: what arrives joins what is
-under way between two tokens, instead of waiting until the last answer of a batch is whole."""
+JOINING = {"vllm"}
+"""Engines that take many calls at the same time: what arrives joins what is under way between two
+tokens, and each call returns when its own last answer is whole."""
+CALLS_AT_ONCE = 64
+"""Calls that one of them takes."""
 
 Run = Callable[[list[Any]], Sequence[Any]]
 Part = tuple[Sequence[Any], asyncio.Future[Sequence[Any]]]
@@ -31,22 +33,25 @@ class _Waiting:
     """What goes to the engine in one call."""
 
     run: Run
-    parts: list[Part] = field(default_factory=list)
+    parts: list[Part]
 
 
 class AsyncEngine:
     """The asynchronous front of an engine.
 
-    The engine runs in worker threads. Calls of the same kind and settings that arrive while they
-    are busy are merged, so that fifty users' next steps fill one batch. When all who wait for a
-    call are gone, by Ctrl-C or at a deadline, the engine is told to stop.
+    The engine runs in a worker thread. Calls of the same kind and settings that arrive while it is
+    busy are merged, so that fifty users' next steps fill one batch; an engine that joins calls
+    itself gets each in a thread of its own. When all who wait for a call are gone, by Ctrl-C or at
+    a deadline, the engine is told to stop.
     """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        at_once = CALLS_AT_ONCE.get(engine.info.engine, 1)
-        self._workers = ThreadPoolExecutor(at_once, thread_name_prefix="engine")
-        self._free = asyncio.Semaphore(at_once)
+        self._joins = engine.info.engine in JOINING
+        self._workers = ThreadPoolExecutor(
+            CALLS_AT_ONCE if self._joins else 1, thread_name_prefix="engine"
+        )
+        self._free = asyncio.Lock()
         self._waiting: dict[Key, _Waiting] = {}
         self._serving: set[asyncio.Task[None]] = set()
 
@@ -85,15 +90,22 @@ class AsyncEngine:
         if not inputs:
             return []
         future: asyncio.Future[Sequence[Any]] = asyncio.get_running_loop().create_future()
-        if key not in self._waiting:
-            self._waiting[key] = _Waiting(run)
-            serving = asyncio.create_task(self._serve(key))
-            # The loop alone does not keep a task from being collected.
-            self._serving.add(serving)
-            serving.add_done_callback(self._serving.discard)
-        self._waiting[key].parts.append((inputs, future))
+        part = (inputs, future)
+        if self._joins:
+            self._start(self._call(run, [part]))
+        elif key in self._waiting:
+            self._waiting[key].parts.append(part)
+        else:
+            self._waiting[key] = _Waiting(run, [part])
+            self._start(self._serve(key))
         with engine_time():
             return await future
+
+    def _start(self, serving: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(serving)
+        # The loop alone does not keep a task from being collected.
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
 
     async def _serve(self, key: Key) -> None:
         """Hand a batch to the engine when it is free; until then, others may join it."""
@@ -111,6 +123,11 @@ class AsyncEngine:
         loop = asyncio.get_running_loop()
         try:
             results = iter(await loop.run_in_executor(self._workers, call))
+        except asyncio.CancelledError:
+            # The loop ends, or `close` let the job go that was still queued.
+            for _, future in parts:
+                future.cancel()
+            raise
         except Exception as error:  # noqa: BLE001 - handed on to every caller of the batch
             for _, future in parts:
                 if not future.done():
@@ -140,5 +157,7 @@ def _stoppable(parts: Sequence[Part]) -> Stop:
 
 
 def _governed(stop: Stop, run: Run, inputs: list[Any]) -> Sequence[Any]:
+    # It may have waited for a worker until everyone was gone.
+    stop.check()
     with stop.govern():
         return run(inputs)

@@ -5,7 +5,6 @@ import logging
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,8 +26,7 @@ from mllm_srec.llm.engine import (
 from mllm_srec.llm.labels import label_token_ids
 from mllm_srec.llm.model_files import model_hash
 from mllm_srec.llm.pictures import open_prepared
-from mllm_srec.llm.stopping import governing
-from mllm_srec.llm.turns import Turns
+from mllm_srec.llm.shared_steps import SharedSteps
 from mllm_srec.llm.vllm_settings import (
     KV_CACHE_BYTES,
     vllm_distribution,
@@ -40,7 +38,7 @@ from mllm_srec.llm.vllm_settings import (
 class VLLMEngine:
     """A model loaded by vLLM in this process, of which there is one at a time.
 
-    Several threads may call it: prompts of one join those of another between two tokens.
+    Many threads may call it: prompts of one join those of another between two tokens.
     """
 
     _open = False
@@ -66,10 +64,7 @@ class VLLMEngine:
             model_hash(model_path),
             dtype,
         )
-        self._numbers = itertools.count()
-        self._waiting: dict[str, list[Any]] = {}
-        # A stream closed while another call steps gives its request up from there.
-        self._lock = Turns()
+        self._steps = SharedSteps(self._add, self._step, self._abort)
         self._prompt_tokens = 0
         self._cached_tokens = 0
 
@@ -102,17 +97,12 @@ class VLLMEngine:
         """Yield the pieces of one answer; a consumer that stops early stops the engine too."""
         params = self._sampling(max_tokens, None)
         params.output_kind = self._vllm.sampling_params.RequestOutputKind.DELTA
-        (request,) = self._add([prompt], [params])
-        try:
-            while True:
-                for out in self._take(request):
-                    if out.outputs[0].text:
-                        yield out.outputs[0].text
-                    if out.finished:
-                        return
-                self._step()
-        finally:
-            self._drop([request])
+        requests = list(zip(self._inputs([prompt]), [params], strict=True))
+        with self._steps.calling(requests, piecewise=True) as call:
+            while call.open or call.outputs:
+                for piece in self._steps.wait(call):
+                    if piece.outputs[0].text:
+                        yield piece.outputs[0].text
 
     def score_labels(self, prompts: Sequence[Prompt], labels: Sequence[str]) -> list[LabelScores]:
         """Log-probabilities of labels under the whole next-token distribution."""
@@ -137,6 +127,7 @@ class VLLMEngine:
     def close(self) -> None:
         """Give the model and its cache back."""
         if self._llm is not None:
+            self._steps.close(EngineLost("the vLLM engine is closed: load it again"))
             self._llm.llm_engine.engine_core.shutdown()
             self._llm = None
             VLLMEngine._open = False
@@ -160,66 +151,36 @@ class VLLMEngine:
         return contents
 
     def _run(self, prompts: Sequence[Prompt], params: Sequence[Any]) -> list[Any]:
+        """The last output of each prompt, in their order."""
         for each in params:
             each.output_kind = self._vllm.sampling_params.RequestOutputKind.FINAL_ONLY
-        requests = self._add(prompts, params)
-        try:
-            while not all(self._waiting[request] for request in requests):
-                governing().check()
-                self._step()
-            return [self._waiting[request][-1] for request in requests]
-        finally:
-            self._drop(requests)
+        requests = list(zip(self._inputs(prompts), params, strict=True))
+        with self._steps.calling(requests) as call:
+            found = {output.request_id: output for output in self._steps.wait(call)}
+        if any(out.outputs[0].finish_reason == "error" for out in found.values()):
+            raise ModelError("vLLM gave up a prompt: its log says why")
+        return [found[name] for name in call.requests]
 
-    def _add(self, prompts: Sequence[Prompt], params: Sequence[Any]) -> list[str]:
-        """Queue prompts with the parameters of each, all or none."""
-        if self._llm is None:
-            raise EngineLost("the vLLM engine is closed: load it again")
-        requests: list[str] = []
-        # Before the turn: meanwhile the engine computes for others.
-        contents = self._inputs(prompts)
-        try:
-            with self._lock, self._translated():
-                for content, wanted in zip(contents, params, strict=True):
-                    name = f"{next(self._numbers)}"
-                    requests.append(name)
-                    self._waiting[name] = []
-                    self._llm.llm_engine.add_request(name, content, wanted)
-        except ModelError:
-            self._drop(requests)
-            raise
-        return requests
-
-    def _step(self) -> None:
-        """Let the engine compute one token for all requests that run, whoever asked."""
-        with self._lock, self._translated():
-            for out in self._llm.llm_engine.step():
-                if out.request_id in self._waiting:
-                    self._waiting[out.request_id].append(out)
-
-    def _take(self, request: str) -> list[Any]:
-        outputs, self._waiting[request] = self._waiting[request], []
-        return outputs
-
-    def _drop(self, requests: Sequence[str]) -> None:
-        """Forget requests; those still running, after an error or a stop, are aborted."""
-        with self._lock:
-            for request in requests:
-                self._waiting.pop(request, None)
-            if self._llm is not None:
-                self._llm.llm_engine.abort_request(list(requests))
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        """Turn vLLM's errors into ours."""
+    def _add(self, name: str, content: dict[str, Any], params: Any) -> None:
         errors = self._vllm.exceptions
         try:
-            yield
+            self._llm.llm_engine.add_request(name, content, params)
         except (errors.VLLMClientError, ValueError) as error:
             # vLLM's own validation: too long, too many pictures, a schema it cannot take.
             raise ModelError(f"vLLM refuses the prompt: {error}") from error
         except (errors.VLLMServerError, RuntimeError) as error:
             raise EngineLost(f"vLLM stopped: {error}; load the engine again") from error
+
+    def _step(self) -> Sequence[Any]:
+        try:
+            outputs: Sequence[Any] = self._llm.llm_engine.step()
+        except Exception as error:
+            # A step is of all prompts: whatever it raises, no single one is to blame.
+            raise EngineLost(f"vLLM stopped: {error!r}; load the engine again") from error
+        return outputs
+
+    def _abort(self, names: list[str]) -> None:
+        self._llm.llm_engine.abort_request(names)
 
     def _usage(self, output: Any) -> Usage:
         prompt, cached = len(output.prompt_token_ids), output.num_cached_tokens or 0

@@ -216,25 +216,43 @@ def test_what_nobody_waits_for_any_more_is_not_asked(engine: Held, front: AsyncE
     assert engine.batches == [["a"], ["c"]]
 
 
-def test_calls_join_an_engine_that_takes_several_at_once(engine: Held) -> None:
+def test_an_engine_that_joins_calls_gets_each_alone_and_at_once(engine: Held) -> None:
     engine.info = replace(engine.info, engine="vllm")
     front = AsyncEngine(engine)
 
     async def work() -> list[list[str]]:
-        asked = []
-        for number, name in enumerate("abcde", 1):
-            asked.append(asyncio.create_task(texts(front, name, max_tokens=9 + number)))
-            await settled()
+        asked = [asyncio.create_task(texts(front, name)) for name in "abc"]
         async with asyncio.timeout(PATIENCE_S):
-            while len(engine.batches) < CALLS_AT_ONCE["vllm"]:
+            while len(engine.batches) < len(asked):
                 await asyncio.sleep(0.01)
-        await asyncio.sleep(0.05)
-        assert sorted(engine.batches) == [["a"], ["b"], ["c"]]
         engine.go.set()
         return await asyncio.gather(*asked)
 
-    assert asyncio.run(work()) == [[f"re: {name}"] for name in "abcde"]
-    assert len(engine.threads) == CALLS_AT_ONCE["vllm"] == 3
+    assert asyncio.run(work()) == [[f"re: {name}"] for name in "abc"]
+    assert sorted(engine.batches) == [["a"], ["b"], ["c"]]
+    assert len(engine.threads) == 3
+    front.close()
+
+
+def test_a_call_that_was_given_up_before_a_worker_was_free_is_not_asked(engine: Held) -> None:
+    engine.info = replace(engine.info, engine="vllm")
+    front = AsyncEngine(engine)
+
+    async def work() -> None:
+        asked = [asyncio.create_task(texts(front, "a")) for _ in range(CALLS_AT_ONCE)]
+        async with asyncio.timeout(PATIENCE_S):
+            while len(engine.batches) < CALLS_AT_ONCE:
+                await asyncio.sleep(0.01)
+        late = asyncio.create_task(texts(front, "late"))
+        await settled()
+        late.cancel()
+        await settled()
+        engine.go.set()
+        await asyncio.gather(*asked)
+        assert await texts(front, "b") == ["re: b"]
+
+    asyncio.run(work())
+    assert ["late"] not in engine.batches
     front.close()
 
 
