@@ -8,7 +8,14 @@ from typing import Any, Protocol
 from bench.figures import Figure, ratio
 from bench.shop import Call, Shop
 from mllm_srec.agent.nodes.profile_user import stated
-from mllm_srec.agent.nodes.score_targets import NO, YES, last_preference, now_text, score_prompt
+from mllm_srec.agent.nodes.score_targets import (
+    NO,
+    YES,
+    describe_history,
+    last_preference,
+    now_text,
+    score_prompt,
+)
 from mllm_srec.agent.recommender import Recommender, Request
 from mllm_srec.agent.state import Settings, State
 from mllm_srec.llm.chat_template import ChatTemplate
@@ -142,7 +149,8 @@ def _prompts(catalogue: Catalogue, state: State) -> list[Prompt]:
     if len(ids) != CANDIDATES:
         raise RuntimeError(f"only {len(ids)} candidates: more --items")
     fused = catalogue.representations(ids)
-    texts = (stated(state.profile), last_preference(state), now_text(state))
+    so_far, now = describe_history(state.history), now_text(state)
+    texts = (stated(state.profile), last_preference(state), so_far, now)
     return [score_prompt(*texts, fused[item_id].fused) for item_id in ids]
 
 

@@ -58,13 +58,13 @@ async def score_targets(state: State, runtime: Runtime[Context]) -> Update:
 
 def prompts(state: State, context: Context, items: Mapping[str, FusedItem]) -> list[Prompt]:
     """The prompts of some items, by id, with what the chain found of the user."""
-    now, settings = now_text(state), context.settings
+    so_far, now, settings = describe_history(state.history), now_text(state), context.settings
     if settings.without == "chain":
         fused = fused_items(context, state.history)
-        asked = raw_prompts(state.history, fused, now, items.values())
+        asked = raw_prompts(state.history, fused, so_far, now, items.values())
     else:
         profile, preference = stated(state.profile), last_preference(state)
-        asked = chain_prompts(profile, preference, now, items.values(), settings.without)
+        asked = chain_prompts(profile, preference, so_far, now, items.values(), settings.without)
     if not settings.scoring_picture:
         return asked
     pictures = _pictures(context, items)
@@ -77,25 +77,27 @@ def prompts(state: State, context: Context, items: Mapping[str, FusedItem]) -> l
 def chain_prompts(
     profile: Profile,
     preference: Preference,
+    so_far: str,
     now: str,
     items: Iterable[FusedItem],
     without: Part | None,
 ) -> list[Prompt]:
     """The prompts of some items; an ablation leaves out the profile."""
     shown = Profile() if without == "profile" else profile
-    return [score_prompt(shown, preference, now, item) for item in items]
+    return [score_prompt(shown, preference, so_far, now, item) for item in items]
 
 
 def raw_prompts(
     history: Sequence[Event],
     fused: Mapping[str, FusedItem],
+    so_far: str,
     now: str,
     items: Iterable[FusedItem],
 ) -> list[Prompt]:
     """The prompts of some items straight from the latest interactions, oldest first."""
     latest = history[-FLAT_HISTORY:]
     raw = window_lines(latest, fused) if latest else "nothing yet"
-    return [raw_prompt(raw, now, item) for item in items]
+    return [raw_prompt(raw, so_far, now, item) for item in items]
 
 
 def with_picture(prompt: Prompt, picture: Picture) -> Prompt:
@@ -113,24 +115,28 @@ def _pictures(context: Context, item_ids: Iterable[str]) -> dict[str, Picture]:
     }
 
 
-def raw_prompt(history: str, now: str, item: FusedItem) -> Prompt:
+def raw_prompt(history: str, so_far: str, now: str, item: FusedItem) -> Prompt:
     """The prompt of one candidate without the chain: interactions in the place of what they say."""
     return render(
         "score_target",
         profile=Profile().text,
         preference=f"these interactions, oldest first\n{history}",
+        so_far=so_far,
         now=now,
         item=item.line,
         common="none",
     )
 
 
-def score_prompt(profile: Profile, preference: Preference, now: str, item: FusedItem) -> Prompt:
+def score_prompt(
+    profile: Profile, preference: Preference, so_far: str, now: str, item: FusedItem
+) -> Prompt:
     """The prompt of one candidate; everything before the item is shared by all of them."""
     return render(
         "score_target",
         profile=profile.text,
         preference=preference.text,
+        so_far=so_far,
         now=now,
         item=item.line,
         common=in_common(profile, preference, item),
@@ -163,6 +169,12 @@ def now_text(state: State) -> str:
     """The time of the request, as far as the log has times."""
     last = state.history[-1]["timestamp"] if state.history else None
     return describe_now(state.now, last)
+
+
+def describe_history(history: Sequence[Event]) -> str:
+    """How much the profile and the preference stand on."""
+    liked = sum(event["verdict"] == "liked" for event in history)
+    return f"{len(history)} items, {liked} of them liked" if history else "no items"
 
 
 def describe_now(now: int | None, last: int | None) -> str:

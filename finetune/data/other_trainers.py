@@ -51,8 +51,9 @@ def rewrite(folder: Path, form: Form, picture: Callable[[str], Image.Image]) -> 
         found |= {name: len(rows), f"{name}_sha256": file_hash(path)}
         if name == "train":
             found["tasks"] = dict(sorted(Counter(row["task"] for row in rows).items()))
-    # Lines are counted anew, and a line's origin is of use to our own trainer alone.
+    # Lines are counted anew; a line's origin and soft labels are of use to our own trainer alone.
     (folder / ORIGINS).unlink()
+    found["soft_labels"] = None
     about = json.loads((folder / "data.json").read_text("utf-8")) | found | {"form": form}
     (folder / "data.json").write_text(json.dumps(about, indent=2) + "\n", "utf-8")
     return found

@@ -12,6 +12,7 @@ from typing import Annotated, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from mllm_srec.agent.nodes.score_targets import NO, YES
 from mllm_srec.finetune.errors import FinetuneError
 from mllm_srec.llm.engine import Prompt
 from mllm_srec.llm.prompting import prompt_hash
@@ -135,6 +136,8 @@ class Branch(_Part):
     label: str = Field(min_length=1)
     """What the model shall say; of a score `Yes` or `No`, one token of the model."""
     weight: float = Field(default=1.0, gt=0)
+    doubt: float = Field(default=0.0, ge=0, lt=1)
+    """Of a score: how probable it is that the other label is right (`soft_labels`)."""
 
 
 class RecordGroup(_Part):
@@ -156,6 +159,9 @@ class RecordGroup(_Part):
         for branch in self.branches:
             if not branch.suffix.startswith(split):
                 raise ValueError(f"a branch must start with {split!r}, not {branch.suffix[:20]!r}")
+            scored = self.task == "score_target" and branch.label in (YES, NO)
+            if branch.doubt and not scored:
+                raise ValueError(f"a score's {YES!r} or {NO!r} can be in doubt, no other label")
         _check_pictures(self.prompt, self.images)
         return self
 
@@ -198,7 +204,7 @@ class RecordGroup(_Part):
         )
 
     def expand(self) -> Iterator[Record]:
-        """Yield the plain record of each branch."""
+        """Yield the plain record of each branch, with its label; a plain record has no doubt."""
         user = self.prompt[-1]
         for branch in self.branches:
             asked = _say("user", user.text + branch.suffix, user.pictures)

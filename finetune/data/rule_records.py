@@ -10,7 +10,7 @@ from mllm_srec.agent.state import Event, Settings
 from mllm_srec.finetune.data.alterations import Alterations
 from mllm_srec.finetune.data.invented_words import InventedWords
 from mllm_srec.finetune.data.others import Others
-from mllm_srec.finetune.data.records import AnyRecord, Record
+from mllm_srec.finetune.data.records import AnyRecord, Record, RecordGroup
 from mllm_srec.finetune.data.renamed import Renamed
 from mllm_srec.finetune.data.settings import USUAL_SPLIT, DataSettings, SplitHow
 from mllm_srec.finetune.data.splits import split_home
@@ -22,7 +22,10 @@ from mllm_srec.store.records import Interaction, Item
 def rule_records(
     home: Home, annotations: Mapping[str, Annotation], settings: DataSettings
 ) -> Iterator[tuple[str, AnyRecord]]:
-    """Yield records with their origin: `item:ID` or `user:ID`."""
+    """Yield records with their origin: `item:ID`, `user:ID`, or `picks:ID`.
+
+    The last are score groups of `settings.further_users`: for soft labels alone.
+    """
     rng = np.random.default_rng(settings.seed)
     items = home.catalogue.items(list(annotations))
     invented = InventedWords.like(map(item_text, items.values()), rng)
@@ -31,12 +34,18 @@ def rule_records(
     fused = {item_id: entry.fused for item_id, entry in annotations.items()}
     histories = annotated_histories(home, set(fused), Settings(), settings.split)
     sampler = Others(histories, fused, rng, settings)
-    for user, history in histories.items():
+    users = rng.permutation(list(histories))
+    for user in users[: settings.users]:
+        history = histories[user]
         renamed = rng.random() < settings.renamed_users
         words = Renamed(fused, invented, rng) if renamed else fused
         historian = Historian(history, words, Settings())
         for record in _user_records(historian, sampler, settings, rng):
             yield f"user:{user}", record
+    for user in users[settings.users :][: settings.further_users]:
+        historian = Historian(histories[user], fused, Settings())
+        for group in _groups(historian, sampler, settings, rng):
+            yield f"picks:{user}", group
 
 
 def _item_records(
@@ -68,7 +77,13 @@ def _user_records(
     for stop in draw_cuts(rng, settings.explanations_per_user, length - 1):
         if item := sampler.explained(historian, stop):
             yield historian.explain_record(stop, item)
-    for stop in draw_cuts(rng, settings.groups_per_user, length - 1):
+    yield from _groups(historian, sampler, settings, rng)
+
+
+def _groups(
+    historian: Historian, sampler: Others, settings: DataSettings, rng: np.random.Generator
+) -> Iterator[RecordGroup]:
+    for stop in draw_cuts(rng, settings.groups_per_user, len(historian.events) - 1):
         if group := sampler.group(historian, stop):
             yield group
 

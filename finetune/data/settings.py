@@ -31,6 +31,10 @@ class DataSettings:
     seed: int = 1
     split: SplitHow = USUAL_SPLIT
     """How the log is split; records are made of the training part alone."""
+    users: int = 3_000
+    """Users whose records are written, at most."""
+    further_users: int = 9_000
+    """Users besides these whose picks alone are learned from, for soft labels."""
     fuse_per_item: int = 8
     messages: int = MESSAGES
     """What users say to an assistant; drawn from a grammar, the same for every shop."""

@@ -15,7 +15,12 @@ from mllm_srec.agent.nodes import explain, fuse_items, profile_user, summarize_p
 from mllm_srec.agent.nodes.explain import CitedReason
 from mllm_srec.agent.nodes.fuse_items import VisualAnswer, compact
 from mllm_srec.agent.nodes.profile_user import Profile
-from mllm_srec.agent.nodes.score_targets import chain_prompts, describe_now, raw_prompts
+from mllm_srec.agent.nodes.score_targets import (
+    chain_prompts,
+    describe_history,
+    describe_now,
+    raw_prompts,
+)
 from mllm_srec.agent.nodes.summarize_preferences import Preference
 from mllm_srec.agent.state import Event, Settings
 from mllm_srec.finetune.data.records import Record, RecordGroup
@@ -199,10 +204,11 @@ class Historian:
         last = self.events[stop - 1]["timestamp"] if stop else None
         coming = self.events[stop]["timestamp"] if stop < len(self.events) else None
         now, without = describe_now(coming, last), self.settings.without
+        so_far = describe_history(self.events[:stop])
         if without == "chain":
-            return raw_prompts(self.events[:stop], self.fused, now, items)
+            return raw_prompts(self.events[:stop], self.fused, so_far, now, items)
         taste = self.taste(stop)
-        return chain_prompts(taste.profile, taste.preference, now, items, without)
+        return chain_prompts(taste.profile, taste.preference, so_far, now, items, without)
 
 
 def share(name: str, salt: str = "") -> float:

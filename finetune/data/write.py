@@ -1,7 +1,7 @@
 """`srec finetune data`: from the training part of a home to SFT records for every step."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
@@ -17,6 +17,7 @@ from mllm_srec.finetune.data.model_teacher import ModelTeacher
 from mllm_srec.finetune.data.records import AnyRecord, file_hash, prompt_hashes, write_records
 from mllm_srec.finetune.data.rule_records import rule_records
 from mllm_srec.finetune.data.settings import DataSettings as DataSettings
+from mllm_srec.finetune.data.soft_labels import Picks, Softening, soften
 from mllm_srec.finetune.data.teacher import annotate_labelled, read_labels, share
 from mllm_srec.finetune.errors import FinetuneError
 from mllm_srec.store.home import Home
@@ -31,6 +32,8 @@ class DataReport:
     train_sha256: str
     validation_sha256: str
     tasks: dict[str, int]
+    soft_labels: Softening | None
+    """How good the labels of the scores are; None where there are no scores to measure with."""
 
 
 def write_data(
@@ -67,11 +70,19 @@ def write_data(
     else:
         made = _counted(rule_records(home, annotate_catalogue(home), settings), progress)
     every = chain(message_records(settings), made)
-    splits = _split(every, _sides(home), settings.validation_share)
+    picks = Picks()
+    splits = _split(every, _sides(home), settings.validation_share, picks)
     # What users say is the same for every shop.
     if all(record.task == "understand" for _, record in splits["train"]):
         raise FinetuneError(f"nothing to learn from in {str(home.path)!r}: run `srec ingest`")
-    return write_split(splits, out, seed=settings.seed, settings=settings.plain())
+    train, softening = soften(splits["train"], splits["validation"], picks, seed=settings.seed)
+    return write_split(
+        {**splits, "train": train},
+        out,
+        seed=settings.seed,
+        settings=settings.plain(),
+        softening=softening,
+    )
 
 
 def _counted(
@@ -92,12 +103,21 @@ def _sides(home: Home) -> Mapping[str, str]:
 
 
 def _split(
-    made: Iterable[tuple[str, AnyRecord]], sides: Mapping[str, str], share_measured: float
+    made: Iterable[tuple[str, AnyRecord]],
+    sides: Mapping[str, str],
+    share_measured: float,
+    picks: Picks,
 ) -> dict[str, list[tuple[str, AnyRecord]]]:
-    """All records of an item, and all of a user, are trained on or measured with."""
+    """All records of an item, and all of a user, are trained on or measured with.
+
+    Those that only tell picks go into `picks`.
+    """
     splits: dict[str, list[tuple[str, AnyRecord]]] = {name: [] for name in FILES}
     for origin, record in made:
         kind, _, name = origin.partition(":")
+        if kind == "picks":
+            picks.add(record)
+            continue
         name = sides[name] if kind == "item" else name
         measured = share(name, "validation") < share_measured
         splits["validation" if measured else "train"].append((origin, record))
@@ -105,11 +125,12 @@ def _split(
 
 
 def write_split(
-    splits: Mapping[str, list[tuple[str, AnyRecord]]],
+    splits: Mapping[str, Sequence[tuple[str, AnyRecord]]],
     out: Path,
     *,
     seed: int,
     settings: Mapping[str, Any],
+    softening: Softening | None = None,
 ) -> DataReport:
     """Write both files of a data folder, shuffled, with their origins and `data.json`."""
     out.mkdir(parents=True, exist_ok=True)
@@ -129,6 +150,7 @@ def write_split(
         train_sha256=file_hash(out / "train.jsonl"),
         validation_sha256=file_hash(out / "validation.jsonl"),
         tasks=dict(sorted(tasks.items())),
+        soft_labels=softening,
     )
     about: dict[str, Any] = {
         **asdict(report),

@@ -196,8 +196,15 @@ def _answer_faults(entries: Sequence[Entry], chat: ChatTemplate) -> Iterator[Fau
         if entry.record.task != SCORING:
             continue
         if isinstance(entry.record, RecordGroup):
-            branches = enumerate(entry.record.branches)
-            labels = {f"branches.{number}.label": branch.label for number, branch in branches}
+            branches = dict(enumerate(entry.record.branches))
+            labels = {
+                f"branches.{number}.label": branch.label for number, branch in branches.items()
+            }
+            doubted = next((number for number in branches if branches[number].doubt), None)
+            if doubted is not None and entry.file == "validation.jsonl":
+                place, value = f"branches.{doubted}.doubt", str(branches[doubted].doubt)
+                problem = "validation measures with what was picked"
+                yield _fault(entry, place, value, problem, "leave 'doubt' to the training part")
         else:
             labels = {"messages.2": entry.record.completion[0].text}
         for place, label in labels.items():

@@ -39,7 +39,8 @@ class Collator:
             for pictures what the processor makes of them: where it cuts them in tiles,
             pixel_values (B, tiles, 3, H, W), zeros behind the last tile; and mm_token_type_ids
             (B, T) where it says which tokens are a picture's. With `lists`, for trees lists (N,):
-            the row of a label, -1 for other tokens. For `PICTURE_WORDS` pictures and words (B, W),
+            the row of a label, -1 for other tokens. A soft label has two rows for one place, each
+            with its weight. For `PICTURE_WORDS` pictures and words (B, W),
             padded with -1.
         """
         if records[0].task == PICTURE_WORDS:
@@ -63,6 +64,8 @@ class Collator:
                 # An answer in a branch is its label and the end mark.
                 first = weights[rows, columns - 1] == IGNORED
                 batch["lists"] = torch.from_numpy(np.where(first, rows, -1))
+        if any(record.doubts is not None for record in records):
+            batch |= _with_doubts(batch, records, longest)
         if any(record.token_types is not None for record in records):
             batch["mm_token_type_ids"] = _token_types(records, longest)
         names = [name for record in records for name in record.images]
@@ -114,6 +117,28 @@ def _tree_attention(records: Sequence[Encoded], longest: int) -> dict[str, Tenso
     causal = torch.ones(longest, longest, dtype=torch.bool).tril()
     allowed = ((queries == keys) | (keys == 0)) & causal
     return {"attention_mask": allowed[:, None], "position_ids": torch.from_numpy(positions)}
+
+
+def _with_doubts(
+    batch: dict[str, Tensor], records: Sequence[Encoded], longest: int
+) -> dict[str, Tensor]:
+    """What is learned, with the other label behind it wherever a label is soft.
+
+    A place with both, at weights that add up to one label's, is cross entropy against the two.
+    """
+    found = [(row, each.doubts) for row, each in enumerate(records) if each.doubts is not None]
+    rows = np.concatenate([row * longest + doubts.places - 1 for row, doubts in found])
+    added = {
+        "rows": rows,
+        "targets": np.concatenate([doubts.ids for _, doubts in found]),
+        "weights": np.concatenate([doubts.weights for _, doubts in found]),
+        "lists": np.full(len(rows), -1),
+    }
+    return {
+        key: torch.cat([batch[key], torch.from_numpy(values)])
+        for key, values in added.items()
+        if key in batch
+    }
 
 
 def _token_types(records: Sequence[Encoded], longest: int) -> Tensor:

@@ -7,13 +7,14 @@ cost, because nearly all of a scoring prompt is shared.
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mllm_srec.agent.nodes.score_targets import NO, YES
 from mllm_srec.finetune.data.records import (
     SPLITS,
     AnyRecord,
@@ -33,6 +34,8 @@ IGNORED = 0.0
 # Of a branch only the label says anything; that an end follows it is learned at once.
 _END_WEIGHT = 0.1
 
+_OTHER = {YES: NO, NO: YES}
+
 # Stands where a branch goes on, to find out what the chat template puts after the user's text.
 _MARK = "\N{SYMBOL FOR UNIT SEPARATOR}"
 
@@ -42,6 +45,17 @@ _NEAR = 24
 """Characters on each side of a split that are looked at."""
 
 _NO_PICTURE = Picture(b"", "", 0, 0)
+
+
+class Doubts(NamedTuple):
+    """What else could stand at some places of a record: the other labels of scores."""
+
+    places: NDArray[np.int64]
+    """(D,) places in the record."""
+    ids: NDArray[np.int64]
+    """(D,) the tokens that count as targets there too."""
+    weights: NDArray[np.float32]
+    """(D,) how much they count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +75,8 @@ class Encoded:
     images: tuple[str, ...] = ()
     token_types: NDArray[np.int32] | None = None
     """(T,) 0 for text, 1 for places of pictures; None where the model's processor does not say."""
+    doubts: Doubts | None = None
+    """Of soft labels the other half."""
 
     @property
     def length(self) -> int:
@@ -109,15 +125,22 @@ class Encoder:
         head, tail = self._template.render(_prompt((*before, marked))).split(_MARK)
         shared, types = self._ids(head, group.images)
         parts = [(shared, 0, IGNORED)]
+        doubts: list[tuple[int, int, float]] = []
+        length = len(shared)
         for number, branch in enumerate(group.branches, 1):
             suffix = self._template.defuse(branch.suffix) + tail
             self._check_split(group.task, head, suffix)
             asked = self._template.encode(suffix)
             answer = self._label(group, branch.label)
             parts.append((asked, number, IGNORED))
-            parts.append((answer[:-1], number, branch.weight))
+            parts.append((answer[:-1], number, branch.weight * (1 - branch.doubt)))
             parts.append((answer[-1:], number, branch.weight * _END_WEIGHT))
-        return _join(group, parts, len(shared), types)
+            if branch.doubt:
+                other = self._label(group, _OTHER[branch.label])
+                doubts.append((length + len(asked), other[0], branch.weight * branch.doubt))
+            length += len(asked) + len(answer)
+        joined = _join(group, parts, len(shared), types)
+        return replace(joined, doubts=_doubts(doubts)) if doubts else joined
 
     def _check_split(self, task: Task, head: str, suffix: str) -> None:
         # A tokenizer that joins across the split does so within the nearest words.
@@ -172,6 +195,13 @@ def _continued(types: Sequence[int] | None, length: int) -> NDArray[np.int32] | 
     whole = np.zeros(length, np.int32)
     whole[: len(types)] = types
     return whole
+
+
+def _doubts(doubts: Sequence[tuple[int, int, float]]) -> Doubts:
+    places, ids, weights = zip(*doubts, strict=True)
+    return Doubts(
+        np.array(places, np.int64), np.array(ids, np.int64), np.array(weights, np.float32)
+    )
 
 
 def _join(

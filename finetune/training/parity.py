@@ -86,7 +86,12 @@ def parity_prompts(budget: PictureBudget) -> Iterator[Prompt]:
     """Yield scoring prompts, the first with a picture each; the same ones every time."""
     rng = np.random.default_rng(0)
     for number in range(WITH_PICTURE + WITHOUT_PICTURE):
-        prompt = score_prompt(*_taste(rng), "May, 3 days after the last interaction", _item(rng))
+        prompt = score_prompt(
+            *_taste(rng),
+            "9 items, 7 of them liked",
+            "May, 3 days after the last interaction",
+            _item(rng),
+        )
         if number < WITH_PICTURE:
             *before, asked = prompt.messages
             size = (*rng.integers(40, 300, 2).tolist(), 3)

@@ -63,7 +63,8 @@ class Recipe:
     loss_weights: Mapping[str, NotNegative] = field(default_factory=dict)
     """What the mean loss of a task's batches is multiplied by; 1 where nothing is said."""
     listwise_weight: NotNegative = 0.0
-    """How much a list loss over the branches of a scoring group adds to their cross entropy."""
+    """How much a list loss over the branches of a scoring group adds to their cross entropy; it is
+    taught by what was picked, also where the labels are soft."""
     augmentation: Augmentation | None = None
     """Changes to training pictures; None for none."""
     minutes: Positive | None = None

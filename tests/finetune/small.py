@@ -47,7 +47,15 @@ def group(labels: Sequence[str] = ("Yes", "No", "Yes")) -> RecordGroup:
     """Up to three items asked about after one beginning."""
     items = ["ball: red, plain", "kite: blue, striped, sporty; cotton", "Wenvalund: x"]
     prompts = [
-        render("score_target", profile="loves red", preference="-", now="May", item=item, common="")
+        render(
+            "score_target",
+            profile="loves red",
+            preference="-",
+            so_far="no items",
+            now="May",
+            item=item,
+            common="",
+        )
         for item in items[: len(labels)]
     ]
     return RecordGroup.of("score_target", prompts, labels)

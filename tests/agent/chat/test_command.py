@@ -20,7 +20,7 @@ pytestmark = pytest.mark.timeout(1200)
 SREC = str(Path(sys.executable).with_name("srec"))
 ITEMS = 12
 INGEST_S = 900
-NODE = r"\d+\.\d s  .*(understand|act|load_user|retrieve_candidates|score_targets|explain) …"
+NODE = r"\d+\.\d s  .*[a-z_]+ …"
 TALK = (
     ("/help", r"/retry +say the last thing again"),
     ("/more", r"For \S+:\n(.*\n)+1\. .+ \[\w+\], \d+\.\d\d\n"),

@@ -3,11 +3,16 @@
 import datetime as dt
 
 from mllm_srec.agent.nodes.profile_user import Profile
-from mllm_srec.agent.nodes.score_targets import describe_now, in_common, score_prompt
+from mllm_srec.agent.nodes.score_targets import (
+    describe_history,
+    describe_now,
+    in_common,
+    score_prompt,
+)
 from mllm_srec.agent.nodes.summarize_preferences import Preference
 from tests.agent.shop import DAY_S
 
-from .described_items import FUSED
+from .described_items import FUSED, event
 
 
 class TestScorePrompt:
@@ -24,10 +29,18 @@ class TestScorePrompt:
 
     def test_the_candidates_of_a_user_share_everything_before_the_item(self) -> None:
         asked = [
-            score_prompt(self.profile, self.preference, "June", FUSED[item_id]).messages[-1].text
+            score_prompt(self.profile, self.preference, "no items", "June", FUSED[item_id])
+            .messages[-1]
+            .text
             for item_id in ("i1", "i3")
         ]
         assert len({text.partition("\nItem: ")[0] for text in asked}) == 1
+
+
+def test_how_much_of_a_history_there_is() -> None:
+    history = [event("i1", "liked"), event("i2", "disliked"), event("i3", "liked")]
+    assert describe_history(history) == "3 items, 2 of them liked"
+    assert describe_history([]) == "no items"
 
 
 class TestNow:

@@ -125,6 +125,20 @@ def test_a_label_that_serving_does_not_read_is_named(check: Checker) -> None:
     assert "'Yes' and 'No' alone" in fault.problem
 
 
+def test_a_soft_label_is_no_measure(check: Checker) -> None:
+    scores = group(["Yes", "No"])
+    doubted = [branch.model_copy(update={"doubt": 0.25}) for branch in scores.branches]
+    soft = scores.model_copy(update={"branches": tuple(doubted)})
+    assert not check(soft, shares={"score_target": 1.0}).faults
+    write_small_data(check.folder, validation=[soft])
+    [fault] = check.again(shares={"score_target": 1.0}).faults
+    assert (fault.file, fault.place, fault.value) == (
+        "validation.jsonl",
+        "branches.0.doubt",
+        "'0.25'",
+    )
+
+
 def test_a_label_of_two_tokens_is_named(check: Checker, tmp_path: Path) -> None:
     check.model = make_tiny_model(tmp_path / "other")
     tokenizer = json.loads((check.model / "tokenizer.json").read_text())

@@ -81,3 +81,16 @@ def test_a_batch_names_the_labels_of_each_group(tmp_path: Path) -> None:
     batch = Collator(0, pictures, lists=True)(trees)
     assert batch["lists"].tolist() == [0, -1, 0, -1, 0, -1, 1, -1, 1, -1]
     assert "lists" not in Collator(0, pictures)(trees)
+
+
+def test_a_label_in_doubt_is_in_its_list_once(tmp_path: Path) -> None:
+    model = write_small_model(tmp_path / "model")
+    pictures = Pictures(picture_files(tmp_path), model)
+    hard = group(["Yes", "No"])
+    doubted = [branch.model_copy(update={"doubt": 0.2}) for branch in hard.branches]
+    soft = hard.model_copy(update={"branches": tuple(doubted)})
+    encoder, collate = Encoder(model, pictures), Collator(0, pictures, lists=True)
+    before, after = (collate([encoder.encode(each)]) for each in (hard, soft))
+    assert after["lists"].tolist() == [*before["lists"].tolist(), -1, -1]
+    labels = after["lists"] >= 0
+    assert after["targets"][labels].tolist() == before["targets"][before["lists"] >= 0].tolist()

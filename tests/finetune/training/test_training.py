@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from tokenizers import Tokenizer
 from transformers import AutoModelForImageTextToText
 
@@ -17,7 +18,7 @@ from mllm_srec.finetune.data.records import RecordError, RecordGroup, read_recor
 from mllm_srec.finetune.training.batches import TaskBatches, once
 from mllm_srec.finetune.training.collate import Collator
 from mllm_srec.finetune.training.encode import Encoder
-from mllm_srec.finetune.training.losses import learn_answers_only, read_answers
+from mllm_srec.finetune.training.losses import Answers, learn_answers_only, read_answers
 from mllm_srec.finetune.training.recipe import Recipe, RecipeError
 from mllm_srec.finetune.training.record_pictures import Pictures, picture_files
 from mllm_srec.finetune.training.train import DROPPED, train
@@ -87,7 +88,15 @@ def test_a_broken_line_is_named_with_its_number_and_field(tmp_path: Path) -> Non
 
 def test_prompts_with_different_beginnings_are_no_group() -> None:
     prompts = [
-        render("score_target", profile=profile, preference="-", now="-", item="ball", common="-")
+        render(
+            "score_target",
+            profile=profile,
+            preference="-",
+            so_far="-",
+            now="-",
+            item="ball",
+            common="-",
+        )
         for profile in ("a", "b")
     ]
     with pytest.raises(ValueError, match="2 different beginnings"):
@@ -265,6 +274,36 @@ def test_the_weight_of_a_branch_says_how_much_its_label_counts(
     assert loss(2.0, 2.0, 2.0) == pytest.approx(even, rel=1e-5)
     assert loss(3.0, 1.0, 1.0) == pytest.approx((3 * alone[0] + alone[1] + alone[2]) / 5, rel=1e-5)
     assert loss(3.0, 1.0, 1.0) != pytest.approx(even, rel=1e-5)
+
+
+def test_a_label_in_doubt_is_taught_in_part_as_the_other(
+    base: Path, encoder: Encoder, collator: Collator
+) -> None:
+    model = load(base)
+    learn_answers_only(model)
+
+    def answers(label: str, doubt: float) -> Answers:
+        taught = group([label])
+        (branch,) = (each.model_copy(update={"doubt": doubt}) for each in taught.branches)
+        record = taught.model_copy(update={"branches": (branch,)})
+        with torch.no_grad():
+            return read_answers(model, collator([encoder.encode(record)]))
+
+    yes, no, soft = answers("Yes", 0.0), answers("No", 0.0), answers("Yes", 0.25)
+    expected = 0.75 * yes.losses[0] + 0.25 * no.losses[0] + 0.1 * yes.losses[1]
+    assert yes.losses[0] != pytest.approx(no.losses[0].item(), rel=1e-3)
+    assert soft.loss.item() == pytest.approx(expected.item() / 1.1, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("task", "split", "label"),
+    [("understand", "Before", "help"), ("score_target", "Item", "Maybe")],
+)
+def test_the_two_labels_of_a_score_alone_can_be_in_doubt(task: str, split: str, label: str) -> None:
+    branch = {"suffix": f"\n{split}: nothing", "label": label, "doubt": 0.2}
+    prompt = group().model_dump()["prompt"]
+    with pytest.raises(ValidationError, match="in doubt"):
+        RecordGroup.model_validate({"task": task, "prompt": prompt, "branches": [branch]})
 
 
 def test_an_over_long_record_is_dropped_counted_and_listed(
