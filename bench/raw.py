@@ -24,8 +24,8 @@ def raw_seconds(engine: HeardEngine, calls: Sequence[Call]) -> float:
 def merged(calls: Sequence[Call]) -> list[Call]:
     """All prompts of one kind as one call: more than any system could send, which has to wait.
 
-    A window's prompt holds the answer to the one before it, so the product cannot know all prompts
-    at once; what replays them does.
+    A window's prompt holds the answer to the one before it, and a description's what the picture
+    showed, so the product cannot know all prompts at once; what replays them does.
     """
 
     def kind(call: Call) -> tuple[int, tuple[str, ...]]:
