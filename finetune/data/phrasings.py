@@ -1,4 +1,4 @@
-"""The grammar of `phrasings.toml`: how people say what they want of a recommender.
+"""The grammar in the folder `grammar`: how people say what they want of a recommender.
 
 A frame with its choices made is a phrasing. Every fifth phrasing is held out, by its words alone:
 training never sees it, though it sees its words in other phrasings.
@@ -17,6 +17,8 @@ from mllm_srec.finetune.data.teacher import share
 
 Part = Literal["train", "held_out"]
 
+FILES = ("lists.toml", "wishes.toml", "questions.toml", "about.toml", "answers.toml")
+"""The frames; parts that a file has are its own."""
 HELD_OUT = 0.2
 """Share of the phrasings that only measure."""
 LISTED = (
@@ -70,14 +72,20 @@ class Phrasings:
 @cache
 def phrasings() -> Phrasings:
     """Read the grammar."""
-    path = files("mllm_srec.finetune.data").joinpath("phrasings.toml")
-    data = tomllib.loads(path.read_text("utf-8"))
-    parts, drawn = data["parts"], data["drawn"]
+    folder = files("mllm_srec.finetune.data").joinpath("grammar")
+    common = tomllib.loads(folder.joinpath("grammar.toml").read_text("utf-8"))
+    drawn = common["drawn"]
+    groups: dict[str, list[Group]] = {"talk": [], "answers": []}
+    for name in FILES:
+        own = tomllib.loads(folder.joinpath(name).read_text("utf-8"))
+        parts = common["parts"] | own.get("parts", {})
+        for kind, made in groups.items():
+            made += (_group(entry, parts) for entry in own.get(kind, ()))
     return Phrasings(
-        shares=data["shares"],
+        shares=common["shares"],
         drawn={name: tuple(_made(text, drawn)) for name, text in drawn.items()},
-        talk=tuple(_group(entry, parts) for entry in data["talk"]),
-        answers=tuple(_group(entry, parts) for entry in data["answers"]),
+        talk=tuple(groups["talk"]),
+        answers=tuple(groups["answers"]),
     )
 
 
@@ -102,14 +110,25 @@ def expand(frame: str, parts: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _made(text: str, parts: Mapping[str, str]) -> list[str]:
-    """A text with its parts put in and its choices made in all ways, the innermost first."""
+    """A text with its parts put in and its choices made in all ways, the last choice the fastest."""
     while (full := re.sub(r"\{(\w+)\}", lambda m: parts.get(m[1], m[0]), text)) != text:
         text = full
-    choice = re.search(r"\(([^()]*)\)", text)
-    if choice is None:
-        return [text]
-    before, after = text[: choice.start()], text[choice.end() :]
-    return [made for each in choice[1].split("|") for made in _made(before + each + after, {})]
+    # A level of parentheses is its finished options, and what stands so far in the open one.
+    levels: list[tuple[list[str], list[str]]] = [([], [""])]
+    for piece in re.split(r"([(|)])", text):
+        options, open_ = levels[-1]
+        if piece == "(":
+            levels.append(([], [""]))
+        elif piece == "|" and len(levels) > 1:
+            options += open_
+            levels[-1] = (options, [""])
+        elif piece == ")" and len(levels) > 1:
+            levels.pop()
+            outer, before = levels[-1]
+            levels[-1] = (outer, [start + end for start in before for end in options + open_])
+        else:
+            levels[-1] = (options, [start + piece for start in open_])
+    return levels[0][1]
 
 
 def _group(entry: dict[str, Any], parts: Mapping[str, str]) -> Group:

@@ -9,7 +9,13 @@ from pathlib import Path
 from statistics import mean
 from typing import get_args
 
-from mllm_srec.agent.conversation.intents import Intent, Understood, check_understood, heard
+from mllm_srec.agent.conversation.intents import (
+    Intent,
+    Understood,
+    check_understood,
+    heard,
+    said_spans,
+)
 from mllm_srec.agent.dispatch import AsyncEngine
 from mllm_srec.finetune.data.message_records import message_records
 from mllm_srec.finetune.data.phrasings import (
@@ -23,6 +29,8 @@ from mllm_srec.finetune.data.phrasings import (
 )
 from mllm_srec.finetune.data.records import turns
 from mllm_srec.finetune.data.settings import DataSettings
+from mllm_srec.finetune.data.slot_words import plural, slot_words
+from mllm_srec.finetune.data.spoken import slip
 from mllm_srec.finetune.data.utterances import Filler, Utterance, utterances
 from mllm_srec.finetune.evaluation.understanding import (
     Understanding,
@@ -124,6 +132,44 @@ def test_every_answer_holds_against_its_message() -> None:
             assert check_understood(each.answer, each.said) == each.understood
 
 
+def test_every_copied_word_can_be_copied_when_serving() -> None:
+    for each in utterances(2_000, seed=5, part="train"):
+        assert set(each.understood.spans()) <= set(said_spans(each.said))
+
+
+def test_idle_talk_and_departments_are_words_of_no_other_list() -> None:
+    lists = {name: {each.casefold() for each in words} for name, words in slot_words().items()}
+    wishes = (
+        "colours", "patterns", "styles", "materials", "attributes", "graded", "themes", "parts",
+        "brands", "occasions", "recipients", "uses",
+    )  # fmt: skip
+    goods = lists["pairs"] | lists["stuff"] | lists["products"]
+    goods |= set(map(plural, lists["products"]))
+    told = goods.union(*(lists[name] for name in wishes))
+    for name in ("junk", "gibberish", "departments"):
+        assert not lists[name] & told
+    assert not lists["junk"] & (lists["gibberish"] | lists["departments"] | lists["names"])
+    assert len(set().union(*lists.values())) >= 2_000
+
+
+def test_several_of_a_thing_are_named_as_people_do() -> None:
+    named = {
+        "kite": "kites", "puppy": "puppies", "toy": "toys", "blocks": "blocks", "watch": "watches",
+        "bookshelf": "bookshelves", "bread knife": "bread knives", "scarf": "scarves",
+        "chest of drawers": "chests of drawers", "brush": "brushes",
+    }  # fmt: skip
+    assert {each: plural(each) for each in named} == named
+
+
+def test_a_slip_leaves_slots_and_short_words_alone() -> None:
+    rng = random.Random(0)
+    assert {slip("a 12 of it, ok", rng) for _ in range(50)} == {"a 12 of it, ok"}
+    slipped = {slip("show the green kites", rng) for _ in range(300)}
+    assert "showthe green kites" in slipped
+    assert len(slipped) > 40
+    assert all(abs(len(each) - 20) <= 5 for each in slipped)
+
+
 def test_training_never_sees_a_phrasing_that_measures() -> None:
     train = {each.phrasing for each in utterances(5_000, seed=1, part="train")}
     measured = {each.phrasing for each in utterances(5_000, seed=1, part="held_out")}
@@ -154,7 +200,7 @@ def test_few_hand_written_lines_are_word_for_word_phrasings_to_train_on() -> Non
     frames = (frame for group in phrasings().talk for frame in group.of_part("train"))
     bare = {phrasing for frame in frames for phrasing in frame if "{" not in phrasing}
     # Short ones (`help`, `hi`) are the same in any language book.
-    assert len(said & bare) <= 0.06 * len(lines)
+    assert len(said & bare) <= 0.08 * len(lines)
 
 
 def test_a_model_that_answers_as_taught_is_measured_as_perfect() -> None:
