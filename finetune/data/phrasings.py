@@ -110,7 +110,7 @@ def expand(frame: str, parts: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _made(text: str, parts: Mapping[str, str]) -> list[str]:
-    """A text with its parts put in and its choices made in all ways, the last choice the fastest."""
+    """A text with its parts put in and its choices made in all ways, the last the fastest."""
     while (full := re.sub(r"\{(\w+)\}", lambda m: parts.get(m[1], m[0]), text)) != text:
         text = full
     # A level of parentheses is its finished options, and what stands so far in the open one.

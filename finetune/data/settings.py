@@ -7,7 +7,7 @@ Form = Literal["groups", "trl", "sharegpt"]
 """`groups`: ours, what prompts share stands once. `trl`: messages of typed parts, for TRL.
 `sharegpt`: messages of text with `<image>` in it, for LLaMA-Factory and ms-swift."""
 
-MESSAGES = 200_000
+MESSAGES = 300_000
 """So many that the recipe of srec-tiny meets none twice; of 60,000 it learned some by heart."""
 
 
