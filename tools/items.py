@@ -3,14 +3,20 @@
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 from mllm_srec.store.home import Home
 from mllm_srec.store.records import FusedItem, Item
 from mllm_srec.tools.errors import CannotDo, WrongCall
-from mllm_srec.tools.values import item_values, value_of
+from mllm_srec.tools.values import forms, item_values, value_of
 
 SHORT = 120
 """Characters of a title on a card."""
+_POINTING = frozenset({
+    "the", "a", "an", "one", "ones", "that", "this", "those", "these", "thing", "things", "item",
+    "items", "made", "of", "in", "with", "color", "colour", "coloured",
+})  # fmt: skip
+"""Words of a description that describe nothing: `that green one`, `the thing made of wood`."""
 MOST = 100
 """Items of one result at most."""
 
@@ -141,10 +147,14 @@ def find_item(home: Home, words: str, among: Sequence[str] = ()) -> str:
     if home.catalogue.item(words.strip()) is not None:
         return words.strip()
     wanted = value_of(words)
-    for ids in (list(among), None):
-        if ids == [] or not wanted:
-            continue
-        found = _called(home, wanted, ids)
+    everywhere = _Called.of(home, None)
+    on_screen = _Called.of(home, among) if among else everywhere
+    # A likeness on the screen does not stand before the very title elsewhere.
+    for find in (
+        on_screen.exactly, on_screen.described, everywhere.exactly, everywhere.described,
+        on_screen.nearly, everywhere.nearly,
+    ):  # fmt: skip
+        found = find(wanted)
         if len(found) == 1:
             return found[0]
         if found:
@@ -153,23 +163,43 @@ def find_item(home: Home, words: str, among: Sequence[str] = ()) -> str:
     raise CannotDo(f"no item here is called {words!r}")
 
 
-def _called(home: Home, wanted: str, ids: Iterable[str] | None) -> list[str]:
-    """Items of that title, else those with all the words, else those with a title near to it."""
-    items, fused = home.catalogue.items(ids), home.catalogue.representations(ids)
-    titles = {item_id: value_of(item.title) for item_id, item in items.items()}
-    if exact := [item_id for item_id, title in titles.items() if title == wanted]:
-        return exact
-    words = set(wanted.split()) - {"the", "a", "an", "one", "that", "this"}
-    if not words:
-        return []
-    texts = {
-        item_id: {*titles[item_id].split(), *_value_words(item, fused.get(item_id))}
-        for item_id, item in items.items()
-    }
-    if having := [item_id for item_id, text in texts.items() if words <= text]:
-        return having
-    near = difflib.get_close_matches(wanted, sorted(set(titles.values())), 1, 0.85)
-    return [item_id for item_id, title in titles.items() if title in near]
+@dataclass(frozen=True, slots=True)
+class _Called:
+    """Items by what they may be called."""
+
+    titles: Mapping[str, str]
+    words: Mapping[str, frozenset[str]]
+    """Those of the title and of the values."""
+
+    @classmethod
+    def of(cls, home: Home, ids: Iterable[str] | None) -> Self:
+        items, fused = home.catalogue.items(ids), home.catalogue.representations(ids)
+        titles = {item_id: value_of(item.title) for item_id, item in items.items()}
+        words = {
+            item_id: frozenset({*titles[item_id].split(), *_value_words(item, fused.get(item_id))})
+            for item_id, item in items.items()
+        }
+        return cls(titles, words)
+
+    def exactly(self, wanted: str) -> list[str]:
+        """Those of that title."""
+        return [item_id for item_id, title in self.titles.items() if wanted and title == wanted]
+
+    def described(self, wanted: str) -> list[str]:
+        """Those with all the words, or what they are the plural or a shade of."""
+        asked = [frozenset(forms(word)) for word in wanted.split() if word not in _POINTING]
+        return [
+            item_id
+            for item_id, own in self.words.items()
+            if asked and all(each & own for each in asked)
+        ]
+
+    def nearly(self, wanted: str) -> list[str]:
+        """Those with a title near to it."""
+        bare = " ".join(word for word in wanted.split() if word not in _POINTING)
+        titles = sorted(set(self.titles.values()))
+        near = difflib.get_close_matches(bare, titles, 1, 0.85) if bare else []
+        return [item_id for item_id, title in self.titles.items() if title in near]
 
 
 def _value_words(item: Item, entry: object) -> set[str]:

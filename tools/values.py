@@ -74,7 +74,7 @@ class Vocabulary:
         return list(dict.fromkeys(found))
 
     def _match(self, phrase: str) -> str | None:
-        for form in _forms(phrase):
+        for form in forms(phrase):
             if form in self.counts:
                 return form
         if len(phrase) < SHORTEST_GUESS:
@@ -85,7 +85,7 @@ class Vocabulary:
         return difflib.get_close_matches(phrase, sorted(self.counts), count, cutoff)
 
 
-def _forms(phrase: str) -> Iterable[str]:
+def forms(phrase: str) -> Iterable[str]:
     """The phrase, and what it may be the plural or a shade of."""
     yield phrase
     endings: Sequence[tuple[str, str]] = (

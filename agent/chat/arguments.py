@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from mllm_srec.agent.conversation.intents import MAX_SPAN, Intent, Understood
-from mllm_srec.agent.conversation.reading import number, place
+from mllm_srec.agent.conversation.reading import numbers, place
 from mllm_srec.store.home import Home
 from mllm_srec.tools.errors import CannotDo, WrongCall
 from mllm_srec.tools.values import Vocabulary, value_of
@@ -44,7 +44,7 @@ def count(words: str) -> str:
     Raises:
         WrongCall: The words are no number.
     """
-    if words and number(words) is None:
+    if words and not numbers(words):
         raise WrongCall(f"{words!r} is no number: /recommend 5, or say it without a command")
     return words
 

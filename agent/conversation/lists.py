@@ -4,10 +4,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from mllm_srec.agent.conversation.intents import Intent, Understood
-from mllm_srec.agent.conversation.reading import number
 from mllm_srec.agent.conversation.shown import shown_card, shown_suggestion
 from mllm_srec.agent.conversation.state import PASSED, Done, Shown, TurnUpdate
-from mllm_srec.agent.conversation.turn import AskBack, Turn, outcome
+from mllm_srec.agent.conversation.turn import AskBack, Turn, outcome, said_number
 from mllm_srec.agent.own_pictures import fused_picture
 from mllm_srec.store.feedback import Feedback, Stance
 from mllm_srec.tools.errors import WrongCall
@@ -170,7 +169,7 @@ def _again(turn: Turn, intent: Intent) -> Turn:
 
 
 def _length(request: Understood) -> int:
-    said = number(request.k) if request.k else None
+    said = said_number(request.k)
     if said is None:
         return USUAL
     if said != int(said) or not 1 <= said <= MOST:

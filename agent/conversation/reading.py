@@ -1,70 +1,199 @@
-"""Reading what people say: numbers, prices, places in a list."""
+"""Reading what people say: numbers, prices, places in a list.
+
+What can be read in two ways is given in both: whoever acts on it asks back.
+"""
 
 import re
+from collections.abc import Sequence
+from typing import Literal
 
 _ONES = (
     "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",
     "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen",
     "nineteen",
 )  # fmt: skip
-_TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
-_ORDINALS = (
-    "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth",
+_NTHS = (
+    "zeroth", "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth",
+    "tenth", "eleventh", "twelfth", "thirteenth", "fourteenth", "fifteenth", "sixteenth",
+    "seventeenth", "eighteenth", "nineteenth",
 )  # fmt: skip
-NUMBERS = {
-    **{word: number for number, word in enumerate(_ONES)},
-    **{word: number * 10 for number, word in enumerate(_TENS, 2)},
-    "a": 1, "an": 1, "couple": 2, "pair": 2, "few": 3, "handful": 5, "dozen": 12,
+_TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+
+
+def _below_hundred(small: Sequence[str], tens: Sequence[str]) -> dict[str, int]:
+    words = {word: number for number, word in enumerate(small)}
+    for ten, (before, alone) in enumerate(zip(_TENS, tens, strict=True), 2):
+        words[alone] = ten * 10
+        words |= {f"{before} {small[one]}": ten * 10 + one for one in range(1, 10)}
+    return words
+
+
+CARDINALS = _below_hundred(_ONES, _TENS)
+"""Numbers below a hundred by their words."""
+ORDINALS = _below_hundred(_NTHS, [f"{ten[:-1]}ieth" for ten in _TENS])
+"""Places below a hundred by their words."""
+_COUNTS = {"couple": 2, "pair": 2, "few": 3, "handful": 5, "fourty": 40, **CARDINALS}
+_SCALES = (
+    # Each with its factor, and how many digits may follow: `two hundred and five`.
+    ("fivers?", 5, 0), ("tenners?", 10, 0), ("dozen", 12, 0),
+    ("hundred", 100, 2), ("thousand|grand|k", 1000, 3), ("million", 1_000_000, 6),
+)  # fmt: skip
+_SCALE = "|".join(words for words, *_ in _SCALES)
+_MONEY = "dollars?|usd|bucks?|euros?|eur|pounds?|gbp|quid|francs?|chf"
+_CENTS = r" ?(?:¢|(?:cents?|ct|c|penny|pence|p)\b)"
+_N = r"(\d+(?:\.\d+)?)"
+_WRITTEN = re.compile(
+    r"\d{1,3}(?:[ \u00a0\u202f]\d{3})+(?:[.,]\d\d?)?(?![\d.,]*\d)|\d+(?:[.,'\u2019]\d+)*"
+)
+_SPOKEN = re.compile(rf"\b(?:{'|'.join(sorted(_COUNTS, key=len, reverse=True))})\b")
+_COUNTING = (
+    "just",
+    "only",
+    "exactly",
+    "another",
+    "single",
+    "or",
+    "to",
+    "and",
+    "ty",
+    "hundred",
+    "thousand",
+)
+_PRONOUN = re.compile(
+    "(?<!^)"
+    + "".join(f"(?<!{word} )" for word in _COUNTING)
+    + rf"\bone\b(?! (?:{_SCALE}|{_MONEY})\b)"
+)
+"""`One` that is no number: `the red one`, `a cheaper one`."""
+_TWO_WAYS = re.compile(rf"(?<![\d.])([1-9]\d?) ([1-9]\d)(?![\d.])|{_N}")
+
+_NOUN = "item|product|article|option|pick|choice|suggestion|recommendation|result|entry|position"
+_SIGN = re.compile(rf"^(?:(?:{_NOUN}) )?(?:number |(?:no|nr|num|number|numero|n°|№|#) ?(?=\d))?")
+_DETERMINERS = re.compile(r"^(?:(?:the|that|this|your|my|very) )+")
+_HEAD = re.compile(rf" (?:one|thing|{_NOUN})$")
+_OF_THE_LIST = re.compile(
+    r" (?:of|on|in|from) (?:them|these|those|it|(?:them )?all|"
+    rf"(?:the|this|that|your|my) (?:list|screen|lot|bunch|results|{'|'.join(_ONES[2:11])}|\d+))$"
+)
+_FROM_END = re.compile(r"(.+?) (?:(?:to|from) )?(?:the )?(last|bottom|end|top|start)")
+_AT = re.compile(r"one (?:at|in|on) the (top|bottom|middle|end)")
+
+Place = int | Literal["middle", "cheapest", "dearest", "cheaper", "dearer"]
+"""A place in a list: from 1, from -1 for the last, or by what it stands between or costs."""
+_PLACES: dict[str, Place] = {
+    "last": -1, "final": -1, "last but one": -2, "next to last": -2, "penultimate": -2,
+    "last but two": -3, "cheapest": "cheapest", "least expensive": "cheapest",
+    "dearest": "dearest", "most expensive": "dearest", "priciest": "dearest",
 }  # fmt: skip
-_DIGITS = re.compile(r"\d+(?:[.,]\d+)*")
-_PLACE = re.compile(r"(?:#|no\.?|nr\.?|number|item)?\s*(\d+)\s*(?:st|nd|rd|th)?")
-_FILLING = {"the", "one", "ones", "item", "thing", "number", "option"}
-POINTERS = {"it", "this", "that", "these", "those", "them", "him", "her", "one"}
-"""Words that mean the item spoken of last."""
+_PLACES_OF_ONE: dict[str, Place] = {
+    "top": 1, "topmost": 1, "bottom": -1, "end": -1, "middle": "middle", "cheap": "cheaper",
+    "cheaper": "cheaper", "less expensive": "cheaper", "expensive": "dearer", "dear": "dearer",
+    "dearer": "dearer", "more expensive": "dearer", "pricey": "dearer", "pricier": "dearer",
+}  # fmt: skip
+"""Places only where `one` or `of the list` is said: `the top` may be a garment."""
+_POINTERS = {"it", "this", "that", "these", "those", "them", "him", "her", "one"}
+_FILLING = {"the", "ones", "item", "thing", "option"}
 
 
-def number(text: str) -> float | None:
-    """The number that some words say: `15.50`, `twenty five`, `two hundred`; None for none."""
-    if found := _DIGITS.search(text):
-        return _digits(found[0])
-    total, current, seen = 0, 0, False
-    words = re.findall(r"[a-z]+", text.casefold())
-    # `a few` is not four.
-    articles = {"a", "an"} if any(NUMBERS.get(w, 0) > 1 or w == "hundred" for w in words) else set()
-    for word in words:
-        if word == "hundred":
-            current, seen = max(current, 1) * 100, True
-        elif word == "thousand":
-            total, current, seen = total + max(current, 1) * 1000, 0, True
-        elif word in NUMBERS and word not in articles:
-            current, seen = current + NUMBERS[word], True
-    return float(total + current) if seen else None
+def numbers(text: str) -> tuple[float, ...]:
+    """The numbers that some words say: `15.50`, `twenty five`, `half a dozen`, `a tenner`.
+
+    None where they say none. Several where they say several, or one that is read in two ways:
+    `twelve fifty` is 12.50 or 1250.
+    """
+    found: list[float] = []
+    for ones, cents, whole in _TWO_WAYS.findall(_in_digits(text)):
+        found += [float(whole)] if whole else [float(f"{ones}.{cents}"), float(ones + cents)]
+    return tuple(dict.fromkeys(found))
 
 
-def place(text: str) -> int | None:
-    """A place in a list, from 1, or -1 for the last; None where the words name no place."""
-    words = text.casefold().strip(" .!?")
-    if found := _PLACE.fullmatch(words.removeprefix("the ").removesuffix(" one").strip()):
-        return int(found[1])
-    rest = [word for word in words.split() if word not in _FILLING] or words.split()
-    if len(rest) != 1:
+def _in_digits(text: str) -> str:
+    """The words with each number in plain digits."""
+    text = re.sub(r"(?<=[a-z])-(?=[a-z])", " ", text.casefold())
+    if text in ("a", "an"):
+        return "1"
+    text = _WRITTEN.sub(lambda match: _plain(match[0]), text)
+    text = _PRONOUN.sub("this", text)
+    text = _SPOKEN.sub(lambda match: str(_COUNTS[match[0]]), text)
+    text = re.sub(r"\b(\d+) and a half\b", r"\1.5", text)
+    text = re.sub(rf"\bhalf (?:an? )?(?=(?:{_SCALE})\b)", "0.5 ", text)
+    text = re.sub(rf"\ban? ((?:{_SCALE})) and a half\b", r"1.5 \1", text)
+    text = re.sub(rf"\b(?:an?|of) (?=(?:\d|(?:{_SCALE})\b))", "", text)
+    text = re.sub(rf"\ban? (?=(?:{_MONEY})\b)", "1 ", text)
+    for words, factor, digits in _SCALES:
+        text = _scaled(text, words, factor, digits)
+    return _with_cents(text)
+
+
+def _scaled(text: str, words: str, factor: int, digits: int) -> str:
+    rest = rf"(?: (?:and )?(\d{{1,{digits}}})(?![\d.]))?" if digits else "()"
+    # A `k` alone is an okay.
+    pattern = rf"(?:{_N} ?|(?<![^\W_])(?!k))(?:{words})\b{rest}"
+
+    def multiplied(match: re.Match[str]) -> str:
+        many, more = match.groups()
+        return f"{float(many or 1) * factor + int(more or 0):.2f}".removesuffix(".00")
+
+    return re.sub(pattern, multiplied, text)
+
+
+def _with_cents(text: str) -> str:
+    """`5 dollars and 10 cents`, `5€50`, `5 bucks 50` and `99p` as 5.10, 5.50, 5.50 and 0.99."""
+
+    def joined(match: re.Match[str]) -> str:
+        return f"{match[1]}.{int(match[2]):02}"
+
+    money = rf"(?:[$€£¥]| ?(?:{_MONEY})\b)"
+    text = re.sub(rf"\b(\d+){money} ?(?:and )?(\d\d?){_CENTS}", joined, text)
+    text = re.sub(rf"\b(\d+){money} ?(\d\d)(?![\d.]|{money})", joined, text)
+    return re.sub(_N + _CENTS, lambda match: f"{float(match[1]) / 100:.4f}", text)
+
+
+def _plain(text: str) -> str:
+    """Digits as written in either way: `1,299.50`, `12,50`, `1.000`, `0.125`, `1 000`."""
+    *groups, last = re.split(r"[^\d]", text)
+    if groups and (len(last) != 3 or not groups[0].strip("0")):
+        return f"{''.join(groups)}.{last}"
+    return "".join((*groups, last))
+
+
+def place(text: str) -> Place | None:
+    """The place in a list that some words name; None where they name none."""
+    words = " ".join(re.sub(r"[.,;:!?\"“”'()\[\]-]", " ", text.casefold()).split())
+    words = _DETERMINERS.sub("", words)
+    core = _OF_THE_LIST.sub("", words)
+    # `Two of them` is how many.
+    if core != words and (core in CARDINALS or core.isdecimal()):
         return None
-    [word] = rest
-    if word == "last":
-        return -1
-    if word in _ORDINALS:
-        return _ORDINALS.index(word) + 1
-    return NUMBERS.get(word) if word in _ONES[1:11] and word != "one" else None
+    if (found := _place(core)) is not None:
+        return found
+    if core != words and core in _PLACES_OF_ONE:
+        return _PLACES_OF_ONE[core]
+    if at := _AT.fullmatch(core):
+        return _PLACES_OF_ONE[at[1]]
+    if (one := _HEAD.sub("", core)) != core:
+        return _place(one) or _PLACES_OF_ONE.get(one)
+    return None
+
+
+def _place(words: str) -> Place | None:
+    bare = _SIGN.sub("", words)
+    if digits := re.fullmatch(r"(\d+)(?:st|nd|rd|th)?", bare):
+        return int(digits[1])
+    if bare in ORDINALS:
+        return ORDINALS[bare]
+    # `One` alone is what was spoken of.
+    if bare in CARDINALS and (bare != words or CARDINALS[bare] > 1):
+        return CARDINALS[bare]
+    if (end := _FROM_END.fullmatch(words)) and isinstance(
+        number := _place(_HEAD.sub("", end[1])), int
+    ):
+        return number if end[2] in ("top", "start") else -number
+    return _PLACES.get(words)
 
 
 def points_back(text: str) -> bool:
     """Whether some words mean what was spoken of last: `it`, `that one`, or nothing at all."""
-    return set(text.casefold().strip(" .!?").split()) <= POINTERS | _FILLING
-
-
-def _digits(text: str) -> float:
-    """Digits as written in either way: `1,299.50`, `12,50`, `1.000`."""
-    *groups, last = re.split(r"[.,]", text)
-    if groups and len(last) != 3:
-        return float(f"{''.join(groups)}.{last}")
-    return float("".join((*groups, last)))
+    if place(text) is not None:
+        return False
+    return set(text.casefold().strip(" .!?").split()) <= _POINTERS | _FILLING

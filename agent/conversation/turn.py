@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from mllm_srec.agent.conversation.intents import Understood
-from mllm_srec.agent.conversation.reading import number, place, points_back
+from mllm_srec.agent.conversation.reading import Place, numbers, place, points_back
 from mllm_srec.agent.conversation.results import turn_item
 from mllm_srec.agent.conversation.shown import shown_card
 from mllm_srec.agent.conversation.state import (
@@ -89,7 +89,8 @@ class Turn:
         """The id of the item that some words mean.
 
         Raises:
-            AskBack: Nothing was named, and nothing was spoken of.
+            AskBack: Nothing was named, and nothing was spoken of; or the words name a place that
+                several items have, as `the middle one` of four.
             WrongCall: The list has no such place, or the words fit several items.
             CannotDo: No item is called so.
         """
@@ -105,14 +106,24 @@ class Turn:
         where = place(words)
         if where is None:
             return find_item(self.home, words, shown)
+        return self._at(words, where)
+
+    def _at(self, words: str, where: Place) -> str:
+        """The id of the item at a place of the list."""
+        shown = self.shown_ids
         # Some shops have numbers for ids: what is on the screen comes first.
-        if shown and (where == -1 or 1 <= where <= len(shown)):
-            return shown[where if where == -1 else where - 1]
+        if found := _standing(where, self.state.shown):
+            if len(found) == 1:
+                return found[0]["item_id"]
+            raise AskBack(f"Which one: {' or '.join(_numbered(found, shown))}?")
         if self.home.catalogue.item(words) is not None:
             return words
         if not shown:
             raise AskBack("There is no list yet. Which item do you mean, by its title?")
-        raise WrongCall(f"there is no number {where}: the list ends at {len(shown)}")
+        if isinstance(where, str):
+            raise WrongCall(f"there is no {words!r}: nothing in the list has a price")
+        named = f"number {where}" if where >= 0 else repr(words)
+        raise WrongCall(f"there is no {named}: the list ends at {len(shown)}")
 
     def values(self, words: Sequence[str]) -> tuple[str, ...]:
         """The values of the shop that some words mean.
@@ -130,6 +141,7 @@ class Turn:
         """What an item must be, by the words of a request.
 
         Raises:
+            AskBack: A price can be read in two ways.
             CannotDo: No item has one of the values.
             WrongCall: The prices contradict each other.
         """
@@ -151,6 +163,18 @@ class Turn:
         return {"done": [*before, *actions][-UNDOABLE:]}
 
 
+def said_number(words: str) -> float | None:
+    """The number that some words say; None where they say none.
+
+    Raises:
+        AskBack: They say several, or one that can be read in two ways.
+    """
+    found = numbers(words)
+    if len(found) > 1:
+        raise AskBack(f"By “{words}”, do you mean {' or '.join(map(_written, found))}?")
+    return found[0] if found else None
+
+
 def outcome(lead: str, items: Iterable[Shown] = (), lines: Iterable[str] = ()) -> Outcome:
     """What a turn came to."""
     return Outcome(lead=lead, items=list(items), lines=list(lines))
@@ -167,7 +191,33 @@ def _price(words: str, shown: Sequence[Shown]) -> float | None:
     """A price in words; `cheaper` and `dearer` are so by the mean of the list."""
     if not words:
         return None
-    if (said := number(words)) is not None:
+    if (said := said_number(words)) is not None:
         return said
     prices = [each["price"] for each in shown if each["price"] is not None]
     return round(sum(prices) / len(prices), 2) if prices else None
+
+
+def _written(value: float) -> str:
+    return f"{value:.2f}".removesuffix(".00")
+
+
+def _standing(where: Place, shown: Sequence[Shown]) -> list[Shown]:
+    """The items at a place of the list: none, or several where it may mean each of them."""
+    count = len(shown)
+    if isinstance(where, int):
+        index = where - 1 if where > 0 else count + where
+        return [shown[index]] if where and 0 <= index < count else []
+    if where == "middle":
+        return list(shown[(count - 1) // 2 : count // 2 + 1]) if count else []
+    priced = [(each["price"], each) for each in shown if each["price"] is not None]
+    # Of two, `the cheaper one` is one of them; of more, it may be any but the dearest.
+    if where in ("cheaper", "dearer") and len(shown) > 2:
+        return list(shown)
+    if not priced:
+        return []
+    best = (min if where in ("cheapest", "cheaper") else max)(price for price, _ in priced)
+    return [each for price, each in priced if price == best]
+
+
+def _numbered(items: Iterable[Shown], shown: Sequence[str]) -> list[str]:
+    return [f"{shown.index(each['item_id']) + 1}, {each['title']}" for each in items]

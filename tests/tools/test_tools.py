@@ -101,6 +101,11 @@ def test_cards_keep_the_order_that_was_asked_for(shared: Home) -> None:
         ("the green ball", "s2"),
         ("blue robot", "t2"),
         ("Maple trian", "t1"),
+        ("the woolen thing", "t1"),
+        ("that green one", "s2"),
+        ("the rubber ball thing", "s1"),
+        ("the one made of leather", "s2"),
+        ("the maple trian thing", "t1"),
     ],
 )
 def test_an_item_is_found_by_id_title_values_and_a_slip(
@@ -111,6 +116,7 @@ def test_an_item_is_found_by_id_title_values_and_a_slip(
 
 def test_what_is_on_the_screen_is_meant_first(shared: Home) -> None:
     assert find_item(shared, "ball", among=["t1", "s1"]) == "s1"
+    assert find_item(shared, "Comet crib", among=["b1"]) == "b2"
 
 
 def test_words_that_fit_several_items_and_none_are_two_kinds_of_failure(shared: Home) -> None:

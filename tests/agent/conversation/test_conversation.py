@@ -159,3 +159,17 @@ def test_a_turn_can_be_done_without_understanding(chat: Conversation) -> None:
     chat.say("two things please")
     turn = chat.do(Understood(intent="why", item="2"), said="/why 2")
     assert turn.intent == "why"
+
+
+def test_what_may_mean_several_is_asked_and_not_done(chat: Conversation) -> None:
+    listed = ids(chat.do(Understood(intent="search", words="toy", k="half a dozen")))
+    assert len(listed) == 6
+    middle = chat.do(Understood(intent="never", item="the middle one"))
+    assert middle.answer.startswith("Which one: 3, Fine ")
+    assert chat.do(Understood(intent="never", item="the cheapest")).answer.startswith("Which one")
+    assert "no 'seventh last'" in chat.do(Understood(intent="why", item="seventh last")).answer
+    price = chat.do(Understood(intent="recommend", under="twelve fifty"))
+    assert price.answer == "By “twelve fifty”, do you mean 12.50 or 1250?"
+    assert "nothing to take back" in chat.do(Understood(intent="undo")).answer
+    last = chat.do(Understood(intent="why_not", item="second from the bottom"))
+    assert "in the list, at 5" in last.answer

@@ -3,7 +3,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mllm_srec.agent.conversation.intents import Understood, check_understood, heard
-from mllm_srec.agent.conversation.reading import number, place, points_back
+from mllm_srec.agent.conversation.reading import (
+    CARDINALS,
+    ORDINALS,
+    Place,
+    numbers,
+    place,
+    points_back,
+)
 from mllm_srec.agent.grounding import claims, invented
 from mllm_srec.llm.structured import InvalidAnswer
 
@@ -11,34 +18,116 @@ from mllm_srec.llm.structured import InvalidAnswer
 @pytest.mark.parametrize(
     ("words", "value"),
     [
-        ("5", 5), ("five", 5), ("twenty five", 25), ("a dozen", 12), ("a couple", 2), ("a few", 3),
-        ("$15.50", 15.5), ("15,50 euro", 15.5), ("1,299.50", 1299.5), ("1.000", 1000),
-        ("two hundred", 200), ("a hundred", 100), ("cheap", None), ("", None), ("one", 1),
+        ("5", 5), ("five", 5), ("twenty five", 25), ("twenty-one", 21), ("a dozen", 12),
+        ("half a dozen", 6), ("a dozen and a half", 18), ("two dozen", 24), ("a couple", 2),
+        ("a couple of hundred", 200), ("a few", 3), ("one", 1), ("just one", 1), ("another one", 1),
+        ("$15.50", 15.5), ("15,50 euro", 15.5), ("12,50", 12.5), ("EUR 15", 15), ("15,-", 15),
+        ("1,299.50", 1299.5), ("1.000", 1000), ("1 299,50", 1299.5), ("0.500", 0.5), ("1k", 1000),
+        ("1.5k", 1500), ("a grand", 1000), ("half a grand", 500), ("two and a half thousand", 2500),
+        ("two hundred", 200), ("a hundred", 100), ("a hundred and twenty", 120),
+        ("a fiver", 5), ("a tenner", 10), ("two tenners", 20), ("a buck", 1), ("seventy quid", 70),
+        ("99p", 0.99), ("fifty cents", 0.5), ("5 dollars and ten cents", 5.1), ("12€50", 12.5),
+        ("5 bucks 50", 5.5), ("15-ish", 15), ("around 20", 20), ("the one under 20", 20),
     ],
 )  # fmt: skip
-def test_numbers_are_read_as_people_write_them(words: str, value: float | None) -> None:
-    assert number(words) == value
+def test_numbers_are_read_as_people_write_them(words: str, value: float) -> None:
+    assert numbers(words) == (value,)
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["", "cheap", "a cheaper one", "a bit cheaper", "the red one", "k thanks", "half", "attend"],
+)
+def test_words_that_say_no_number_are_read_as_none(words: str) -> None:
+    assert numbers(words) == ()
+
+
+@pytest.mark.parametrize(
+    ("words", "values"),
+    [
+        ("twelve fifty", (12.5, 1250)), ("two fifty", (2.5, 250)), ("10 to 20", (10, 20)),
+        ("five ninety nine", (5.99, 599)), ("$10-$20", (10, 20)), ("two or three", (2, 3)),
+        ("ten and twenty", (10, 20)), ("10 euros and 20", (10, 20)),
+    ],
+)  # fmt: skip
+def test_what_may_be_one_number_or_another_is_read_as_both(
+    words: str, values: tuple[float, ...]
+) -> None:
+    assert numbers(words) == values
+
+
+def spoken(number: int) -> str:
+    """A number below a million in words."""
+    for scale, name in ((1000, "thousand"), (100, "hundred")):
+        many, rest = divmod(number, scale)
+        if many:
+            return f"{spoken(many)} {name}{' ' + joint(rest) + spoken(rest) if rest else ''}"
+    return next(word for word, below in CARDINALS.items() if below == number)
+
+
+def joint(rest: int) -> str:
+    return "and " if rest < 100 else ""
+
+
+@given(st.integers(0, 999_999))
+def test_a_number_in_words_is_the_number(number: int) -> None:
+    assert numbers(f"about {spoken(number)} dollars") == (number,)
+
+
+@given(st.integers(0, 10**8), st.sampled_from(["{:.2f}", "{:,.2f}", "€{:.2f}", "{:.2f} bucks"]))
+def test_a_price_in_digits_is_the_price(cents: int, form: str) -> None:
+    assert numbers(form.format(cents / 100)) == (cents / 100,)
 
 
 @pytest.mark.parametrize(
     ("words", "where"),
     [
-        ("2", 2), ("#3", 3), ("the second", 2), ("the 2nd one", 2), ("last", -1), ("number 4", 4),
-        ("the last one", -1), ("two", 2), ("Maple No. 6", None), ("the red one", None), ("", None),
+        ("2", 2), ("#3", 3), ("(2)", 2), ("two", 2), ("number 4", 4), ("number one", 1),
+        ("option 3", 3), ("option one", 1), ("num 4", 4), ("nr 2", 2), ("nr. 2", 2), ("no.4", 4),
+        ("item no. 10", 10), ("item #3", 3), ("numero 2", 2), ("the second", 2),
+        ("the 2nd one", 2), ("that 2nd one", 2), ("very first", 1), ("your second pick", 2),
+        ("the first of them", 1), ("first of the two", 1), ("twenty-first", 21), ("last", -1),
+        ("the last", -1), ("the last one", -1), ("the last one on the list", -1),
+        ("second last", -2), ("second-to-last", -2), ("last but one", -2),
+        ("the second from the bottom", -2), ("third one from the end", -3),
+        ("the second from the top", 2), ("the top one", 1), ("the one at the top", 1),
+        ("the bottom one", -1), ("the middle one", "middle"), ("the cheapest one", "cheapest"),
+        ("the dearest", "dearest"), ("the most expensive one", "dearest"),
+        ("the cheap one", "cheaper"), ("cheapest of them", "cheapest"),
     ],
 )  # fmt: skip
-def test_places_in_a_list_are_read(words: str, where: int | None) -> None:
+def test_places_in_a_list_are_read(words: str, where: Place) -> None:
     assert place(words) == where
+    assert not points_back(words)
 
 
-@pytest.mark.parametrize("words", ["it", "that one", "This", ""])
+@pytest.mark.parametrize(
+    "words",
+    ["Maple No. 6", "the red one", "", "one", "no one", "the top", "cheap", "two of them", "1.5"],
+)
+def test_titles_values_and_counts_are_no_places(words: str) -> None:
+    assert place(words) is None
+
+
+@given(
+    st.integers(1, 99),
+    st.sampled_from(["{}", "number {}", "the {} one", "{} from the top", "your {} pick"]),
+)
+def test_a_place_is_read_in_digits_and_in_words(number: int, form: str) -> None:
+    words = [word for word, nth in ORDINALS.items() if nth == number]
+    if form == "number {}":
+        words = [word for word, below in CARDINALS.items() if below == number]
+    assert {place(form.format(each)) for each in (number, *words)} == {number}
+
+
+@pytest.mark.parametrize("words", ["it", "that one", "This", "the item", ""])
 def test_what_points_back_names_nothing(words: str) -> None:
     assert points_back(words)
 
 
 @given(st.text(max_size=300))
 def test_any_text_can_be_read(text: str) -> None:
-    number(text)
+    numbers(text)
     place(text)
     points_back(text)
     claims(text)
