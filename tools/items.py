@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Self
 
 from mllm_srec.store.home import Home
@@ -147,14 +148,16 @@ def find_item(home: Home, words: str, among: Sequence[str] = ()) -> str:
     if home.catalogue.item(words.strip()) is not None:
         return words.strip()
     wanted = value_of(words)
-    everywhere = _Called.of(home, None)
-    on_screen = _Called.of(home, among) if among else everywhere
+    # The whole catalogue is read only where the screen does not settle it.
+    everywhere = cache(partial(_Called.of, home, None))
+    on_screen = cache(partial(_Called.of, home, among)) if among else everywhere
     # A likeness on the screen does not stand before the very title elsewhere.
-    for find in (
-        on_screen.exactly, on_screen.described, everywhere.exactly, everywhere.described,
-        on_screen.nearly, everywhere.nearly,
+    for items, by in (
+        (on_screen, _Called.exactly), (on_screen, _Called.described),
+        (everywhere, _Called.exactly), (everywhere, _Called.described),
+        (on_screen, _Called.nearly), (everywhere, _Called.nearly),
     ):  # fmt: skip
-        found = find(wanted)
+        found = by(items(), wanted)
         if len(found) == 1:
             return found[0]
         if found:

@@ -9,7 +9,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from mllm_srec.agent.conversation.intents import MAX_SPAN, Intent, Understood
-from mllm_srec.agent.conversation.reading import numbers, place
+from mllm_srec.agent.conversation.places import place
+from mllm_srec.agent.conversation.spoken_numbers import numbers
 from mllm_srec.store.home import Home
 from mllm_srec.tools.errors import CannotDo, WrongCall
 from mllm_srec.tools.values import Vocabulary, value_of

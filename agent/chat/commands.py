@@ -19,7 +19,7 @@ from mllm_srec.agent.chat.arguments import (
 from mllm_srec.agent.chat.view import export_text, threads_table, trace_view
 from mllm_srec.agent.conversation.conversation import Conversation, Conversations
 from mllm_srec.agent.conversation.intents import MAX_SPAN, Intent, Understood
-from mllm_srec.agent.conversation.reading import points_back
+from mllm_srec.agent.conversation.places import points_back
 from mllm_srec.agent.doctor import check, findings_table
 from mllm_srec.agent.terminal.output import Output
 from mllm_srec.agent.terminal.views import facts_table

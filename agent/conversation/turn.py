@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from functools import partial
 
 from mllm_srec.agent.conversation.intents import Understood
-from mllm_srec.agent.conversation.reading import Place, numbers, place, points_back
+from mllm_srec.agent.conversation.places import Place, place, points_back
 from mllm_srec.agent.conversation.results import turn_item
 from mllm_srec.agent.conversation.shown import shown_card
+from mllm_srec.agent.conversation.spoken_numbers import numbers
 from mllm_srec.agent.conversation.state import (
     UNDOABLE,
     Done,

@@ -3,14 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mllm_srec.agent.conversation.intents import Understood, check_understood, heard
-from mllm_srec.agent.conversation.reading import (
-    CARDINALS,
-    ORDINALS,
-    Place,
-    numbers,
-    place,
-    points_back,
-)
+from mllm_srec.agent.conversation.places import Place, place, points_back
+from mllm_srec.agent.conversation.spoken_numbers import CARDINALS, ORDINALS, numbers
 from mllm_srec.agent.grounding import claims, invented
 from mllm_srec.llm.structured import InvalidAnswer
 
