@@ -9,6 +9,8 @@ from pathlib import Path
 from statistics import mean
 from typing import get_args
 
+import pytest
+
 from mllm_srec.agent.conversation.intents import (
     Intent,
     Understood,
@@ -41,6 +43,8 @@ from mllm_srec.finetune.evaluation.understanding import (
 from mllm_srec.llm.scripted import ScriptedEngine
 
 HAND_WRITTEN = Path(__file__).parents[2] / "agent/conversation/hand_written.jsonl"
+FRESH = HAND_WRITTEN.with_name("hand_written_fresh.jsonl")
+"""By two hands that never saw the grammar, nor did the grammar see them."""
 INTENTS = set(get_args(Intent))
 
 
@@ -184,8 +188,9 @@ def test_both_parts_have_every_intent() -> None:
         assert set(counts) == INTENTS
 
 
-def test_the_hand_written_lines_are_valid_many_and_of_every_intent() -> None:
-    lines = [json.loads(line) for line in HAND_WRITTEN.read_text("utf-8").splitlines()]
+@pytest.mark.parametrize("path", [HAND_WRITTEN, FRESH], ids=lambda path: path.stem)
+def test_the_hand_written_lines_are_valid_many_and_of_every_intent(path: Path) -> None:
+    lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
     assert len(lines) >= 200
     for line in lines:
         understood = Understood.model_validate(line["understood"])
@@ -194,8 +199,9 @@ def test_the_hand_written_lines_are_valid_many_and_of_every_intent() -> None:
     assert len({(line["before"], line["said"]) for line in lines}) == len(lines)
 
 
-def test_few_hand_written_lines_are_word_for_word_phrasings_to_train_on() -> None:
-    lines = [json.loads(line) for line in HAND_WRITTEN.read_text("utf-8").splitlines()]
+@pytest.mark.parametrize("path", [HAND_WRITTEN, FRESH], ids=lambda path: path.stem)
+def test_few_hand_written_lines_are_word_for_word_phrasings_to_train_on(path: Path) -> None:
+    lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
     said = {line["said"].casefold() for line in lines}
     frames = (frame for group in phrasings().talk for frame in group.of_part("train"))
     bare = {phrasing for frame in frames for phrasing in frame if "{" not in phrasing}
