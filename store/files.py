@@ -27,11 +27,18 @@ def private_folder(path: Path) -> Path:
 def write_private(path: Path, content: bytes) -> None:
     """Write a file whole or not at all, readable by its owner alone.
 
-    What stood there is replaced. Written beside it first, under a name ending in `.partial`.
+    A file that stood there is replaced, also one that a link leads to. Written beside it first,
+    under a name ending in `.partial`. A device or a pipe is written to.
 
     Raises:
         StoreError: The disk is full.
     """
+    if path.exists() and not path.is_file():
+        # A file in the place of `/dev/null` would be in the way of every program of the machine.
+        with disk_errors(path):
+            path.write_bytes(content)
+        return
+    path = Path(os.path.realpath(path))
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     with disk_errors(path):
         try:
