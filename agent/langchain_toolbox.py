@@ -3,12 +3,13 @@
 import asyncio
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
+from pydantic import BaseModel
 
 from mllm_srec.agent.recommender import Recommender
-from mllm_srec.agent.toolbox import Result, Tool, Toolbox, faults, told
+from mllm_srec.agent.toolbox import Result, Tool, Toolbox, faults, refuse_others, told
 from mllm_srec.tools.errors import CannotDo, ToolError, WrongCall
 
 
@@ -27,15 +28,20 @@ def langchain_tools(srec: Recommender, user: str) -> list[BaseTool]:
     another call may succeed, or `cannot do: ...`. A program that sets `handle_tool_error` of a tool
     to False gets `WrongCall` or `CannotDo` raised.
     """
-    return [
-        StructuredTool.from_function(
-            _waiting(tool),
-            coroutine=tool,
-            handle_tool_error=_told,
-            handle_validation_error=lambda error: told(WrongCall(faults(error))),
-        )
-        for tool in map(_raising, Toolbox(srec, user, origin="an agent").functions())
-    ]
+    functions = Toolbox(srec, user, origin="an agent").functions()
+    return [_structured(_raising(function)) for function in functions]
+
+
+def _structured(tool: Tool) -> StructuredTool:
+    made = StructuredTool.from_function(
+        _waiting(tool),
+        coroutine=tool,
+        handle_tool_error=_told,
+        handle_validation_error=lambda error: told(WrongCall(faults(error))),
+    )
+    # The model that was read off the function; a dictionary only where one is given.
+    refuse_others(cast(type[BaseModel], made.args_schema))
+    return made
 
 
 def _told(error: ToolException) -> str:

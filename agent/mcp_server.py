@@ -10,11 +10,12 @@ from typing import Any
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError as ServerError
 from mcp.server.mcpserver.exceptions import UnexpectedToolError
+from mcp.server.mcpserver.tools import Tool
 from mcp_types import CallToolResult, InputRequiredResult, TextContent
 from pydantic import ValidationError
 
 from mllm_srec.agent.recommender import Recommender
-from mllm_srec.agent.toolbox import Toolbox, faults, told
+from mllm_srec.agent.toolbox import Toolbox, faults, refuse_others, told
 from mllm_srec.tools.errors import ToolError, WrongCall
 
 INSTRUCTIONS = (
@@ -39,10 +40,14 @@ class ToolServer(MCPServer):
 
 def build_server(srec: Recommender, user: str) -> MCPServer:
     """The server for one user; what cannot be done comes back as an error that says why."""
-    server = ToolServer("mllm-srec", version=version("mllm-srec"), instructions=INSTRUCTIONS)
-    for tool in Toolbox(srec, user, origin="MCP").functions():
-        server.add_tool(tool)
-    return server
+    tools = [Tool.from_function(each) for each in Toolbox(srec, user, origin="MCP").functions()]
+    for tool in tools:
+        arguments = tool.fn_metadata.arg_model
+        refuse_others(arguments)
+        tool.parameters = arguments.model_json_schema()
+    return ToolServer(
+        "mllm-srec", version=version("mllm-srec"), instructions=INSTRUCTIONS, tools=tools
+    )
 
 
 def _failure(error: ServerError) -> ToolError:

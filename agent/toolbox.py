@@ -12,7 +12,7 @@ from dataclasses import asdict
 from typing import Any
 
 from openinference.semconv.trace import OpenInferenceSpanKindValues as Kind
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from mllm_srec.agent.own_pictures import fused_picture
 from mllm_srec.agent.recommend_tool import GraphRecommend
@@ -239,6 +239,16 @@ def faults(error: Any) -> str:
         ": ".join(filter(None, (".".join(map(str, each["loc"])), each["msg"])))
         for each in error.errors()
     )
+
+
+def refuse_others(arguments: type[BaseModel]) -> None:
+    """Make a schema of arguments refuse those that it does not name.
+
+    Left out in silence, a misspelt one does something else: `undo_feedback(id=3)` would take back
+    the last wish.
+    """
+    arguments.model_config["extra"] = "forbid"
+    arguments.model_rebuild(force=True)
 
 
 def _traceable(value: Any) -> Any:

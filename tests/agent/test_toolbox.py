@@ -171,6 +171,8 @@ FAILING = [
 OFF_THE_SCHEMA = [
     ("recommend", {"k": "many"}, "k: Input should be a valid integer"),
     ("item_details", {}, "item_id: Field required"),
+    ("undo_feedback", {"id": 1}, "id: Extra inputs are not permitted"),
+    ("user_history", {"k": 3}, "k: Extra inputs are not permitted"),
 ]
 Arguments = dict[str, Any]
 
