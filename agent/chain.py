@@ -62,7 +62,18 @@ class Request:
             candidates: Ids of the only items that may be recommended.
             conditions: What an item must be.
             exclude: Ids of items that are left out.
+
+        Raises:
+            WrongCall: A text stands where a list of ids belongs, or `as_of` is no position of the
+                stored history.
         """
+        _check_lists(history=history, candidates=candidates, exclude=exclude)
+        if as_of is not None and as_of < 0:
+            raise WrongCall(f"as_of is {as_of!r}: the positions of a history begin at 0")
+        if as_of is not None and history is not None:
+            raise WrongCall(
+                f"as_of is {as_of!r}, a position of the stored history: give it, or a history"
+            )
         given = (
             None
             if history is None
@@ -79,6 +90,13 @@ class Request:
             allowed=None if candidates is None else tuple(candidates),
             conditions=(conditions or ItemFilter()) & left_out,
         )
+
+
+def _check_lists(**given: Collection[str] | None) -> None:
+    """Refuse a text in the place of a list: its characters would pass for ids."""
+    for name, ids in given.items():
+        if isinstance(ids, str):
+            raise WrongCall(f"{name} is the text {ids!r}: give a list of ids")
 
 
 class Chain:

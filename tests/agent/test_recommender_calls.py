@@ -54,6 +54,20 @@ def test_a_list_keeps_to_its_conditions_exclusions_and_candidates(srec: Recommen
     assert set(ids(srec.recommend("ben", candidates=["i4", "i6", "i1"]))) == {"i4", "i6"}
 
 
+@pytest.mark.parametrize("name", ["history", "candidates", "exclude"])
+def test_a_text_is_no_list_of_ids(srec: Recommender, name: str) -> None:
+    wrong = {name: "i4"}
+    with pytest.raises(WrongCall, match=f"{name} is the text 'i4': give a list of ids"):
+        srec.recommend("ben", **wrong)  # type: ignore[arg-type]
+
+
+def test_a_position_that_no_stored_history_has_is_refused(srec: Recommender) -> None:
+    with pytest.raises(WrongCall, match="as_of is -1: the positions of a history begin at 0"):
+        srec.recommend("ben", as_of=-1)
+    with pytest.raises(WrongCall, match="as_of is 1, a position of the stored history"):
+        srec.recommend("guest", history=["i1"], as_of=1)
+
+
 def test_a_list_is_as_long_as_was_asked_where_the_shop_has_so_many(
     deployment: Deployment,
 ) -> None:
