@@ -52,7 +52,7 @@ async def retrieve_candidates(state: State, runtime: Runtime[Context]) -> Update
         "candidates": [
             scored(each, None, None, 0.0) for each in found.candidates if each.item_id in known
         ],
-        "notes": [*_left_out(state, context), *_all_met(state, found)],
+        "notes": [*_left_out(state, context), *_none_left(state), *_all_met(state, found)],
     }
 
 
@@ -83,6 +83,15 @@ def _left_out(state: State, context: Context) -> list[str]:
     return [
         f"{missing:,} of {asked:,} items {verbs[0]} no description yet and {verbs[1]} left out: "
         "run `srec ingest` again."
+    ]
+
+
+def _none_left(state: State) -> list[str]:
+    """A note where nothing may be recommended."""
+    if state.allowed != []:
+        return []
+    return [
+        "Of the candidates none is left that meets the conditions: name others, or ask for less."
     ]
 
 

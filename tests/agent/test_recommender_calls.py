@@ -68,6 +68,16 @@ def test_a_position_that_no_stored_history_has_is_refused(srec: Recommender) -> 
         srec.recommend("guest", history=["i1"], as_of=1)
 
 
+def test_where_no_candidate_is_left_the_list_says_so(srec: Recommender) -> None:
+    told = "Of the candidates none is left that meets the conditions: name others, or ask for less."
+    for result in (
+        srec.recommend("ben", candidates=[]),
+        srec.recommend("ben", candidates=["i4"], conditions=ItemFilter(having=("red",))),
+    ):
+        assert result.items == ()
+        assert result.notes == (told,)
+
+
 def test_a_list_is_as_long_as_was_asked_where_the_shop_has_so_many(
     deployment: Deployment,
 ) -> None:
