@@ -51,8 +51,8 @@ class ItemFilter(Record):
             *self.departments,
             *self.having,
             *(f"without {value}" for value in self.without),
-            "" if self.min_price is None else f"from {self.min_price:g}",
-            "" if self.max_price is None else f"up to {self.max_price:g}",
+            "" if self.min_price is None else f"from {self.min_price:.15g}",
+            "" if self.max_price is None else f"up to {self.max_price:.15g}",
         ]
         return ", ".join(filter(None, parts))
 

@@ -149,7 +149,7 @@ class Turn:
         read = partial(_price, shown=self.state.shown)
         low, high = read(asked.over), read(asked.under)
         if low is not None and high is not None and low > high:
-            raise WrongCall(f"nothing can be over {low:g} and under {high:g}")
+            raise WrongCall(f"nothing can be over {low:.15g} and under {high:.15g}")
         return ItemFilter(
             departments=self.values([asked.department] if asked.department else []),
             having=self.values(asked.having),

@@ -78,6 +78,11 @@ def test_where_no_candidate_is_left_the_list_says_so(srec: Recommender) -> None:
         assert result.notes == (told,)
 
 
+def test_a_large_price_is_told_as_it_was_given(srec: Recommender) -> None:
+    with pytest.raises(CannotDo, match=r"from 1234567\.5: ask for less"):
+        srec.recommend("ben", conditions=ItemFilter(min_price=1234567.5))
+
+
 def test_a_list_is_as_long_as_was_asked_where_the_shop_has_so_many(
     deployment: Deployment,
 ) -> None:
