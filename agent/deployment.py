@@ -237,11 +237,20 @@ class Deployment(Closing):
         return await asyncio.wrap_future(self.start(work))
 
     def start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        """Run a coroutine on the graph's loop; cancelling the future cancels it there."""
+        """Run a coroutine on the graph's loop; cancelling the future cancels it there.
+
+        Raises:
+            StoreError: The home was closed.
+        """
+        if self._loop.is_closed():
+            work.close()  # Python warns of one that nobody awaits.
+            raise StoreError(f"{str(self.home.path)!r} was closed: open it again")
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def close(self) -> None:
-        """End what still runs, and close the engine, the traces and the home."""
+        """End what still runs, and close the engine, the traces and the home; once is enough."""
+        if self._loop.is_closed():
+            return
         self.run(_unwound())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()

@@ -123,7 +123,7 @@ class Recommender(Changes):
             conditions=conditions,
             exclude=exclude,
         )
-        return self.deployment.run(within(deadline_s, self._one(asked, k)))
+        return self.deployment.run(self._one(asked, k, deadline_s))
 
     async def arecommend(
         self,
@@ -146,7 +146,7 @@ class Recommender(Changes):
             conditions=conditions,
             exclude=exclude,
         )
-        return await self.deployment.arun(within(deadline_s, self._one(asked, k)))
+        return await self.deployment.arun(self._one(asked, k, deadline_s))
 
     def recommend_many(
         self, requests: Iterable[Request], k: int = 10, *, deadline_s: float | None = None
@@ -164,13 +164,13 @@ class Recommender(Changes):
             DeadlineExceeded: It took longer; what the engine had answered is kept.
             EngineLost: The engine stopped answering, also when tried again.
         """
-        return self.deployment.run(within(deadline_s, self._all(requests, k)))
+        return self.deployment.run(self._all(requests, k, deadline_s))
 
     async def arecommend_many(
         self, requests: Iterable[Request], k: int = 10, *, deadline_s: float | None = None
     ) -> list[Recommendation]:
         """`recommend_many` for asynchronous callers, from any loop; cancelling it stops all."""
-        return await self.deployment.arun(within(deadline_s, self._all(requests, k)))
+        return await self.deployment.arun(self._all(requests, k, deadline_s))
 
     def stream(
         self,
@@ -271,17 +271,25 @@ class Recommender(Changes):
 
         return await together(one(request) for request in requests)
 
-    async def _all(self, requests: Iterable[Request], k: int) -> list[Recommendation]:
+    async def _all(
+        self, requests: Iterable[Request], k: int, deadline_s: float | None
+    ) -> list[Recommendation]:
         _check_length(k)
-        return await self._many(requests, lambda one: self._one(one, k))
+        return await within(deadline_s, self._many(requests, lambda one: self._one(one, k)))
 
-    async def _one(self, request: Request, k: int, tell: Listener | None = None) -> Recommendation:
+    async def _one(
+        self,
+        request: Request,
+        k: int,
+        deadline_s: float | None = None,
+        tell: Listener | None = None,
+    ) -> Recommendation:
         _check_length(k)
-        state, run = await self._chain.run(request, k, tell)
+        state, run = await within(deadline_s, self._chain.run(request, k, tell))
         return recommendation(self.deployment, self.context.weights, state, run)
 
     def _begin(self, request: Request, k: int, deadline_s: float | None) -> Begin[Recommendation]:
-        return lambda tell: self.deployment.start(within(deadline_s, self._one(request, k, tell)))
+        return lambda tell: self.deployment.start(self._one(request, k, deadline_s, tell))
 
     def close(self) -> None:
         """Close the engine and the home."""

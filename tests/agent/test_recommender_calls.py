@@ -22,6 +22,7 @@ from mllm_srec.llm.engine import LabelScores, Prompt
 from mllm_srec.llm.load import Loaded
 from mllm_srec.llm.scripted import ScriptedEngine
 from mllm_srec.llm.trained import SETTINGS
+from mllm_srec.store.errors import StoreError
 from mllm_srec.tools.errors import CannotDo, WrongCall
 from mllm_srec.tools.filters import ItemFilter
 from mllm_srec.tools.ranking import Calibration, CombineWeights
@@ -81,6 +82,16 @@ def test_where_no_candidate_is_left_the_list_says_so(srec: Recommender) -> None:
 def test_a_large_price_is_told_as_it_was_given(srec: Recommender) -> None:
     with pytest.raises(CannotDo, match=r"from 1234567\.5: ask for less"):
         srec.recommend("ben", conditions=ItemFilter(min_price=1234567.5))
+
+
+def test_what_was_closed_says_so_and_may_be_closed_again(tmp_path: Path) -> None:
+    srec = Recommender(deploy(tmp_path / "home", scripted()))
+    srec.close()
+    srec.close()
+    with pytest.raises(StoreError, match="home' was closed: open it again"):
+        srec.recommend("ben", deadline_s=60)
+    with pytest.raises(StoreError, match="was closed"):
+        next(iter(srec.stream("ben")))
 
 
 def test_a_list_is_as_long_as_was_asked_where_the_shop_has_so_many(
