@@ -9,8 +9,10 @@ from mllm_srec.agent.nodes.fuse_items import fuse
 from mllm_srec.agent.state import Context
 from mllm_srec.store.closing import Closing
 from mllm_srec.store.feedback import Feedback, Stance
+from mllm_srec.store.home import Home
 from mllm_srec.store.records import Item
 from mllm_srec.tools import feedback as tools
+from mllm_srec.tools.errors import WrongCall
 
 
 class Changes(Closing):
@@ -64,14 +66,18 @@ class Changes(Closing):
     def put_items(self, items: Sequence[Item]) -> None:
         """Add items, or change those whose id is known, and describe them at once.
 
+        Of two with the same id the last counts.
+
         Raises:
+            WrongCall: An item has a picture that is not kept: nothing was put.
             HomeBusy: Another process writes to the home.
             EngineLost: The engine stopped answering; the same call goes on from there.
         """
         home = self.deployment.home
         with home.lock():
-            home.catalogue.put_items(items)
-            self.deployment.run(self._describe(items))
+            wanted = _wanted(home, items)
+            home.catalogue.put_items(wanted)
+            self.deployment.run(self._describe(wanted))
         self._renew()
 
     async def aput_items(self, items: Sequence[Item]) -> None:
@@ -81,8 +87,9 @@ class Changes(Closing):
         """
         home = self.deployment.home
         with home.lock():
-            await asyncio.to_thread(home.catalogue.put_items, items)
-            await self.deployment.arun(self._describe(items))
+            wanted = _wanted(home, items)
+            await asyncio.to_thread(home.catalogue.put_items, wanted)
+            await self.deployment.arun(self._describe(wanted))
         await asyncio.to_thread(self._renew)
 
     def delete_item(self, item_id: str) -> bool:
@@ -130,3 +137,14 @@ class Changes(Closing):
         context.collaborative()
         context.facets()
         self._chain = Chain(self.deployment, context)
+
+
+def _wanted(home: Home, items: Sequence[Item]) -> list[Item]:
+    """The last item of each id, once all pictures are known to be there."""
+    for item in items:
+        if item.picture is not None and item.picture not in home.pictures:
+            raise WrongCall(
+                f"item {item.item_id!r} has the picture {item.picture!r}, which is not kept: "
+                "`deployment.home.pictures.add` keeps one and gives its key"
+            )
+    return list({item.item_id: item for item in items}.values())

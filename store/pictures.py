@@ -23,6 +23,8 @@ MAX_PIXELS = 64_000_000
 MAX_BYTES = 32 * 1024 * 1024
 """Largest picture file that is read."""
 
+_KEY = re.compile(r"[0-9a-f]{64}")
+
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 
 # Facts of the header that neither change how a picture looks here nor tell of a person.
@@ -103,7 +105,7 @@ class PictureStore:
         return key
 
     def __contains__(self, key: str) -> bool:
-        return self._path(key).exists()
+        return _KEY.fullmatch(key) is not None and self._path(key).exists()
 
     def load(self, key: str) -> Image.Image:
         """A kept picture as RGB.
@@ -137,7 +139,7 @@ class PictureStore:
             path.unlink(missing_ok=True)
 
     def _path(self, key: str) -> Path:
-        if not re.fullmatch(r"[0-9a-f]{64}", key):
+        if _KEY.fullmatch(key) is None:
             raise ValueError(f"picture key {key!r}: expected 64 hexadecimal digits")
         return self._folder / key[:2] / key
 

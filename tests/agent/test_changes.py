@@ -14,7 +14,7 @@ from mllm_srec.agent.recommender import Recommender
 from mllm_srec.llm.engine import Prompt
 from mllm_srec.llm.scripted import ScriptedEngine
 from mllm_srec.store.records import Item
-from mllm_srec.tools.errors import CannotDo
+from mllm_srec.tools.errors import CannotDo, WrongCall
 from mllm_srec.tools.filters import ItemFilter
 
 from .shop import answer, deploy, score, work_until_stopped
@@ -59,6 +59,22 @@ def test_an_item_that_was_added_can_be_recommended_and_a_deleted_one_cannot(
     assert srec.delete_item("i9")
     assert "i9" not in ids(srec)
     assert not srec.delete_item("i9")
+
+
+def test_of_two_items_with_one_id_the_last_counts(srec: Recommender) -> None:
+    srec.put_items([WAGON, WAGON.model_copy(update={"title": "Fine cart"})])
+    home = srec.deployment.home
+    assert home.catalogue.items(["i9"])["i9"].title == "Fine cart"
+    assert home.catalogue.representations(["i9"])["i9"].fused.what == "cart"
+
+
+@pytest.mark.parametrize("key", ["0" * 64, "robot.png"])
+def test_an_item_with_a_picture_that_is_not_kept_is_not_put(srec: Recommender, key: str) -> None:
+    with pytest.raises(WrongCall, match=f"'i9' has the picture '{key}', which is not kept"):
+        srec.put_items([WAGON.model_copy(update={"picture": key})])
+    assert srec.deployment.home.catalogue.item("i9") is None
+    with pytest.raises(WrongCall, match="not kept"):
+        asyncio.run(srec.aput_items([WAGON.model_copy(update={"picture": key})]))
 
 
 def test_a_changed_item_is_described_again_and_found_by_what_it_is_now(
