@@ -21,7 +21,7 @@ from mllm_srec.agent.conversation.checkpoints import (
 from mllm_srec.agent.conversation.graph import build_conversation
 from mllm_srec.agent.conversation.intents import Understood
 from mllm_srec.agent.conversation.results import TurnResult
-from mllm_srec.agent.conversation.retention import lock_path
+from mllm_srec.agent.conversation.retention import delete_threads, lock_path
 from mllm_srec.agent.conversation.run_turn import ConversationGraph, TurnRunner
 from mllm_srec.agent.deadline import within
 from mllm_srec.agent.events import Event, Listener, afollow, follow
@@ -108,8 +108,17 @@ class Conversations(Closing):
         return self.home.threads.of(user)
 
     def delete(self, thread: str) -> bool:
-        """Delete a thread with all that was said in it; False where there was none."""
-        return self.home.delete_thread(thread)
+        """Delete a thread with all that was said in it; False where there was none.
+
+        Raises:
+            HomeBusy: A conversation has it open, here or in another process.
+        """
+        known = self.home.threads.thread(thread)
+        if known is None:
+            return False
+        if not delete_threads(self.home, [known]):
+            raise HomeBusy(f"the thread {thread!r} is open: close the conversation first")
+        return True
 
     def close(self) -> None:
         """Close the checkpointer."""
@@ -275,6 +284,11 @@ class Conversation(Closing):
     ) -> TurnResult:
         threads = self._home.threads
         async with self._turn:
+            if not self._lock.is_locked:
+                # Another process may have the thread by now.
+                raise StoreError(
+                    f"the conversation {self.thread!r} was closed: begin it again with its thread"
+                )
             known = None if key is None else threads.turn_of(self.thread, key)
             if known is None:
                 if not self._kept:

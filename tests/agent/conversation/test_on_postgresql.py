@@ -96,6 +96,7 @@ def test_a_thread_stays_small_and_goes_whole(
     rows = remembered(url, chat)
     assert rows["checkpoints"] == 1
     assert rows["checkpoint_blobs"] < 20
+    chat.close()
     talks.delete(chat.thread)
     assert remembered(url, chat) == dict.fromkeys(TABLES, 0)
     assert talks.threads(chat.user) == []

@@ -91,6 +91,24 @@ def test_a_deleted_thread_leaves_nothing(talks: Conversations) -> None:
     assert checkpoints(talks, chat) == 0
 
 
+def test_a_thread_that_is_open_is_not_deleted(talks: Conversations, chat: Conversation) -> None:
+    chat.say("help")
+    with pytest.raises(HomeBusy, match="close the conversation first"):
+        talks.delete(chat.thread)
+    assert len(chat.turns()) == 1
+    assert not talks.delete("none-of-this-name")
+
+
+def test_a_closed_conversation_takes_no_turn(talks: Conversations) -> None:
+    user = guest(talks)
+    with talks.begin(user) as chat:
+        chat.say("help")
+    with pytest.raises(StoreError, match="was closed: begin it again"):
+        chat.say("help")
+    with talks.begin(user, chat.thread) as again:
+        assert len(again.turns()) == 1
+
+
 def test_a_deleted_user_leaves_no_thread_and_no_memory_of_one(talks: Conversations) -> None:
     user = guest(talks)
     with talks.begin(user) as chat:
