@@ -34,6 +34,8 @@ class JsonResult:
         Raises:
             ValueError: It is of another schema, or no such result.
         """
+        if not isinstance(data, Mapping):
+            raise ValueError(f"{type(data).__name__!r} is not {cls.called}: give an object of JSON")
         if data.get("schema") != cls.schema_version:
             raise ValueError(
                 f"this is schema {data.get('schema')!r} of {cls.called}, this version reads "

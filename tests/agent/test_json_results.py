@@ -84,6 +84,8 @@ def test_another_schema_and_a_broken_result_are_refused(result: JsonResult) -> N
         type(result).from_dict({**data, "schema": 99})
     with pytest.raises(ValueError, match=f"not {result.called}"):
         type(result).from_dict({"schema": 1})
+    with pytest.raises(ValueError, match=f"'list' is not {result.called}"):
+        type(result).from_dict([data])  # type: ignore[arg-type]
 
 
 def test_what_a_later_version_added_is_passed_over() -> None:
