@@ -118,8 +118,11 @@ class Chat:
 
     def show(self, name: str, view: RenderableType, text: str) -> None:
         """Show what a command found."""
-        shown = words(view, lines=True) if isinstance(view, str) else view
-        self.out.result({"command": name, "text": text}, lambda _: shown)
+        if isinstance(view, str) and not self.out.as_json:
+            # Whole lines where a program reads them: a break within a text makes JSON unreadable.
+            self._console.print(words(view, lines=True), soft_wrap=not self._watched)
+        else:
+            self.out.result({"command": name, "text": text}, lambda _: view)
 
     def go_to(self, user: str, thread: str | None = None) -> None:
         """Leave the thread for another one; its turn that was cut off is finished and shown."""

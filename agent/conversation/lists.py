@@ -173,7 +173,7 @@ def _length(request: Understood) -> int:
     if said is None:
         return USUAL
     if said != int(said) or not 1 <= said <= MOST:
-        raise WrongCall(f"a list has 1 to {MOST} items, not {said:g}")
+        raise WrongCall(f"a list has 1 to {MOST} items, not {request.k}")
     return int(said)
 
 

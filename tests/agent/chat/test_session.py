@@ -166,11 +166,18 @@ def test_a_line_comes_back_from_the_history_and_may_be_several(terminal: Termina
 
 
 def test_lines_from_a_pipe_get_plain_answers(home: Path) -> None:
-    done = piped(home, "two things please\n\n/why 1\n/nonsense\n")
+    done = piped(home, "two things please\n\n/why 1\n/nonsense\n/recommend 1234567\n")
     assert done.returncode == 0, done.stderr
     assert "1. Fine" in done.stdout
     assert "/nonsense is no command" in done.stdout
+    assert "a list has 1 to 50 items, not 1234567." in done.stdout
     assert "\x1b" not in done.stdout
+
+
+def test_a_talk_that_is_exported_into_a_pipe_can_be_read(tmp_path: Path) -> None:
+    done = piped(tmp_path / "home", "two things please\n/export json\n")
+    [turn] = json.loads(done.stdout[done.stdout.index("[\n {") :])
+    assert turn["said"]["text"] == "two things please"
 
 
 def test_binary_from_a_pipe_is_a_message_like_any_other(home: Path) -> None:
