@@ -9,6 +9,7 @@ JSON and nothing else.
 
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -48,12 +49,20 @@ def main() -> NoReturn:
         from mllm_srec.agent.errors import SREC_ERRORS
         from mllm_srec.agent.untrusted import visible
 
+        if isinstance(error, UnicodeEncodeError) and (broken := _no_text(sys.argv)) is not None:
+            sys.stderr.write(f"srec: '{visible(broken)}' is not in UTF-8: write it so\n")
+            sys.exit(2)
         if not isinstance(error, SREC_ERRORS):
             raise
 
         sys.stderr.write(f"srec: {visible(str(error))}\n")
         sys.exit(1)
     sys.exit(0)
+
+
+def _no_text(arguments: Iterable[str]) -> str | None:
+    """The first argument whose bytes are no UTF-8; a file may be called so, a user may not."""
+    return next((each for each in arguments if any("\ud800" <= c <= "\udfff" for c in each)), None)
 
 
 def _say_version(wanted: bool) -> None:

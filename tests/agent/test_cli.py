@@ -199,6 +199,15 @@ def test_traces_are_listed_and_shown(home: Path) -> None:
     assert "explain" in run("trace", "show", "abab", "--home", str(home)).stdout
 
 
+@pytest.mark.parametrize(
+    "arguments", [("trace", "list", "--user"), ("trace", "scrub"), ("threads", "list", "--user")]
+)
+def test_a_name_that_is_no_text_is_told(home: Path, arguments: tuple[str, ...]) -> None:
+    done = run(*arguments, "Zo\udceb", "--home", str(home))
+    assert done.returncode == 2
+    assert done.stderr == "srec: 'Zo\\udceb' is not in UTF-8: write it so\n"
+
+
 def test_a_closed_reader_is_no_traceback(home: Path) -> None:
     command = f"{sys.executable} -c '{SREC}' trace show abab --json --home {home} | true"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
