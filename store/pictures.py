@@ -161,11 +161,11 @@ def read_inside(folder: Path, name: str) -> bytes:
         raise BadPicture("the path leads out of the folder of the pictures")
     root = folder.resolve()
     found = root / path
-    if path.parts[:1] == (root.name,) and not found.exists():
-        found = root.joinpath(*path.parts[1:])
     try:
+        if path.parts[:1] == (root.name,) and not found.exists():
+            found = root.joinpath(*path.parts[1:])
         real = found.resolve(strict=True)
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, UnicodeEncodeError) as error:
         raise BadPicture("no such file") from error
     if not real.is_relative_to(root):
         raise BadPicture("the path leads out of the folder of the pictures")
