@@ -39,6 +39,10 @@ _AMAZON = {
 _SLICE = 200_000
 """Rows of a Parquet file in memory at a time."""
 
+_MAX_CELL = 2**31 - 1
+"""Characters of a CSV field that are read; the reader's own bound would break a long description
+into rows."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reject:
@@ -211,7 +215,9 @@ def _amazon(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _csv_rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, Values | str]]:
-    reader = csv.reader(_lines(path))
+    csv.field_size_limit(_MAX_CELL)
+    # Strict: else a quote that is not closed takes the rows behind it into its field, unseen.
+    reader = csv.reader(_lines(path), strict=True)
     header: list[str] | None = None
     while True:
         line = reader.line_num + 1
@@ -220,7 +226,12 @@ def _csv_rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, Value
         except StopIteration:
             return
         except csv.Error as error:
-            yield line, f"not CSV: {error}"
+            reason = f"not CSV: {error}"
+            if reader.line_num > line:
+                reason += f"; a quote opens in line {line} or behind it and is not closed"
+            # Each line may have been a row: all of them count as bad.
+            for lost in range(line, reader.line_num + 1):
+                yield lost, reason
             continue
         if not cells:
             continue

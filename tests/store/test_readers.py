@@ -168,11 +168,38 @@ def test_csv_rows_that_do_not_fit_the_header_are_rejected(write_rows: Write) -> 
     assert lines.item.title == "two lines"
 
 
-def test_a_csv_field_beyond_all_bounds_rejects_its_row(write_rows: Write) -> None:
-    path = write_rows("items.csv", "item_id,title", f"1,{'x' * 200_000}", "2,b")
+def test_a_long_csv_field_is_cut_and_none_of_its_lines_becomes_a_row(write_rows: Write) -> None:
+    text = "x,y\n" * 100_000
+    path = write_rows("items.csv", "item_id,description", f'1,"{text}"', "2,b")
     huge, good = read_items(path)
-    assert isinstance(huge, Reject)
+    assert isinstance(huge, ItemRow)
+    assert huge.cut == (("description", len(text) - 1),)
     assert isinstance(good, ItemRow)
+    assert (good.line, good.item.item_id) == (100_003, "2")
+
+
+@pytest.mark.parametrize(
+    ("rows", "lost", "taken"),
+    [
+        pytest.param(['1,"A 5 inch pan', "2,b", "3,c"], [2, 3, 4], [], id="until the end"),
+        pytest.param(['1,"A 5 inch pan', '2,"b"', "3,c"], [2, 3], ["3"], id="until another"),
+        pytest.param(['1,"A" pan', "2,b"], [2], ["2"], id="within the line"),
+    ],
+)
+def test_what_an_open_csv_quote_swallows_is_rejected_line_by_line(
+    write_rows: Write, rows: list[str], lost: list[int], taken: list[str]
+) -> None:
+    found = list(read_items(write_rows("items.csv", "item_id,title", *rows)))
+    rejects = [row for row in found if isinstance(row, Reject)]
+    assert [row.line for row in rejects] == lost
+    assert all("not CSV" in row.reason for row in rejects)
+    assert [row.item.item_id for row in found if isinstance(row, ItemRow)] == taken
+
+
+def test_quotes_inside_and_around_csv_fields_are_read(write_rows: Write) -> None:
+    path = write_rows("items.csv", "item_id,title", '1,5" pan', '2,"5"" pan, red"', '3,""')
+    titles = [row.item.title for row in read_items(path) if isinstance(row, ItemRow)]
+    assert titles == ['5" pan', '5" pan, red', ""]
 
 
 @pytest.mark.parametrize("name", ["x.jsonl", "x.csv", "x.parquet", "x.json.gz"])
