@@ -249,9 +249,16 @@ def _parquet_rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, V
         raise InputError(f"{str(path)!r} is empty: it has no rows")
     try:
         lazy = pl.scan_parquet(path, glob=False)
-        names = lazy.collect_schema().names()
-        _check_columns(path, names, columns)
-        known = lazy.select([name for name in names if name in {*columns, *_AMAZON}])
+        schema = lazy.collect_schema()
+        _check_columns(path, schema.names(), columns)
+        known = lazy.select(
+            # In seconds, as Python's own dates end with the year 9999 and those of a file do not.
+            pl.col(name).dt.epoch("s")
+            if name == "timestamp" and isinstance(kind, (pl.Date, pl.Datetime))
+            else name
+            for name, kind in schema.items()
+            if name in {*columns, *_AMAZON}
+        )
         offset = 0
         while (part := known.slice(offset, _SLICE).collect()).height:
             for row in part.iter_rows(named=True):
@@ -270,6 +277,9 @@ def _check_columns(path: Path, found: list[str], columns: tuple[str, ...]) -> No
             f"{str(path)!r} has no column {missing[0]!r}: it has {shown(found)}, "
             f"wanted are {', '.join(columns)}"
         )
+    for name in columns:
+        if found.count(name) > 1:
+            raise InputError(f"{str(path)!r} has two columns {name!r}: keep one of them")
 
 
 def _lines(path: Path) -> Iterator[str]:
