@@ -13,6 +13,9 @@ MAX_ID = 200
 
 MAX_CATEGORIES = 50
 
+_EXACT = 2**53
+"""Beyond it a float no longer tells whole numbers apart."""
+
 # Escape sequences of terminals: CSI, then strings such as titles and links, then two-byte ones.
 _ESCAPES = re.compile(
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
@@ -29,6 +32,9 @@ _HIDDEN = re.compile(
 
 # A comma is taken between thousands alone: in half of the world it stands before decimals.
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(?:,\d{3})+(?:\.\d*)?")
+
+# A day as 20240115: as seconds all of them lie in one week of August 1970.
+_DAY = re.compile(r"'? *(?:19[7-9]\d|20\d\d)(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:\.0)? *'?")
 
 
 class FieldError(ValueError):
@@ -55,6 +61,8 @@ def identifier(row: Mapping[str, Any], field: str) -> str:
     """
     value = row.get(field)
     if isinstance(value, float) and value.is_integer():
+        if abs(value) > _EXACT:
+            raise FieldError(field, f"{value!r} has lost digits of an id: write ids as text")
         value = int(value)
     if isinstance(value, int) and not isinstance(value, bool):
         if abs(value) >= 10**MAX_ID:
@@ -79,7 +87,7 @@ def text(row: Mapping[str, Any], field: str) -> str:
         FieldError: It is of another type.
     """
     value = row.get(field)
-    if value is None or _is_nan(value):
+    if is_missing(value):
         return ""
     if not isinstance(value, str):
         raise _wrong(field, "text", value)
@@ -93,7 +101,7 @@ def words(row: Mapping[str, Any], field: str) -> tuple[str, ...]:
         FieldError: It is none of these.
     """
     value = row.get(field)
-    if value is None or _is_nan(value):
+    if is_missing(value):
         return ()
     if isinstance(value, str):
         value = _split(value)
@@ -121,7 +129,7 @@ def number(row: Mapping[str, Any], field: str) -> float | None:
             if not _THOUSANDS.fullmatch(value):
                 raise FieldError(field, f"{shown(value)} is no number: write decimals with a '.'")
             value = value.replace(",", "")
-    if value is None or value == "" or _is_nan(value):
+    if value == "" or is_missing(value):
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float, str, Decimal)):
         raise _wrong(field, "a number", value)
@@ -155,8 +163,8 @@ def whole(row: Mapping[str, Any], field: str) -> int | None:
     found = number(row, field)
     if found is None:
         return None
-    # Beyond 2**53 a float no longer tells whole numbers apart; no position or second is there.
-    if not 0 <= found <= 2**53 or not found.is_integer():
+    # No position or second is beyond.
+    if not 0 <= found <= _EXACT or not found.is_integer():
         raise _wrong(field, "a whole number from 0 up", row.get(field))
     return int(found)
 
@@ -173,6 +181,8 @@ def seconds(row: Mapping[str, Any], field: str, *, now: float) -> int | None:
         FieldError: It is none of these, or lies before 1970 or in the future.
     """
     value = row.get(field)
+    if _DAY.fullmatch(shown(value)):
+        raise FieldError(field, f"a day? {shown(value)}: write 2024-01-15, or seconds since 1970")
     if isinstance(value, str) and "-" in value[1:]:
         try:
             value = datetime.fromisoformat(value.strip())
@@ -194,6 +204,11 @@ def seconds(row: Mapping[str, Any], field: str, *, now: float) -> int | None:
     return int(found)
 
 
+def is_missing(value: object) -> bool:
+    """Whether a file says nothing there: null, or NaN as data frames have it."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
 def shown(value: object) -> str:
     """A value as a reject file shows it: escaped, and cut when long."""
     # A huge number cannot be written in digits.
@@ -205,10 +220,6 @@ def _wrong(field: str, wanted: str, value: object) -> FieldError:
     if value is None:
         return FieldError(field, "missing")
     return FieldError(field, f"expected {wanted}, got {type(value).__name__} {shown(value)}")
-
-
-def _is_nan(value: object) -> bool:
-    return isinstance(value, float) and math.isnan(value)
 
 
 def _split(value: str) -> object:

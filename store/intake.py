@@ -103,6 +103,8 @@ def load_shop(
         InputError: A file cannot be taken; nothing was written.
         StoreError: The disk is full.
     """
+    if images is not None and not images.is_dir():
+        raise InputError(f"--images {str(images)!r} is no folder: name that of the pictures")
     with home.lock():
         catalogue = home.catalogue
         _sweep(home)

@@ -142,7 +142,8 @@ def _item(line: int, row: Values) -> ItemRow:
         **texts,
     )
     image = row.get("image")
-    return ItemRow(line, item, None if image in ("", [], ()) else image, tuple(cut))
+    none = fields.is_missing(image) or image in ("", [], ())
+    return ItemRow(line, item, None if none else image, tuple(cut))
 
 
 def _interaction(line: int, row: Values, *, now: float) -> InteractionRow:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mllm_srec.store.fields import FieldError, clean_text, number, seconds, words
+from mllm_srec.store.fields import FieldError, clean_text, identifier, number, seconds, words
 from tests.store.conftest import NOW
 
 
@@ -16,10 +16,26 @@ def test_milliseconds_are_named_as_such() -> None:
         seconds({"t": 1_700_000_000_000}, "t", now=NOW)
 
 
+@pytest.mark.parametrize("value", [20240115, "20240115", " 20240115", 20240115.0, "19991231"])
+def test_a_day_in_digits_is_refused_and_not_read_as_seconds(value: object) -> None:
+    with pytest.raises(FieldError, match=r"a day.*2024-01-15"):
+        seconds({"t": value}, "t", now=NOW)
+
+
+@pytest.mark.parametrize("value", [1e22, 9_007_199_254_740_994.0, -1e300])
+def test_an_id_that_lost_digits_as_a_float_is_refused(value: float) -> None:
+    with pytest.raises(FieldError, match="lost digits"):
+        identifier({"id": value}, "id")
+    assert identifier({"id": 7.0}, "id") == "7"
+    assert identifier({"id": 10**22}, "id") == "1" + "0" * 22
+
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
         (5, 5),
+        (20241315, 20241315),
+        ("1970-08-23T06:15:15", 20240115),
         (5.9, 5),
         ("5", 5),
         ("1970-01-02", 86_400),

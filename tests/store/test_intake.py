@@ -171,6 +171,19 @@ def test_pictures_lie_where_images_says(home: Home, load: Load, tmp_path: Path) 
     assert report.pictures_rejected == 0
 
 
+def test_a_folder_of_pictures_that_is_not_there_stops_before_anything_is_written(
+    home: Home, load: Load, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=r"--images .*photoes' is no folder"):
+        load([item("1", image="1.jpg")], [act("u", "1")], images=tmp_path / "photoes")
+    assert home.catalogue.item_count() == 0
+
+
+def test_an_item_whose_picture_is_nan_has_none(home: Home, load: Load) -> None:
+    report = load([item("1", image=float("nan"))], [act("u", "1")])
+    assert (report.pictures_rejected, report.reject_file) == (0, None)
+
+
 def test_a_limit_keeps_the_items_with_most_interactions(home: Home, load: Load) -> None:
     items = [item("a"), item("b"), item("c"), item("d"), {"price": "bad"}]
     log = [act("u", "b"), act("v", "b"), act("u", "c"), act("v", "d"), act("u", "a"), act("w", "a")]
