@@ -21,7 +21,7 @@ from mllm_srec.store.errors import HomeBusy, HomeError, StoreError
 from mllm_srec.store.feedback import FeedbackStore
 from mllm_srec.store.files import disk_errors, owner_only, private_folder, write_private
 from mllm_srec.store.home_mark import check_format, is_home, make_home
-from mllm_srec.store.home_settings import read_home_settings
+from mllm_srec.store.home_settings import HomeSettings, read_home_settings
 from mllm_srec.store.pictures import PictureStore
 from mllm_srec.store.representations import RepresentationIndex
 from mllm_srec.store.steps import StepCache
@@ -78,17 +78,17 @@ class Home(Closing):
                 Chroma is embedded in the home.
 
         Raises:
-            HomeError: The folder is missing, is not a home, is one of a newer version, or its
-                `srec.toml` is wrong.
+            HomeError: The folder is missing, is not a home, is one of a newer version, cannot be
+                read or made, or its `srec.toml` is wrong.
         """
         folder = Path(path).expanduser().resolve()
-        if not is_home(folder):
-            if not create:
-                raise HomeError(f"no home at {str(folder)!r}: make one with `srec ingest --home`")
-            make_home(folder)
-        check_format(folder)
-        private_folder(folder)
-        settings = read_home_settings(folder)
+        try:
+            settings = _enter(folder, create=create)
+        except OSError as error:
+            raise HomeError(
+                f"the home {str(folder)!r} cannot be opened ({error.strerror}): give --home a "
+                "folder in which you may write"
+            ) from error
         url = database_url or settings.database_url
         if url and (folder / _CATALOGUE).exists():
             raise HomeError(
@@ -285,3 +285,14 @@ class Home(Closing):
             # The writer has not said who it is yet, or has just left.
             return f"another process writes to {str(self.path)!r}: try again when it is done"
         return f"process {pid} writes to {str(self.path)!r}: try again when it is done"
+
+
+def _enter(folder: Path, *, create: bool) -> HomeSettings:
+    """Make the folder a home where it may be, and read what stands in it."""
+    if not is_home(folder):
+        if not create:
+            raise HomeError(f"no home at {str(folder)!r}: make one with `srec ingest --home`")
+        make_home(folder)
+    check_format(folder)
+    private_folder(folder)
+    return read_home_settings(folder)

@@ -51,6 +51,15 @@ def test_a_file_in_the_place_of_a_home_is_refused(tmp_path: Path) -> None:
         Home.open(tmp_path / "home", create=True)
 
 
+@pytest.mark.parametrize("place", ["/proc/home", "/dev/null/home", "x" * 300])
+@pytest.mark.parametrize("create", [True, False])
+def test_a_home_that_cannot_be_there_is_refused_in_one_line(
+    tmp_path: Path, place: str, create: bool
+) -> None:
+    with pytest.raises(HomeError, match=r"give --home a folder in which|no home at"):
+        Home.open(tmp_path / place, create=create)
+
+
 def test_a_home_of_a_newer_format_is_refused(home: Home) -> None:
     mark = {"kind": "mllm-srec home", "format": FORMAT + 1}
     (home.path / "home.json").write_text(json.dumps(mark))
