@@ -7,6 +7,7 @@ JSON and nothing else.
 # Bodies import what they need when they run (PLC0415): `srec --help` must answer at once.
 # ruff: noqa: PLC0415
 
+import io
 import os
 import sys
 from collections.abc import Iterable
@@ -43,6 +44,10 @@ def main() -> NoReturn:
     """Run the command; failures of ours become one line."""
     # Read when torch loads: threads that spin while they wait take the cores from those that work.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal of another encoding shows what it cannot write as an escape.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app(prog_name="srec")
     except Exception as error:

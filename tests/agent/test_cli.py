@@ -9,6 +9,7 @@ import pytest
 from mllm_srec.store.home import Home
 from mllm_srec.store.spans import Span
 from mllm_srec.store.traces import TraceStore
+from tests.agent.commands import start
 
 SREC = "from mllm_srec.agent.cli import main; main()"
 COMMANDS = (
@@ -227,3 +228,13 @@ def test_doctor_says_what_it_looked_at(tmp_path: Path) -> None:
     wrong = [each for each in findings.values() if each["state"] == "wrong"]
     assert done.returncode == (1 if wrong else 0)
     assert "srec ingest" in findings["home"]["text"]
+
+
+def test_a_terminal_that_is_not_utf8_gets_escapes_and_no_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    running = start(["doctor", "--home", tmp_path / "none"])
+    out, errors = running.communicate(timeout=120)
+    assert (running.returncode, errors) == (0, "")
+    assert r"\u25cf" in out
