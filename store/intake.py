@@ -26,6 +26,9 @@ from mllm_srec.store.readers import (
 from mllm_srec.store.records import Interaction, Item
 from mllm_srec.store.sql import chunks
 
+_SAYING = ("title", "description", "brand", "categories", "keywords")
+"""Fields of an item that a description can be made of."""
+
 Progress = Callable[[str, int, int | None], None]
 """Called as `progress(stage, done, total)`: rows or pictures of a stage so far (`items`,
 `interactions`, `pictures`, `writing` or `done`), and how many there will be where that is known."""
@@ -144,12 +147,21 @@ def _take_items(shop: _Shop, path: Path, max_bad_share: float, progress: Progres
             progress("items", rows, None)
     progress("items", rows, rows)
     _stop_if_bad(path, rows, bad, max_bad_share)
+    if shop.items and not any(map(_says_something, shop.items.values())):
+        raise InputError(
+            f"{str(path)!r} says nothing of its items but their ids: call its fields "
+            f"{', '.join(map(repr, _SAYING))} or 'image'"
+        )
     shop.rejects += bad
     shop.rejects += [
         Reject(str(path), row.line, name, f"cut from {length:,} characters", "cut")
         for row in shop.items.values()
         for name, length in row.cut
     ]
+
+
+def _says_something(row: ItemRow) -> bool:
+    return row.image is not None or any(getattr(row.item, name) for name in _SAYING)
 
 
 def _take_log(

@@ -122,7 +122,7 @@ def test_a_title_of_100000_characters_is_cut_and_reported(home: Home, load: Load
 
 
 def test_a_missing_title_is_allowed(home: Home, load: Load) -> None:
-    assert load([{"item_id": "1"}], [act("u", "1")]).items == 1
+    assert load([{"item_id": "1"}, item("2")], [act("u", "1")]).items == 2
 
 
 def test_escapes_in_texts_reach_neither_the_catalogue_nor_the_reject_file(
@@ -230,3 +230,10 @@ def test_progress_ends_with_done(load: Load) -> None:
     ]  # fmt: skip
     assert told[-1] == ("done", 1, 1)
     assert told[-2] == ("writing", 2, 2)
+
+
+def test_items_whose_fields_have_other_names_are_refused(home: Home, write_rows: Write) -> None:
+    items = write_rows("items.csv", "item_id,name,cost", "1,Red ball,3", "2,Blue drum,4")
+    with pytest.raises(InputError, match=r"nothing of its items but their ids: .*'title'"):
+        load_shop(home, items=items, now=NOW)
+    assert home.catalogue.item_ids() == []
