@@ -31,9 +31,10 @@ from mllm_srec.finetune.data.phrasings import (
 )
 from mllm_srec.finetune.data.records import turns
 from mllm_srec.finetune.data.settings import DataSettings
+from mllm_srec.finetune.data.slot_fillers import Filler
 from mllm_srec.finetune.data.slot_words import plural, slot_words
 from mllm_srec.finetune.data.spoken import slip
-from mllm_srec.finetune.data.utterances import Filler, Utterance, utterances
+from mllm_srec.finetune.data.utterances import Utterance, utterances
 from mllm_srec.finetune.evaluation.understanding import (
     Understanding,
     hand_written,
