@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from mllm_srec.agent.cli_options import (
+    DEFAULT_ENGINE,
     DEFAULT_HOME,
     DEMO_HOME,
     PASS_ON,
@@ -27,6 +28,7 @@ from mllm_srec.agent.cli_options import (
     Model,
     WithPictures,
     group,
+    home_source,
 )
 from mllm_srec.agent.index_cli import index_app
 from mllm_srec.agent.serve_cli import serve_app
@@ -92,7 +94,7 @@ def demo(
     user: Annotated[str | None, typer.Argument(help="A user of the sample shop.")] = None,
     k: Count = 5,
     home: Home = DEMO_HOME,
-    engine: Engine = "auto",
+    engine: Engine = DEFAULT_ENGINE,
     model: Model = None,
     pictures: WithPictures = True,
     as_json: Json = False,
@@ -123,7 +125,7 @@ def ingest(
     fuse: Annotated[
         bool, typer.Option("--fuse/--no-fuse", help="Without: the model is not asked yet.")
     ] = True,
-    engine: Engine = "auto",
+    engine: Engine = DEFAULT_ENGINE,
     model: Model = None,
     as_json: Json = False,
 ) -> None:
@@ -157,7 +159,7 @@ def recommend(
     user: Annotated[str | None, typer.Argument(help="Whom to recommend to.")] = None,
     k: Count = 10,
     home: Home = DEFAULT_HOME,
-    engine: Engine = "auto",
+    engine: Engine = DEFAULT_ENGINE,
     model: Model = None,
     pictures: WithPictures = True,
     print_graph: Annotated[
@@ -203,7 +205,7 @@ def chat(
         str | None, typer.Option(help="A conversation to go on with; a new one by default.")
     ] = None,
     home: Home = DEFAULT_HOME,
-    engine: Engine = "auto",
+    engine: Engine = DEFAULT_ENGINE,
     model: Model = None,
     pictures: WithPictures = True,
     as_json: Json = False,
@@ -238,7 +240,7 @@ def threads(context: typer.Context) -> None:
 def mcp(
     user: Annotated[str, typer.Option("--user", "-u", help="Whom the tools act for.")],
     home: Home = DEFAULT_HOME,
-    engine: Engine = "auto",
+    engine: Engine = DEFAULT_ENGINE,
     model: Model = None,
 ) -> None:
     """Serve the tools to another agent (MCP, stdio)."""
@@ -275,6 +277,18 @@ def doctor(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
         )
         if any(each.state == "wrong" for each in findings):
             raise typer.Exit(1)
+
+
+@app.command()
+def config(context: typer.Context, home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
+    """Show every setting, its value, and where it comes from."""
+    with Output(as_json=as_json) as out:
+        from mllm_srec.agent.configuration import configuration, settings_table
+
+        settings = configuration(home, home_source=home_source(context))
+        out.result(
+            {"settings": [each.to_dict() for each in settings]}, lambda _: settings_table(settings)
+        )
 
 
 def _finetune(name: str, context: typer.Context) -> None:

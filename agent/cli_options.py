@@ -10,13 +10,17 @@ HELP = {"help_option_names": ["-h", "--help"]}
 PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
 """What is handed on parses its own commands, `--help` included."""
 
-DATA = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share")
+DATA_VARIABLE = "XDG_DATA_HOME"
+"""Environment variable with the folder in which the default homes lie."""
+HOME_VARIABLE = "SREC_HOME"
+DATA = Path(os.environ.get(DATA_VARIABLE) or Path.home() / ".local/share")
 DEFAULT_HOME = DATA / "srec"
 DEMO_HOME = DATA / "srec-demo"
+DEFAULT_ENGINE = "auto"
 
 Json = Annotated[bool, typer.Option("--json", help="JSON on stdout, all else on stderr.")]
 Home = Annotated[
-    Path, typer.Option("--home", envvar="SREC_HOME", help="Folder that holds everything.")
+    Path, typer.Option("--home", envvar=HOME_VARIABLE, help="Folder that holds everything.")
 ]
 Engine = Annotated[
     str, typer.Option(help="auto, vllm-server, vllm or transformers.", show_default=True)
@@ -28,6 +32,14 @@ Count = Annotated[int, typer.Option("-k", min=1, help="Length of the list.")]
 WithPictures = Annotated[
     bool, typer.Option("--pictures/--no-pictures", help="Pictures, where the terminal can.")
 ]
+
+
+def home_source(context: typer.Context) -> str:
+    """What named the home of a command: an option, an environment variable, or nothing."""
+    source = context.get_parameter_source("home")
+    named = {"COMMANDLINE": "--home", "ENVIRONMENT": HOME_VARIABLE}
+    default = DATA_VARIABLE if os.environ.get(DATA_VARIABLE) else "default"
+    return named.get(source.name, default) if source else default
 
 
 def names(listed: str) -> tuple[str, ...]:

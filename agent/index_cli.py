@@ -5,7 +5,15 @@
 
 import typer
 
-from mllm_srec.agent.cli_options import DEFAULT_HOME, Engine, Home, Json, Model, group
+from mllm_srec.agent.cli_options import (
+    DEFAULT_ENGINE,
+    DEFAULT_HOME,
+    Engine,
+    Home,
+    Json,
+    Model,
+    group,
+)
 from mllm_srec.agent.terminal.output import Output
 
 index_app = group("index", "Look after the index of item vectors.")
@@ -29,7 +37,10 @@ def index_status(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
 
 @index_app.command("rebuild")
 def index_rebuild(
-    home: Home = DEFAULT_HOME, engine: Engine = "auto", model: Model = None, as_json: Json = False
+    home: Home = DEFAULT_HOME,
+    engine: Engine = DEFAULT_ENGINE,
+    model: Model = None,
+    as_json: Json = False,
 ) -> None:
     """Make the vectors again from the stored descriptions."""
     with Output(as_json=as_json) as out:

@@ -9,6 +9,7 @@ from typing import Annotated, Literal, TypeVar
 import typer
 
 from mllm_srec.agent.cli_options import (
+    DEFAULT_ENGINE,
     DEFAULT_HOME,
     HELP,
     Engine,
@@ -63,7 +64,7 @@ def evaluate_chain(
     messages: Annotated[
         Path | None, typer.Option(help="Messages to understand, JSON lines with their meaning.")
     ] = None,
-    engine: Engine = "auto",
+    engine: Engine = DEFAULT_ENGINE,
     model: Model = None,
     as_json: Json = False,
 ) -> None:
@@ -130,7 +131,7 @@ def combine(
     users: Annotated[int | None, typer.Option(min=5, help="All by default.")] = None,
     split_by: SplitByName = "user",
     targets: Targets = 1,
-    engine: Engine = "auto",
+    engine: Engine = DEFAULT_ENGINE,
     model: Model = None,
     as_json: Json = False,
 ) -> None:
@@ -174,7 +175,7 @@ def evaluate(
     ] = None,
     truth: Truth = None,
     png: Png = None,
-    engine: Engine = "auto",
+    engine: Engine = DEFAULT_ENGINE,
     model: Model = None,
     as_json: Json = False,
 ) -> None:

@@ -34,6 +34,11 @@ def database_name(url: str) -> str:
     return f"PostgreSQL: {address.database or 'the default database'!r} at {host}{port}"
 
 
+def without_password(url: str) -> str:
+    """A server's address with `***` for its password; one in its query stays."""
+    return make_url(url).render_as_string(hide_password=True)
+
+
 def claim(url: str, folder: Path) -> None:
     """Make a database that of this home, once; a home that was moved keeps its own.
 

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mllm_srec.agent.cli_options import DEFAULT_HOME, Engine, Home, Json, Model, group
+from mllm_srec.agent.cli_options import (
+    DEFAULT_ENGINE,
+    DEFAULT_HOME,
+    Engine,
+    Home,
+    Json,
+    Model,
+    group,
+)
 from mllm_srec.agent.inspection.keeping_cli import keeping_app
 from mllm_srec.agent.inspection.options import TraceId, open_traces
 from mllm_srec.agent.inspection.rerun_cli import rerun_app
@@ -94,7 +102,7 @@ def show(
         bool,
         typer.Option("--neutral", help="Ask the model about the items without the user, too."),
     ] = False,
-    engine: Engine = "auto",
+    engine: Engine = DEFAULT_ENGINE,
     model: Model = None,
     full: Annotated[bool, typer.Option("--full", help="Every call, every character.")] = False,
     as_json: Json = False,

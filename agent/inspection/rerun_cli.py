@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from mllm_srec.agent.cli_options import DEFAULT_HOME, Engine, Home, Json, Model
+from mllm_srec.agent.cli_options import DEFAULT_ENGINE, DEFAULT_HOME, Engine, Home, Json, Model
 from mllm_srec.agent.inspection.options import TraceId, open_traces
 from mllm_srec.agent.terminal.output import Output
 
@@ -56,7 +56,7 @@ def fork_(
     replace: Annotated[
         list[str] | None, typer.Option(help="OLD=>NEW in every prompt; may be repeated.")
     ] = None,
-    engine: Engine = "auto",
+    engine: Engine = DEFAULT_ENGINE,
     model: Model = None,
     as_json: Json = False,
 ) -> None:

@@ -25,6 +25,7 @@ COMMANDS = (
     "evaluate",
     "finetune",
     "doctor",
+    "config",
 )
 HEAVY = (
     "torch",
