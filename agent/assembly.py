@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from mllm_srec.agent.deployment import Deployment
+from mllm_srec.agent.nodes.fuse_items import pictured
 from mllm_srec.agent.nodes.profile_user import stated
 from mllm_srec.agent.nodes.score_targets import last_preference
 from mllm_srec.agent.nodes.summarize_preferences import Preference
@@ -34,11 +35,13 @@ def recommendation(
     top = state.candidates[: state.k]
     shown = [entry["item_id"] for entry in top]
     held = [event["item_id"] for event in state.history]
-    items = catalogue.items([*shown, *held])
+    titles = {item_id: item.title for item_id, item in catalogue.items([*shown, *held]).items()}
     lines = {
         item_id: entry.fused.line
         for item_id, entry in catalogue.representations([*shown, *held]).items()
     }
+    for name, fused in pictured(state).items():
+        titles[name], lines[name] = name.capitalize(), fused.line
     reasons = {reason["item_id"]: reason for reason in state.reasons}
     return Recommendation(
         user=state.user_id,
@@ -50,7 +53,7 @@ def recommendation(
         items=tuple(
             RecommendedItem(
                 item_id=entry["item_id"],
-                title=items[entry["item_id"]].title,
+                title=titles[entry["item_id"]],
                 score=entry["score"],
                 retrieval_rank=entry["retrieval_rank"],
                 reason=reasons[entry["item_id"]]["reason"],
@@ -64,7 +67,7 @@ def recommendation(
         history=tuple(
             HistoryEntry(
                 item_id=event["item_id"],
-                title=items[event["item_id"]].title,
+                title=titles[event["item_id"]],
                 line=lines.get(event["item_id"], ""),
                 rating=event["rating"],
                 timestamp=event["timestamp"],

@@ -16,7 +16,7 @@ from mllm_srec.agent.deployment import Deployment
 from mllm_srec.agent.events import Listener, Ranked, tell_of_node
 from mllm_srec.agent.graph import build_graph
 from mllm_srec.agent.nodes.load_user import events
-from mllm_srec.agent.state import Context, State
+from mllm_srec.agent.state import YOUR_PICTURE, Context, State
 from mllm_srec.agent.tracing.attributes import LIST, as_json
 from mllm_srec.agent.tracing.tracer import Run, current_step
 from mllm_srec.store.home import Home
@@ -41,6 +41,8 @@ class Request:
     """What an item must be, besides."""
     now: int | None = None
     """Time of the request, seconds since 1970 UTC; by default the newest time of the log."""
+    picture: bytes | None = None
+    """A picture that is the latest like of the given history; without one it is all of it."""
 
     @classmethod
     def of(
@@ -52,6 +54,7 @@ class Request:
         candidates: Collection[str] | None = None,
         conditions: ItemFilter | None = None,
         exclude: Collection[str] = (),
+        picture: bytes | None = None,
     ) -> "Request":
         """A request in the words of a caller.
 
@@ -62,6 +65,8 @@ class Request:
             candidates: Ids of the only items that may be recommended.
             conditions: What an item must be.
             exclude: Ids of items that are left out.
+            picture: JPEG, PNG, WebP, GIF or BMP that counts as the latest like of `history`, or
+                without one as the only like, in place of the stored history.
 
         Raises:
             WrongCall: A text stands where a list of ids belongs, or `as_of` is no position of the
@@ -70,7 +75,7 @@ class Request:
         _check_lists(history=history, candidates=candidates, exclude=exclude)
         if as_of is not None and as_of < 0:
             raise WrongCall(f"as_of is {as_of!r}: the positions of a history begin at 0")
-        if as_of is not None and history is not None:
+        if as_of is not None and not (history is None and picture is None):
             raise WrongCall(
                 f"as_of is {as_of!r}, a position of the stored history: give it, or a history"
             )
@@ -87,6 +92,7 @@ class Request:
             user,
             as_of=as_of,
             history=given,
+            picture=picture,
             allowed=None if candidates is None else tuple(candidates),
             conditions=(conditions or ItemFilter()) & left_out,
         )
@@ -121,11 +127,16 @@ class Chain:
             WrongCall: A given history or list of candidates names an item that is not in the
                 catalogue.
             CannotDo: No item meets the conditions.
+            BadPicture: The given picture is none that can be read.
             EngineLost: The engine stopped answering, also when tried again.
         """
         given = request.history
         if given is not None:
             self._check_items([entry.item_id for entry in given], "the history")
+        kept = None
+        if request.picture is not None:
+            kept = self._deployment.home.pictures.add(request.picture)
+            given = _with_picture(given or (), request.user_id)
         if request.allowed is not None:
             self._check_items(request.allowed, "the list of candidates")
         never, wished = self._said(request)
@@ -134,6 +145,7 @@ class Chain:
             k=k,
             as_of=request.as_of,
             given_history=None if given is None else events(given, self._deployment.settings),
+            picture=kept,
             allowed=allowed(self._deployment.home, request.conditions & never, request.allowed),
             wishes=wished,
             now=self._now if request.now is None else request.now,
@@ -189,6 +201,7 @@ class Chain:
             "filter": (request.conditions & never).model_dump(exclude_defaults=True) or None,
             "only": request.allowed,
             "given_history": state.given_history,
+            "picture": state.picture,
         }
         asked = {
             "user": request.user_id,
@@ -205,7 +218,8 @@ class Chain:
 
     def _said(self, request: Request) -> tuple[ItemFilter, list[Wish]]:
         """What the user ruled out and wishes for now; nothing for a past or a given history."""
-        if request.as_of is not None or request.history is not None:
+        given = request.history is not None or request.picture is not None
+        if request.as_of is not None or given:
             return ItemFilter(), []
         home = self._deployment.home
         said = home.feedback.of(request.user_id)
@@ -218,6 +232,12 @@ class Chain:
                 f"{where} names {min(unknown)!r}, which is not in the catalogue: "
                 "ingest the item first, or leave it out"
             )
+
+
+def _with_picture(history: Sequence[Interaction], user: str) -> tuple[Interaction, ...]:
+    """A given history with the caller's picture as its latest like."""
+    position = history[-1].position + 1 if history else 0
+    return *history, Interaction(user_id=user, item_id=YOUR_PICTURE, position=position)
 
 
 def allowed(home: Home, conditions: ItemFilter, only: Collection[str] | None) -> list[str] | None:

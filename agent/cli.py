@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from mllm_srec.agent.results import Recommendation
 
 
+GUEST = "guest"
+"""Whom a list is made for where a picture stands in the place of a user."""
 app = group("srec", "Recommendations with reasons, from text, pictures and time, by a local model.")
 
 
@@ -162,12 +164,15 @@ def recommend(
     engine: Engine = DEFAULT_ENGINE,
     model: Model = None,
     pictures: WithPictures = True,
+    image: Annotated[
+        Path | None, typer.Option(help="A picture in the place of a user: the only like.")
+    ] = None,
     print_graph: Annotated[
         bool, typer.Option("--print-graph", help="Draw the graph (Mermaid) and stop.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Recommend items to a user, with reasons."""
+    """Recommend items to a user, or by a picture, with reasons."""
     with Output(as_json=as_json) as out:
         if print_graph:
             from mllm_srec.agent.graph import build_graph
@@ -175,21 +180,32 @@ def recommend(
             drawn = build_graph().compile().get_graph().draw_mermaid()
             out.result({"mermaid": drawn}, lambda _: drawn)
             return
-        if user is None:
-            raise typer.BadParameter("say whom to recommend to: srec recommend USER")
+        if (user is None) == (image is None):
+            raise typer.BadParameter(
+                "say whom to recommend to: srec recommend USER, or by a picture: --image FILE"
+            )
+        from mllm_srec.agent.chat.arguments import picture_file
         from mllm_srec.agent.recommender import Recommender
 
+        picture = picture_file(image) if image else None
         with Recommender.open(home, engine=engine, model=model, say=out.note) as srec:
-            result = srec.recommend(user, k=k)
-            _show(out, srec, result, pictures)
+            result = srec.recommend(user or GUEST, k=k, picture=picture)
+            _show(out, srec, result, pictures, picture)
 
 
-def _show(out: Output, srec: "Recommender", result: "Recommendation", pictures: bool) -> None:
+def _show(
+    out: Output,
+    srec: "Recommender",
+    result: "Recommendation",
+    pictures: bool,
+    picture: bytes | None,
+) -> None:
     """Write a recommendation."""
     from mllm_srec.agent.terminal.item_pictures import Pictures, home_pictures
     from mllm_srec.agent.terminal.views import recommendation_screen
 
-    source = home_pictures(srec.deployment.home)
+    stored = srec.deployment.home
+    source = home_pictures(stored, stored.pictures.add(picture) if picture else None)
     out.result(
         result.to_dict(),
         lambda console: recommendation_screen(

@@ -94,6 +94,7 @@ class Recommender(Changes):
         candidates: Collection[str] | None = None,
         conditions: ItemFilter | None = None,
         exclude: Collection[str] = (),
+        picture: bytes | None = None,
         deadline_s: float | None = None,
     ) -> Recommendation:
         """Recommend k items to a user, with reasons.
@@ -106,11 +107,14 @@ class Recommender(Changes):
             candidates: Ids of the only items that may be recommended.
             conditions: What an item must be.
             exclude: Ids of items that are left out.
+            picture: JPEG, PNG, WebP, GIF or BMP that counts as the latest like of `history`, or
+                without one as the only like, in place of the stored history.
             deadline_s: Longest wait, in seconds; None waits as long as it takes.
 
         Raises:
             WrongCall: k is not positive, or a history or candidates name an unknown item.
             CannotDo: No item meets the conditions.
+            BadPicture: The picture is none that can be read.
             DeadlineExceeded: It took longer; what the engine had answered is kept.
             EngineLost: The engine stopped answering, also when tried again; what it had
                 answered is kept, so the same call goes on from there.
@@ -122,6 +126,7 @@ class Recommender(Changes):
             candidates=candidates,
             conditions=conditions,
             exclude=exclude,
+            picture=picture,
         )
         return self.deployment.run(self._one(asked, k, deadline_s))
 
@@ -135,6 +140,7 @@ class Recommender(Changes):
         candidates: Collection[str] | None = None,
         conditions: ItemFilter | None = None,
         exclude: Collection[str] = (),
+        picture: bytes | None = None,
         deadline_s: float | None = None,
     ) -> Recommendation:
         """`recommend` for asynchronous callers, from any loop; cancelling it stops the graph."""
@@ -145,6 +151,7 @@ class Recommender(Changes):
             candidates=candidates,
             conditions=conditions,
             exclude=exclude,
+            picture=picture,
         )
         return await self.deployment.arun(self._one(asked, k, deadline_s))
 
@@ -182,6 +189,7 @@ class Recommender(Changes):
         candidates: Collection[str] | None = None,
         conditions: ItemFilter | None = None,
         exclude: Collection[str] = (),
+        picture: bytes | None = None,
         deadline_s: float | None = None,
     ) -> Iterator[Event]:
         """`recommend`, told step by step; the last event is `Recommended`.
@@ -195,6 +203,7 @@ class Recommender(Changes):
             candidates=candidates,
             conditions=conditions,
             exclude=exclude,
+            picture=picture,
         )
         for event in follow(self._begin(asked, k, deadline_s)):
             yield Recommended(event) if isinstance(event, Recommendation) else event
@@ -209,6 +218,7 @@ class Recommender(Changes):
         candidates: Collection[str] | None = None,
         conditions: ItemFilter | None = None,
         exclude: Collection[str] = (),
+        picture: bytes | None = None,
         deadline_s: float | None = None,
     ) -> AsyncIterator[Event]:
         """`stream` for asynchronous callers, from any loop."""
@@ -219,6 +229,7 @@ class Recommender(Changes):
             candidates=candidates,
             conditions=conditions,
             exclude=exclude,
+            picture=picture,
         )
         events = afollow(self._begin(asked, k, deadline_s))
         async with aclosing(events):

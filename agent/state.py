@@ -23,6 +23,8 @@ from mllm_srec.tools.feedback import Wish
 from mllm_srec.tools.ranking import CombineWeights
 from mllm_srec.tools.retrieval import Candidate, Source
 
+YOUR_PICTURE = "your picture"
+"""Stands in a history, and in evidence, for the picture that the caller gave: it has no item id."""
 PROMPTS = ("look", "fuse", "summarize_preferences", "profile_user", "score_target", "explain")
 """The prompts of the chain; their hash stands in every trace."""
 Verdict = Literal["liked", "neutral", "disliked"]
@@ -128,6 +130,8 @@ class State:
     """Only interactions before this position count; None takes the whole history."""
     given_history: list[Event] | None = None
     """A history given by the caller, in place of a stored one."""
+    picture: str | None = None
+    """Content hash of the picture that stands in the given history as `YOUR_PICTURE`."""
     allowed: list[str] | None = None
     """Items that may be recommended; None allows the whole catalogue."""
     wishes: list[Wish] = field(default_factory=list)
@@ -137,6 +141,8 @@ class State:
 
     path: Path = "warm"
     history: list[Event] = field(default_factory=list)
+    pictured: dict[str, Any] | None = None
+    """What the caller's picture shows: the fields of a `FusedItem`."""
     windows: Annotated[list[PreferenceState], _extend] = field(default_factory=list)
     profile: list[Statement] = field(default_factory=list)
     profile_fallback: bool = False
@@ -151,6 +157,7 @@ class Update(TypedDict, total=False):
 
     path: Path
     history: list[Event]
+    pictured: dict[str, Any]
     windows: list[PreferenceState]
     profile: list[Statement]
     profile_fallback: bool

@@ -14,7 +14,7 @@ from typing import Any
 from openinference.semconv.trace import OpenInferenceSpanKindValues as Kind
 from pydantic import BaseModel, ValidationError
 
-from mllm_srec.agent.own_pictures import fused_picture
+from mllm_srec.agent.nodes.fuse_items import fused_picture
 from mllm_srec.agent.recommend_tool import GraphRecommend
 from mllm_srec.agent.recommender import Recommender
 from mllm_srec.agent.untrusted import sound

@@ -59,7 +59,7 @@ def open_picture(source: bytes | Path) -> Image.Image:
     Raises:
         BadPicture: It is none of these, is broken or cut off, or is too large.
     """
-    content = source if isinstance(source, bytes) else _read(source)
+    content = source if isinstance(source, bytes) else read_picture(source)
     image = _open(content)
     try:
         image.load()
@@ -171,10 +171,15 @@ def read_inside(folder: Path, name: str) -> bytes:
         raise BadPicture("the path leads out of the folder of the pictures")
     if not real.is_file():
         raise BadPicture("not a file")
-    return _read(real)
+    return read_picture(real)
 
 
-def _read(path: Path) -> bytes:
+def read_picture(path: Path) -> bytes:
+    """The content of a picture's file, at most `MAX_BYTES`; it is not decoded.
+
+    Raises:
+        BadPicture: It cannot be read, or is larger.
+    """
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)

@@ -34,6 +34,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "pictures").mkdir()
     for item_id, (_, colour, _) in ITEMS.items():
         Image.new("RGB", (40, 40), COLOURS[colour]).save(tmp_path / "pictures" / f"{item_id}.png")
+    Image.new("RGB", (40, 40), COLOURS["red"]).save(tmp_path / "photo.png")
     items = [
         {
             "item_id": item_id,

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from mllm_srec.agent.ingest import fuse_missing
 from mllm_srec.agent.nodes.fuse_items import compact
@@ -14,7 +15,7 @@ from mllm_srec.llm.load import Loaded
 from mllm_srec.llm.scripted import ScriptedEngine
 from mllm_srec.store.records import Interaction
 from tests.agent.conversation.talk import answering
-from tests.agent.shop import LOG, deploy, score
+from tests.agent.shop import COLOURS, LOG, deploy, score
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -43,6 +44,7 @@ def reply(prompt: Prompt) -> str:
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The shop at `~/shop`, with the user of the examples, on a scripted engine."""
     path = tmp_path / "shop"
+    Image.new("RGB", (40, 40), COLOURS["red"]).save(tmp_path / "photo.png")
     with deploy(path, ScriptedEngine(answer=reply, score=score)) as deployment:
         deployment.home.catalogue.put_interactions(
             Interaction(user_id="u17", item_id=item_id, position=position, rating=rating)

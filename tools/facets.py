@@ -6,6 +6,7 @@ have less often speaks against it.
 """
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Self
 
 import numpy as np
@@ -24,11 +25,14 @@ PRIOR = 15.0
 class FacetModel:
     """Which item has which values, and how common each value is."""
 
-    def __init__(self, item_ids: Sequence[str], has: sparse.csr_array) -> None:
+    def __init__(
+        self, item_ids: Sequence[str], has: sparse.csr_array, columns: Mapping[str, int]
+    ) -> None:
         self.item_ids = tuple(item_ids)
         self.rows = {item_id: row for row, item_id in enumerate(self.item_ids)}
         """Place of each item in `item_ids`, and in every score array."""
         self._has = has
+        self._columns = columns
         # (N,) whether an item has any value; (V,) share of the items that have a value.
         self._told = np.asarray(has.sum(axis=1), np.float64).ravel() > 0
         self._common = np.asarray(has.sum(axis=0), np.float64).ravel() / max(len(item_ids), 1)
@@ -46,17 +50,30 @@ class FacetModel:
         rows, columns = np.array(pairs, np.int64).reshape(-1, 2).T
         ones = np.ones(len(pairs), np.float32)
         shape = (len(described), len(values))
-        return cls(list(described), sparse.csr_array((ones, (rows, columns)), shape))
+        return cls(list(described), sparse.csr_array((ones, (rows, columns)), shape), values)
 
-    def scores(self, history: WeightedHistory) -> NDArray[np.float64]:
+    def scores(
+        self, history: WeightedHistory, beside: Mapping[str, FusedItem] = MappingProxyType({})
+    ) -> NDArray[np.float64]:
         """Log odds (N,) of every item among the user's likes against the catalogue.
 
         0 for an item without values, and for all where nothing is known of the history.
+
+        Args:
+            history: The likes, in time order.
+            beside: Descriptions of those that the catalogue does not have.
         """
-        known = [(item_id, like) for item_id, like in history if item_id in self.rows]
+        known = [one for one in history if one[0] in self.rows or one[0] in beside]
         ages = np.arange(len(known))[::-1]
-        rows = np.array([self.rows[item_id] for item_id, _ in known], np.int64)
-        weights = np.array([like for _, like in known]) * RECENCY**ages * self._told[rows]
-        counts = weights @ self._has[rows]
+        weights = np.array([like for _, like in known]) * RECENCY**ages
+        strange = np.array([item_id not in self.rows for item_id, _ in known], bool)
+        rows = np.array([self.rows[one] for one, _ in known if one in self.rows], np.int64)
+        weights[~strange] *= self._told[rows]
+        counts = weights[~strange] @ self._has[rows]
+        for at in np.flatnonzero(strange).tolist():
+            values = beside[known[at][0]].facets()
+            columns = [self._columns[value] for value in values if value in self._columns]
+            counts[columns] += weights[at]
+            weights[at] *= bool(columns)
         share = (counts + PRIOR * self._common) / (weights.sum() + PRIOR)
         return np.asarray(self._has @ np.log(share / self._common), np.float64)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from mllm_srec.store.records import Interaction
+from mllm_srec.store.records import FusedItem, Interaction
 from mllm_srec.tools.collaborative import CollaborativeModel, WeightedHistory, likes
 from mllm_srec.tools.facets import FacetModel
 from mllm_srec.tools.sources import Dropped, Reason, Search, Sources
@@ -70,6 +70,8 @@ class Query:
     allowed: frozenset[str] | None = None
     """Ids that may be found. None takes all that have a description or a vector: neither may then
     hold an item that was deleted."""
+    strangers: Mapping[str, tuple[FusedItem, NDArray[np.float32]]] = field(default_factory=dict)
+    """Things of the history that are not in the catalogue: description and vector (D,)."""
     seen: frozenset[str] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -141,12 +143,13 @@ class Retriever:
             [following] = items.following([liked])
             take(_best(items.item_ids, following, above=0.0))
         with asking.asked("facets", count, why_not) as take:
-            common = self.facets.scores(liked)
+            beside = {name: fused for name, (fused, _) in query.strangers.items()}
+            common = self.facets.scores(liked, beside)
             take(_best(self.facets.item_ids, common, above=0.0))
         with asking.asked("taste", count, query.why_not) as take:
             take(self._near(query, query.preference, count))
         with asking.asked("recent", count, query.why_not) as take:
-            recent = self._recent(liked)
+            recent = self._recent(liked, query)
             take(self._near(query, recent, count))
         missing = count - len(set().union(*asking.found.values()))
         popular = max(round(count * POPULAR_SHARE), count if missing > 0 else 0)
@@ -178,10 +181,11 @@ class Retriever:
         dropped, counts = asking.dropped([union[row] for row in order], count)
         return Retrieval(candidates, dropped, counts, asking.searches)
 
-    def _recent(self, liked: WeightedHistory) -> NDArray[np.float32] | None:
+    def _recent(self, liked: WeightedHistory, query: Query) -> NDArray[np.float32] | None:
         """Mean vector (D,) of the latest likes, later ones counting more; None without any."""
         latest = [item_id for item_id, _ in liked[-RECENT_LIKES:]][::-1]
-        vectors = self.index.vectors(latest)
+        beside = {name: vector for name, (_, vector) in query.strangers.items()}
+        vectors = {**self.index.vectors(latest), **beside}
         recency = self.collaborative.settings.recency
         weighted = [
             recency**age * vectors[item_id]

@@ -11,7 +11,9 @@ from pydantic import ValidationError
 from mllm_srec.agent.conversation.intents import MAX_SPAN, Intent, Understood
 from mllm_srec.agent.conversation.places import place
 from mllm_srec.agent.conversation.spoken_numbers import numbers
+from mllm_srec.store.errors import BadPicture
 from mllm_srec.store.home import Home
+from mllm_srec.store.pictures import open_picture, read_picture
 from mllm_srec.tools.errors import CannotDo, WrongCall
 from mllm_srec.tools.values import Vocabulary, value_of
 
@@ -107,10 +109,21 @@ def picture(words: str) -> tuple[bytes, str]:
         CannotDo: The file cannot be read.
     """
     path, said = _file_and_words(words)
+    return picture_file(path), said
+
+
+def picture_file(path: Path) -> bytes:
+    """The picture in a file, as it stands there.
+
+    Raises:
+        CannotDo: It cannot be read, is too large, or is no picture.
+    """
     try:
-        return path.read_bytes(), said
-    except OSError as error:
-        raise CannotDo(f"{str(path)!r} cannot be read: {error.strerror}") from error
+        content = read_picture(path)
+        open_picture(content)
+    except BadPicture as error:
+        raise CannotDo(f"{str(path)!r}: {error}") from error
+    return content
 
 
 def names_picture(line: str) -> bool:

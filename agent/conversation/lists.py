@@ -7,7 +7,7 @@ from mllm_srec.agent.conversation.intents import Intent, Understood
 from mllm_srec.agent.conversation.shown import shown_card, shown_suggestion
 from mllm_srec.agent.conversation.state import PASSED, Done, Shown, TurnUpdate
 from mllm_srec.agent.conversation.turn import AskBack, Turn, outcome, said_number
-from mllm_srec.agent.own_pictures import fused_picture
+from mllm_srec.agent.nodes.fuse_items import fused_picture
 from mllm_srec.store.feedback import Feedback, Stance
 from mllm_srec.tools.errors import WrongCall
 from mllm_srec.tools.feedback import give_feedback, give_item_feedback, wish_text

@@ -26,7 +26,7 @@ from mllm_srec.agent.inspection.reading import read_trace
 from mllm_srec.agent.inspection.recorded_calls import RecordedCalls
 from mllm_srec.agent.inspection.records import TraceRecord
 from mllm_srec.agent.inspection.state import initial, steps
-from mllm_srec.agent.state import Context, Settings, State
+from mllm_srec.agent.state import YOUR_PICTURE, Context, Settings, State
 from mllm_srec.agent.tracing.attributes import (
     EDITS,
     IMAGE_URL,
@@ -257,8 +257,10 @@ def _state(deployment: Deployment, values: Mapping[str, Any]) -> State:
     """
     given = {name: value for name, value in values.items() if name in FIELDS}
     named = (given.get(name) or () for name in ("given_history", "history", "candidates"))
-    ids = [entry["item_id"] for entry in itertools.chain(*named)]
-    if gone := set(ids) - set(deployment.home.catalogue.items(ids)):
+    ids = {entry["item_id"] for entry in itertools.chain(*named)}
+    if given.get("picture"):
+        ids.discard(YOUR_PICTURE)
+    if gone := ids - set(deployment.home.catalogue.items(sorted(ids))):
         raise TraceError(
             f"the run works with {min(gone)!r}, which is not in the catalogue: run it on a home "
             "that has the item"

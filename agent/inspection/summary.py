@@ -35,6 +35,8 @@ def _request(given: Mapping[str, Any]) -> Iterator[str]:
     for name, told in (("only", "of {} given items"), ("given_history", "a history of {} events")):
         if isinstance(given.get(name), Sequence):
             yield told.format(len(given[name]))
+    if given.get("picture"):
+        yield "with a picture"
     if wishes := given.get("wishes"):
         yield f"{len(wishes)} wish{'es' if len(wishes) > 1 else ''}"
 

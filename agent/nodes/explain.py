@@ -65,7 +65,7 @@ async def explain(state: State, runtime: Runtime[Context]) -> Update:
         }
     context = runtime.context
     representations = context.home.catalogue.representations(top)
-    history = fused_items(context, state.history)
+    history = fused_items(context, state, state.history)
     profile, preference = stated(state.profile), last_preference(state)
     exhibits = [exhibits_for(representations[item].fused, state.history, history) for item in top]
     replies = await ask(

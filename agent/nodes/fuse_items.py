@@ -12,7 +12,7 @@ from langgraph.runtime import Runtime
 from pydantic import Field
 
 from mllm_srec.agent.ask import Question, Reply, ask
-from mllm_srec.agent.state import Context, Part, State, Update
+from mllm_srec.agent.state import YOUR_PICTURE, Context, Part, State, Update
 from mllm_srec.llm.answer_schema import answer_schema, spans
 from mllm_srec.llm.engine import Picture, Prompt
 from mllm_srec.llm.pictures import PREPARATION_VERSION, prepare
@@ -54,7 +54,7 @@ class VisualAnswer(Record):
 
 
 async def fuse_items(state: State, runtime: Runtime[Context]) -> Update:
-    """Fuse the items of the history that have no current representation."""
+    """Fuse the items of the history that have no current representation, and a given picture."""
     context = runtime.context
     item_ids = list(dict.fromkeys(event["item_id"] for event in state.history))
     items = context.home.catalogue.items(item_ids)
@@ -67,7 +67,9 @@ async def fuse_items(state: State, runtime: Runtime[Context]) -> Update:
     ]
     if missing:
         await fuse(context, missing)
-    return {}
+    if state.picture is None:
+        return {}
+    return {"pictured": (await fused_picture(context, state.picture)).model_dump()}
 
 
 async def fuse(context: Context, items: Sequence[Item]) -> list[Representation]:
@@ -94,6 +96,21 @@ async def fuse(context: Context, items: Sequence[Item]) -> list[Representation]:
     context.home.representations.put([entry.item_id for entry in fused], vectors)
     context.home.catalogue.put_representations(fused)
     return fused
+
+
+async def fused_picture(context: Context, picture: str, words: str = "") -> FusedItem:
+    """A user's own picture, kept under a content hash, fused with what was said of it."""
+    image = prepare(context.home.pictures.load(picture), context.budget)
+    [look] = await ask(context.calls, [look_question(image)], max_tokens=MAX_TOKENS)
+    item = Item(item_id=YOUR_PICTURE, title=words)
+    [fused] = await ask(context.calls, [fuse_question(item, look.value)], max_tokens=MAX_TOKENS)
+    return fused.value
+
+
+def pictured(state: State) -> dict[str, FusedItem]:
+    """What the caller's picture shows, by its name in the history; nothing without one."""
+    shown = state.pictured
+    return {} if shown is None else {YOUR_PICTURE: FusedItem.model_validate(shown)}
 
 
 async def look_at(context: Context, items: Sequence[Item]) -> dict[str, VisualAnswer]:

@@ -58,7 +58,7 @@ class Evidence(Record):
 async def profile_user(state: State, runtime: Runtime[Context]) -> Update:
     """Describe the stable taste from the whole history."""
     context = runtime.context
-    fused = fused_items(context, state.history)
+    fused = fused_items(context, state, state.history)
     [reply] = await ask(context.calls, [question(state.history, fused)], max_tokens=MAX_TOKENS)
     return {
         "profile": statements(reply.value, state.history, fused),

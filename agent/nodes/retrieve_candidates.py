@@ -2,6 +2,7 @@
 
 from langgraph.runtime import Runtime
 
+from mllm_srec.agent.nodes.fuse_items import pictured
 from mllm_srec.agent.nodes.score_targets import last_preference
 from mllm_srec.agent.state import Context, State, Update, scored
 from mllm_srec.agent.tracing.retrieval import record_retrieval
@@ -14,9 +15,9 @@ from mllm_srec.tools.retrieval import Query, Retrieval, Retriever
 async def retrieve_candidates(state: State, runtime: Runtime[Context]) -> Update:
     """Gather candidates by what others took next, by values, by taste, by likeness, and by fame."""
     context = runtime.context
-    preference = None
-    if taste := _taste(state):
-        [preference] = await context.calls.embed([taste])
+    taste, own = _taste(state), pictured(state)
+    texts = [*filter(None, [taste]), *(fused.line for fused in own.values())]
+    vectors = dict(zip(texts, await context.calls.embed(texts), strict=True)) if texts else {}
     retriever = Retriever(
         context.collaborative(),
         context.facets(),
@@ -37,7 +38,8 @@ async def retrieve_candidates(state: State, runtime: Runtime[Context]) -> Update
     found = retriever.retrieve(
         Query(
             history=history,
-            preference=preference,
+            preference=vectors.get(taste),
+            strangers={name: (fused, vectors[fused.line]) for name, fused in own.items()},
             allowed=None if state.allowed is None else frozenset(state.allowed),
         ),
         count=max(context.settings.candidates, state.k),

@@ -60,7 +60,7 @@ def prompts(state: State, context: Context, items: Mapping[str, FusedItem]) -> l
     """The prompts of some items, by id, with what the chain found of the user."""
     so_far, now, settings = describe_history(state.history), now_text(state), context.settings
     if settings.without == "chain":
-        fused = fused_items(context, state.history)
+        fused = fused_items(context, state, state.history)
         asked = raw_prompts(state.history, fused, so_far, now, items.values())
     else:
         profile, preference = stated(state.profile), last_preference(state)

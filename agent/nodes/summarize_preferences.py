@@ -12,7 +12,7 @@ from langgraph.runtime import Runtime
 from pydantic import Field
 
 from mllm_srec.agent.ask import Question, ask
-from mllm_srec.agent.nodes.fuse_items import described
+from mllm_srec.agent.nodes.fuse_items import described, pictured
 from mllm_srec.agent.state import Context, Event, PreferenceState, Settings, State, Update
 from mllm_srec.llm.answer_schema import answer_schema
 from mllm_srec.llm.engine import Prompt
@@ -78,7 +78,7 @@ async def summarize_preferences(state: State, runtime: Runtime[Context]) -> Upda
         else Preference()
     )
     events = state.history[start:stop]
-    fused = fused_items(context, events)
+    fused = fused_items(context, state, events)
     [reply] = await ask(
         context.calls,
         [question(before, events, fused)],
@@ -268,10 +268,11 @@ def _evidence(
     return liked, disliked
 
 
-def fused_items(context: Context, events: Sequence[Event]) -> dict[str, FusedItem]:
-    """Fused descriptions of the items of some events."""
-    return described(
+def fused_items(context: Context, state: State, events: Sequence[Event]) -> dict[str, FusedItem]:
+    """Fused descriptions of the items of some events of a history."""
+    items = described(
         context.home.catalogue,
         list(dict.fromkeys(event["item_id"] for event in events)),
         without=context.settings.without,
     )
+    return items | pictured(state)

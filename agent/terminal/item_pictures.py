@@ -7,6 +7,7 @@ from PIL.Image import Image
 from rich.console import Console, RenderableType
 from rich.text import Text
 
+from mllm_srec.agent.state import YOUR_PICTURE
 from mllm_srec.agent.terminal.pictures import Picture, Way, picture_way
 from mllm_srec.store.errors import StoreError
 from mllm_srec.store.home import Home
@@ -46,13 +47,17 @@ class Pictures:
         return Picture(image, columns=PICTURE_COLUMNS, way=self.way)
 
 
-def home_pictures(home: Home) -> PictureSource:
-    """The pictures of a home's items, small."""
+def home_pictures(home: Home, own: str | None = None) -> PictureSource:
+    """The pictures of a home's items, small.
+
+    Args:
+        home: The shop.
+        own: Content hash of the picture that stands in the history as `YOUR_PICTURE`.
+    """
 
     def source(item_id: str) -> Image | None:
         item = home.catalogue.item(item_id)
-        if item is None or item.picture is None:
-            return None
-        return home.pictures.thumbnail(item.picture, THUMBNAIL_PX)
+        kept = own if item_id == YOUR_PICTURE else item and item.picture
+        return home.pictures.thumbnail(kept, THUMBNAIL_PX) if kept else None
 
     return source

@@ -40,6 +40,15 @@ def test_later_likes_count_more() -> None:
     assert model.scores([("i0", 1.0), ("i9", 1.0)])[9] > model.scores([("i9", 1.0), ("i0", 1.0)])[9]
 
 
+def test_a_like_from_elsewhere_counts_by_its_description() -> None:
+    beside = {"mine": FusedItem(what="lamp", seen={"colour": "red", "shape": "of its own"})}
+    history = [("i9", 1.0), ("mine", 1.0), ("i8", 1.0)]
+    same = [("i9", 1.0), ("i0", 1.0), ("i8", 1.0)]
+    assert shop().scores(history, beside).tolist() == shop().scores(same).tolist()
+    unknown = {"mine": FusedItem(what="boat")}
+    assert shop().scores([("mine", 1.0)], unknown).tolist() == [0.0] * 10
+
+
 def test_an_item_of_which_nothing_is_known_is_neither_good_nor_bad() -> None:
     items = {"known": FusedItem(what="lamp"), "unknown": FusedItem(what=UNKNOWN)}
     assert FacetModel.fit(items).scores([("unknown", 1.0)]).tolist() == [0.0, 0.0]

@@ -101,6 +101,20 @@ def test_an_item_with_the_values_of_the_likes_is_found_by_them() -> None:
     assert new.features["facets"] == max(candidate.features["facets"] for candidate in found)
 
 
+def test_a_thing_that_is_not_in_the_catalogue_speaks_by_its_description_and_its_vector() -> None:
+    fused = FusedItem(what="lamp", told={"colour": "c0"})  # As ITEMS[0].
+    strangers = {"mine": (fused, VECTORS[ITEMS[0]])}
+    own = retriever().retrieve(Query(history("mine"), strangers=strangers)).candidates
+    assert {candidate.item_id for candidate in own} >= {ITEMS[0], NEW}
+    assert "mine" not in {candidate.item_id for candidate in own}
+    same = retriever().retrieve(Query(history(ITEMS[0]))).candidates
+    facets = {candidate.item_id: candidate.sources.get("facets") for candidate in own}
+    recent = {candidate.item_id: candidate.sources.get("recent") for candidate in own}
+    for candidate in same:
+        assert facets[candidate.item_id] == candidate.sources.get("facets")
+        assert recent[candidate.item_id] == candidate.sources.get("recent")
+
+
 def test_an_unknown_user_gets_what_is_popular() -> None:
     shop = retriever()
     found = shop.retrieve(Query(), count=5).candidates

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from PIL import Image
 from prompt_toolkit.document import Document
 
 from mllm_srec.agent.chat.arguments import asked, count, file_path, names_item, picture, two_items
@@ -115,9 +116,9 @@ def test_how_many_is_a_number() -> None:
 def test_a_picture_is_found_by_its_name_as_it_is_or_quoted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, typed: str, said: str
 ) -> None:
-    (tmp_path / name).write_bytes(b"seen")
+    Image.new("RGB", (2, 2)).save(tmp_path / name, "PNG")
     monkeypatch.chdir(tmp_path)
-    assert picture(typed) == (b"seen", said)
+    assert picture(typed) == ((tmp_path / name).read_bytes(), said)
 
 
 def test_a_picture_that_is_not_there_is_told_with_its_reason(tmp_path: Path) -> None:
@@ -130,4 +131,7 @@ def test_a_picture_that_is_not_there_is_told_with_its_reason(tmp_path: Path) -> 
     for missing in ("gone.png", "~nobody-of-that-name/a.png", f"{'x' * 300} blue", str(tmp_path)):
         with pytest.raises(CannotDo, match="cannot be read"):
             picture(missing)
+    (tmp_path / "notes.png").write_text("no picture")
+    with pytest.raises(CannotDo, match=r"notes\.png': not a JPEG"):
+        picture(str(tmp_path / "notes.png"))
     assert str(file_path("~nobody-of-that-name/a.md")) == "~nobody-of-that-name/a.md"
