@@ -213,7 +213,30 @@ def check_fused(text: str, item: Item, look: VisualAnswer | None) -> FusedItem:
     named = {UNKNOWN, look.what} if look else {UNKNOWN}
     if fused.what not in named and not is_told(fused.what):
         raise InvalidAnswer(text, f"{fused.what!r} is in neither picture nor text")
-    return _completed(fused, item)
+    meant = {
+        "what": fused.what if fused.what in named else _as_meant(fused.what, item),
+        "told": {
+            name: value if name == "brand" else _as_meant(value, item)
+            for name, value in fused.told.items()
+        },
+        "conflicts": {name: _as_meant(value, item) for name, value in fused.conflicts.items()},
+    }
+    return _completed(fused.model_copy(update=meant), item)
+
+
+def _as_meant(value: str, item: Item) -> str:
+    """A value without the capital that it has for opening a sentence: `Cotton; for school.`."""
+    small = value[:1].lower() + value[1:]
+    if value == small or value[1:] != value[1:].lower():
+        return value
+    opening = 0
+    for name, line in _fields(item).items():
+        for match in re.finditer(rf"\b{re.escape(value)}\b", line):
+            before = line[: match.start()].rstrip()
+            if name not in ("title", "description") or (before and before[-1] not in ".!?"):
+                return value
+            opening += 1
+    return small if opening else value
 
 
 def _completed(fused: FusedItem, item: Item) -> FusedItem:

@@ -5,6 +5,7 @@ the annotated items. Nothing here reads the truth of a shop.
 """
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,9 +104,31 @@ def look_record(item: Item, annotation: Annotation) -> Record | None:
 
 
 def fuse_record(item: Item, annotation: Annotation) -> Record:
-    """Teach the merging of a visual answer with a text."""
-    answer = compact(annotation.fused.model_dump())
+    """Teach the merging of a visual answer with a text.
+
+    Values of the text are written as it has them: `cotton` for `Cotton` is more than copying, and
+    fails for words never seen. `check_fused` takes the capital of a sentence off again.
+    """
+    answer = compact(_as_written(annotation.fused, item).model_dump())
     return Record.of("fuse", fuse_items.fuse_prompt(item, annotation.look), answer)
+
+
+def _as_written(fused: FusedItem, item: Item) -> FusedItem:
+    text = fuse_items.item_text(item)
+
+    def written(value: str) -> str:
+        if value in text:
+            return value
+        found = re.search(rf"\b{re.escape(value)}\b", text, re.IGNORECASE)
+        return found[0] if found else value
+
+    return fused.model_copy(
+        update={
+            "what": written(fused.what),
+            "told": {name: written(value) for name, value in fused.told.items()},
+            "conflicts": {name: written(value) for name, value in fused.conflicts.items()},
+        }
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,9 +41,10 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}Assistant:{% endif %}"
 )
 
-_GLUED = 300
+_GLUED = 150
 _RUNNING = re.compile(r"(?<=[a-z]) ([a-z]+)(?![A-Za-z])")
 _WORD = re.compile(r"[a-z]+")
+_COPIED = re.compile(r'"([a-z]+)"(?!:)')
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,20 +86,26 @@ class TinyConfig:
 def running_words(texts: Iterable[str], limit: int = _GLUED) -> list[str]:
     """The words of running text, which mostly follow another word: `the`, `user`, `of`.
 
-    Words that mostly stand alone, in lists or in JSON, are not among them: those are values to be
-    copied, and must have the same tokens wherever they stand.
+    A word that ever is a whole text in JSON, or that mostly stands alone, is not among them: it is
+    a value to be copied, and must have the same tokens wherever it stands.
     """
     running: Counter[str] = Counter()
     total: Counter[str] = Counter()
+    copied: set[str] = set()
     for text in texts:
         running.update(_RUNNING.findall(text))
         total.update(_WORD.findall(text))
-    often = [(word, n) for word, n in running.items() if n >= 0.5 * total[word] and n >= 8]
+        copied.update(_COPIED.findall(text))
+    often = [
+        (word, n)
+        for word, n in running.items()
+        if n >= 0.5 * total[word] and n >= 8 and word not in copied
+    ]
     return [word for word, _ in sorted(often, key=lambda pair: (-pair[1], pair[0]))[:limit]]
 
 
 def make_tokenizer(
-    texts: Sequence[str], vocab_size: int = 4096, *, min_frequency: int = 6
+    texts: Sequence[str], vocab_size: int = 4096, *, min_frequency: int = 60
 ) -> PreTrainedTokenizerFast:
     """Train a byte-level BPE tokenizer for short texts and compact JSON.
 
@@ -109,7 +116,8 @@ def make_tokenizer(
     Args:
         texts: Rendered prompts and answers.
         vocab_size: At most so many tokens, the special ones and the 256 bytes included.
-        min_frequency: A pair is merged only if it occurs so often; rarer words stay in pieces.
+        min_frequency: A pair is merged only if it occurs so often; rarer words stay in pieces, of
+            which each is met often enough to be learned.
     """
     texts = texts[:: 1 + len(texts) // _TOKENIZER_TEXTS]
     glued = "|".join(running_words(texts))

@@ -43,6 +43,31 @@ class TestFuse:
         assert check_fused(as_answer(fused), PRODUCT, LOOK) == fused
 
     @pytest.mark.parametrize(
+        ("description", "said", "meant"),
+        [
+            ("Cotton; for school.", "Cotton", "cotton"),
+            ("It flies. Cotton and patience.", "Cotton", "cotton"),
+            ("Made of Cotton.", "Cotton", "Cotton"),
+            ("Cotton, and again Cotton.", "Cotton", "Cotton"),
+            ("NASA made it.", "NASA", "NASA"),
+            ("Made of cotton.", "cotton", "cotton"),
+        ],
+    )
+    def test_the_capital_of_a_sentence_is_no_part_of_a_value(
+        self, description: str, said: str, meant: str
+    ) -> None:
+        item = PRODUCT.model_copy(update={"description": description})
+        answer = as_answer(FusedItem(what="kite", told={"material": said, "brand": "Nordlund"}))
+        assert check_fused(answer, item, LOOK).told == {"material": meant, "brand": "Nordlund"}
+
+    def test_a_list_of_keywords_and_a_brand_keep_their_capitals(self) -> None:
+        item = PRODUCT.model_copy(
+            update={"keywords": "Comedy, Drama", "description": "Nordlund makes it.", "brand": ""}
+        )
+        told = {"genre": "Comedy", "brand": "Nordlund"}
+        assert check_fused(as_answer(FusedItem(what="kite", told=told)), item, LOOK).told == told
+
+    @pytest.mark.parametrize(
         ("wrong", "problem"),
         [
             ({"seen": {"colour": "blue"}}, "'blue' is not in the picture"),

@@ -12,7 +12,13 @@ from PIL import Image
 
 from mllm_srec.agent.nodes.fuse_items import VisualAnswer, check_fused
 from mllm_srec.finetune.data.records import Record, read_records
-from mllm_srec.finetune.data.teacher import annotate, annotate_labelled, read_labels
+from mllm_srec.finetune.data.teacher import (
+    Annotation,
+    annotate,
+    annotate_labelled,
+    fuse_record,
+    read_labels,
+)
 from mllm_srec.finetune.data.write import DataSettings, write_data
 from mllm_srec.finetune.errors import FinetuneError
 from mllm_srec.store.home import Home
@@ -100,3 +106,13 @@ def test_a_file_without_labels_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "text.parquet").write_text("what,item_id", "utf-8")
     with pytest.raises(FinetuneError, match=r"text\.parquet' cannot be read"):
         read_labels(tmp_path / "text.parquet")
+
+
+def test_values_are_taught_as_the_text_writes_them_and_read_as_annotated() -> None:
+    item = Item(item_id="i", title="Kite", description="Cotton; for school. By Nordlund.")
+    told = {"material": "cotton", "purpose": "school", "brand": "Nordlund"}
+    fused = FusedItem(what="kite", told=told)
+    answer = fuse_record(item, Annotation(None, fused)).completion[0].text
+    assert json.loads(answer)["what"] == "Kite"
+    assert json.loads(answer)["told"] == told | {"material": "Cotton"}
+    assert check_fused(answer, item, None) == fused
