@@ -198,10 +198,8 @@ async def help_(turn: Turn) -> TurnUpdate:
 
 async def other(turn: Turn) -> TurnUpdate:
     """What was not understood, or cannot be done here: an honest answer, and what can."""
-    lead = (
-        "That I do not understand, or cannot do: I recommend and find items of this shop. "
-        "What are you looking for?"
-    )
+    # Said to greetings and thanks, too: it must not scold.
+    lead = "All I can do is recommend and find items of this shop. What are you looking for?"
     return {"outcome": outcome(lead, (), HELP[:3])}
 
 

@@ -158,11 +158,11 @@ def test_a_line_comes_back_from_the_history_and_may_be_several(terminal: Termina
     terminal.wait(r"(?m)^> /why not rattle\Z")
     terminal.send("\x15a\x1b\rb\r")
     shown = terminal.wait("(?m)^more, less, never")
-    assert "> a\nb\nThat I do not understand" in shown
+    assert "> a\nb\nAll I can do" in shown
     # Lines that are pasted are one message, too.
     terminal.ready()
     terminal.send("\x0c\x1b[200~a\nb\x1b[201~\r")
-    assert "That I do not understand" in terminal.wait(r"(?m)^> a\nb\n(.*\n)+>\Z")
+    assert "All I can do" in terminal.wait(r"(?m)^> a\nb\n(.*\n)+>\Z")
 
 
 def test_lines_from_a_pipe_get_plain_answers(home: Path) -> None:
