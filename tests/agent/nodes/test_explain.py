@@ -10,6 +10,7 @@ from mllm_srec.agent.nodes import explain
 from mllm_srec.agent.nodes.explain import (
     MAX_CITED,
     CitedReason,
+    Exhibit,
     check_reason,
     exhibits_for,
     explain_prompt,
@@ -78,6 +79,23 @@ class TestExplain:
     ) -> None:
         with pytest.raises(InvalidAnswer, match=re.escape(problem)):
             check_reason(compact({"reason": reason, "cites": cites}), self.exhibits, FUSED["i2"])
+
+    @pytest.mark.parametrize(
+        ("said", "kept"),
+        [
+            ("like the kite and the kite you liked", "like the kite you liked"),
+            ("like the drum, the kite and the kite", "like the drum and the kite"),
+            ("like the kite, the kite and the drum", "like the kite and the drum"),
+            ("you prefer red, red and red", "you prefer red"),
+            ("like the kite and the kites", "like the kite and the kites"),
+            ("reddish and red, and redder", "reddish and red, and redder"),
+        ],
+    )
+    def test_what_is_listed_twice_is_said_once(self, said: str, kept: str) -> None:
+        answer = compact({"reason": f"This kite is red, {said}.", "cites": [1]})
+        item = FusedItem(what="kite", seen={"colour": "red"})
+        shown = [Exhibit("i", FusedItem(what="drum"), ())]
+        assert check_reason(answer, shown, item).reason == f"This kite is red, {kept}."
 
     def test_a_name_with_points_and_signs_is_read_as_one(self) -> None:
         own = item("bottle", told=("Dr. Brown's",))
