@@ -1,6 +1,6 @@
 """Actions on what is remembered of a user, and those that only talk."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from mllm_srec.agent.conversation.reasons import WHICH
@@ -17,6 +17,8 @@ from mllm_srec.tools.items import cards
 
 LIKED = 5.0
 """Rating of an interaction that is added by talk: only what is liked is worth the words."""
+SHOWN_EVIDENCE = 3
+"""Items named behind a statement of the profile."""
 HELP = (
     "recommend: “five toys under 20, nothing pink”",
     "search: “a red wooden train”, or /image FILE",
@@ -37,12 +39,19 @@ async def profile(turn: Turn) -> TurnUpdate:
         return _forget(turn)
     found = await turn.recommender()(turn.user_id, k=1, conditions=ItemFilter())
     lines = [f"lately: {found.preference}"]
-    lines += [f"{taste} (from {', '.join(evidence)})" for taste, evidence in found.tastes.items()]
+    lines += [f"{taste} (from {_some(evidence)})" for taste, evidence in found.tastes.items()]
     lines += [
         f"you said: {wish_text(turn.home, each)} ({each.origin})"
         for each in feedback_of(turn.home, turn.user_id)
     ]
     return {"outcome": outcome(f"What is known about {turn.user_id}:", (), lines)}
+
+
+def _some(evidence: Sequence[str]) -> str:
+    """The first items that a statement rests on, and how many more there are."""
+    more = len(evidence) - SHOWN_EVIDENCE
+    shown = ", ".join(evidence[:SHOWN_EVIDENCE])
+    return f"{shown} and {more} more" if more > 0 else shown
 
 
 def _wish(turn: Turn) -> TurnUpdate:
