@@ -133,12 +133,12 @@ class Chain:
         given = request.history
         if given is not None:
             self._check_items([entry.item_id for entry in given], "the history")
-        kept = None
-        if request.picture is not None:
-            kept = self._deployment.home.pictures.add(request.picture)
-            given = _with_picture(given or (), request.user_id)
         if request.allowed is not None:
             self._check_items(request.allowed, "the list of candidates")
+        kept = None
+        if request.picture is not None:
+            kept = await asyncio.to_thread(self._deployment.home.pictures.add, request.picture)
+            given = _with_picture(given or (), request.user_id)
         never, wished = self._said(request)
         state = State(
             user_id=request.user_id,

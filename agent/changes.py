@@ -107,7 +107,9 @@ class Changes(Closing):
         return await asyncio.to_thread(self.delete_item, item_id)
 
     def delete_user(self, user: str) -> int:
-        """Delete everything that is kept of a user; the number of interactions deleted.
+        """Delete what is kept under a user's name; the number of interactions deleted.
+
+        Pictures that the user gave stay in the home, which keeps pictures by their content alone.
 
         Raises:
             HomeBusy: Another process writes to the home.

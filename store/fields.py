@@ -34,7 +34,7 @@ _HIDDEN = re.compile(
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(?:,\d{3})+(?:\.\d*)?")
 
 # A day as 20240115: as seconds all of them lie in one week of August 1970.
-_DAY = re.compile(r"'? *(?:19[7-9]\d|20\d\d)(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:\.0)? *'?")
+_DAY = re.compile(r"(?:19[7-9]\d|20\d\d)(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:\.0)?")
 
 
 class FieldError(ValueError):
@@ -181,7 +181,7 @@ def seconds(row: Mapping[str, Any], field: str, *, now: float) -> int | None:
         FieldError: It is none of these, or lies before 1970 or in the future.
     """
     value = row.get(field)
-    if _DAY.fullmatch(shown(value)):
+    if _DAY.fullmatch(str(value).strip()):
         raise FieldError(field, f"a day? {shown(value)}: write 2024-01-15, or seconds since 1970")
     if isinstance(value, str) and "-" in value[1:]:
         try:

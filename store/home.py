@@ -231,7 +231,10 @@ class Home(Closing):
             return self.catalogue.delete_item(item_id)
 
     def delete_user(self, user_id: str) -> int:
-        """Delete what the home holds of a user; the number of interactions deleted."""
+        """Delete what the home holds of a user; the number of interactions deleted.
+
+        Pictures that the user gave stay in `pictures/`: they are kept by content, under no name.
+        """
         with self.lock():
             self.steps.delete_owner(user_id)
             self.feedback.delete_user(user_id)

@@ -149,7 +149,7 @@ def _take_items(shop: _Shop, path: Path, max_bad_share: float, progress: Progres
     _stop_if_bad(path, rows, bad, max_bad_share)
     if shop.items and not any(map(_says_something, shop.items.values())):
         raise InputError(
-            f"{str(path)!r} says nothing of its items but their ids: call its fields "
+            f"{str(path)!r} says nothing that describes its items: call its fields "
             f"{', '.join(map(repr, _SAYING))} or 'image'"
         )
     shop.rejects += bad

@@ -230,6 +230,7 @@ def _csv_rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, Value
             reason = f"not CSV: {error}"
             if reader.line_num > line:
                 reason += f"; a quote opens in line {line} or behind it and is not closed"
+            reason += "; inside a field a quote is written twice"
             # Each line may have been a row: all of them count as bad.
             for lost in range(line, reader.line_num + 1):
                 yield lost, reason

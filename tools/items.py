@@ -201,7 +201,9 @@ class _Called:
         """Those with a title near to it."""
         bare = " ".join(word for word in wanted.split() if word not in _POINTING)
         titles = sorted(set(self.titles.values()))
-        near = difflib.get_close_matches(bare, titles, 1, 0.85) if bare else []
+        near = difflib.get_close_matches(wanted, titles, 1, 0.85)
+        if bare and not near:
+            near = difflib.get_close_matches(bare, titles, 1, 0.85)
         return [item_id for item_id, title in self.titles.items() if title in near]
 
 

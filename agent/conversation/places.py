@@ -14,7 +14,7 @@ _OF_THE_LIST = re.compile(
     r"(?:the|this|that|your|my) (?:list|screen|lot|bunch|results|\d+|"
     rf"{'|'.join(list(CARDINALS)[2:11])}))$"
 )
-_FROM_END = re.compile(r"(.+?) (?:(?:to|from) )?(?:the )?(last|bottom|end|top|start)")
+_FROM_END = re.compile(r"(.+?) (?:(?:to|from) (?:the )?(last|bottom|end|top|start)|last)")
 _AT = re.compile(r"one (?:at|in|on) the (top|bottom|middle|end)")
 
 Place = int | Literal["middle", "cheapest", "dearest", "cheaper", "dearer"]

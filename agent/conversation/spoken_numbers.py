@@ -31,7 +31,7 @@ CARDINALS = _below_hundred(_ONES, _TENS)
 """Numbers below a hundred by their words."""
 ORDINALS = _below_hundred(_NTHS, [f"{ten[:-1]}ieth" for ten in _TENS])
 """Places below a hundred by their words."""
-_COUNTS = {"couple": 2, "pair": 2, "few": 3, "handful": 5, "fourty": 40, **CARDINALS}
+_COUNTS = {"couple": 2, "pair": 2, "few": 3, "handful": 5, **CARDINALS}
 _SCALES = (
     # Each with its factor, and how many digits may follow: `two hundred and five`.
     ("fivers?", 5, 0), ("tenners?", 10, 0), ("dozen", 12, 0),
@@ -46,22 +46,14 @@ _WRITTEN = re.compile(
 )
 _SPOKEN = re.compile(rf"\b(?:{'|'.join(sorted(_COUNTS, key=len, reverse=True))})\b")
 _COUNTING = (
-    "just",
-    "only",
-    "exactly",
-    "another",
-    "single",
-    "or",
-    "to",
-    "and",
-    "ty",
-    "hundred",
-    "thousand",
-)
+    "just", "only", "exactly", "another", "single", "most", "than", "me", "around", "about", "or",
+    "to", "and", "ty", "hundred", "thousand",
+)  # fmt: skip
+"""Behind these `one` is a number."""
 _PRONOUN = re.compile(
     "(?<!^)"
     + "".join(f"(?<!{word} )" for word in _COUNTING)
-    + rf"\bone\b(?! (?:{_SCALE}|{_MONEY})\b)"
+    + rf"\bone\b(?! (?:{_SCALE}|{_MONEY}|point|{'|'.join(CARDINALS)}|\d+)\b)"
 )
 """`One` that is no number: `the red one`, `a cheaper one`."""
 _TWO_WAYS = re.compile(rf"(?<![\d.])([1-9]\d?) ([1-9]\d)(?![\d.])|{_N}")
@@ -81,12 +73,14 @@ def numbers(text: str) -> tuple[float, ...]:
 
 def _in_digits(text: str) -> str:
     """The words with each number in plain digits."""
-    text = re.sub(r"(?<=[a-z])-(?=[a-z])", " ", text.casefold())
+    text = re.sub(r"(?<=[a-z])-(?=[a-z])", " ", text.casefold()).replace("fourty", "forty")
+    text = re.sub(r"(?<![\w.])\.(?=\d)", "0.", text)
     if text in ("a", "an"):
         return "1"
     text = _WRITTEN.sub(lambda match: _plain(match[0]), text)
     text = _PRONOUN.sub("this", text)
     text = _SPOKEN.sub(lambda match: str(_COUNTS[match[0]]), text)
+    text = re.sub(r"\b(\d+) point (\d+)\b", r"\1.\2", text)
     text = re.sub(r"\b(\d+) and a half\b", r"\1.5", text)
     text = re.sub(rf"\bhalf (?:an? )?(?=(?:{_SCALE})\b)", "0.5 ", text)
     text = re.sub(rf"\ban? ((?:{_SCALE})) and a half\b", r"1.5 \1", text)
@@ -118,7 +112,7 @@ def _with_cents(text: str) -> str:
     money = rf"(?:[$€£¥]| ?(?:{_MONEY})\b)"
     text = re.sub(rf"\b(\d+){money} ?(?:and )?(\d\d?){_CENTS}", joined, text)
     text = re.sub(rf"\b(\d+){money} ?(\d\d)(?![\d.]|{money})", joined, text)
-    return re.sub(_N + _CENTS, lambda match: f"{float(match[1]) / 100:.4f}", text)
+    return re.sub(rf"(?<![\d.])(\d+){_CENTS}", lambda match: f"{int(match[1]) / 100:.2f}", text)
 
 
 def _plain(text: str) -> str:

@@ -211,11 +211,11 @@ def _standing(where: Place, shown: Sequence[Shown]) -> list[Shown]:
     if where == "middle":
         return list(shown[(count - 1) // 2 : count // 2 + 1]) if count else []
     priced = [(each["price"], each) for each in shown if each["price"] is not None]
-    # Of two, `the cheaper one` is one of them; of more, it may be any but the dearest.
-    if where in ("cheaper", "dearer") and len(shown) > 2:
-        return list(shown)
     if not priced:
         return []
+    # Of two, `the cheaper one` is one of them; of more, it may be any but the dearest.
+    if where in ("cheaper", "dearer") and (count > 2 or len(priced) < count):
+        return list(shown)
     best = (min if where in ("cheapest", "cheaper") else max)(price for price, _ in priced)
     return [each for price, each in priced if price == best]
 

@@ -33,8 +33,10 @@ PHRASES = {
     "suits": "suited to {}",
 }
 """How a value that the text tells stands in a sentence, by the name of its attribute."""
-_LAST_TWICE = re.compile(r", ((?:the )?\w[\w-]*) and \1\b")
-_TWICE = re.compile(r"\b((?:the )?\w[\w-]*)(?:(?:, | and )\1\b)+")
+# Nothing but a mark, `and` or `you` may follow: else it is the beginning of something longer.
+_ENDS = r"(?= and | you\b|[,;.]?$|[,;.] )"
+_LAST_TWICE = re.compile(rf", ((?:the )?\w[\w-]*) and \1{_ENDS}")
+_TWICE = re.compile(rf"(?<![\w-])((?:the )?\w[\w-]*)(?:(?:, | and )\1{_ENDS})+")
 COLD_REASON = "Often chosen by others; nothing is known about this user yet."
 
 
@@ -176,11 +178,17 @@ def check_reason(text: str, exhibits: Sequence[Exhibit], item: FusedItem) -> Cit
     said_of = {called[cite - 1] for cite in cites} | own | names
     for name in sorted(named - said_of):
         cites[called.index(name) + 1] = None
-    return CitedReason(reason=_said_once(reason.reason), cites=list(cites))
+    return CitedReason(reason=_said_once(reason.reason, known), cites=list(cites))
 
 
-def _said_once(text: str) -> str:
-    """A reason without what a small model says twice: `the drum, the kite and the kite`."""
+def _said_once(text: str, names: Iterable[str]) -> str:
+    """A reason without what a small model lists twice: `the drum, the kite and the kite`.
+
+    What a name has twice, `Johnson and Johnson`, stays.
+    """
+    whole = "|".join(re.escape(name) for name in names if re.search(_TWICE, name))
+    if whole and re.search(whole, _spoken(text)):
+        return text
     return _TWICE.sub(r"\1", _LAST_TWICE.sub(r" and \1", text))
 
 
@@ -232,7 +240,6 @@ def _lately(preference: Preference) -> list[str]:
 
 
 def _cut(text: str, cites: list[int]) -> CitedReason:
-    text = _said_once(text)
     reason = text if len(text) <= MAX_REASON else f"{text[: MAX_REASON - 1]}…"
     return CitedReason(reason=reason, cites=cites)
 

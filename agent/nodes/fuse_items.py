@@ -227,13 +227,17 @@ def check_fused(text: str, item: Item, look: VisualAnswer | None) -> FusedItem:
 def _as_meant(value: str, item: Item) -> str:
     """A value without the capital that it has for opening a sentence: `Cotton; for school.`."""
     small = value[:1].lower() + value[1:]
-    if value == small or value[1:] != value[1:].lower():
+    if len(value) < 2 or value == small or value[1:] != value[1:].lower():
         return value
     opening = 0
+    # Where every word of a title has a capital, the capital says nothing.
+    titled = not re.search(r"\b[a-z]{3,}", item.title)
     for name, line in _fields(item).items():
         for match in re.finditer(rf"\b{re.escape(value)}\b", line):
             before = line[: match.start()].rstrip()
             if name not in ("title", "description") or (before and before[-1] not in ".!?"):
+                return value
+            if name == "title" and titled:
                 return value
             opening += 1
     return small if opening else value

@@ -128,6 +128,8 @@ def _made(text: str, parts: Mapping[str, str]) -> list[str]:
             levels[-1] = (outer, [start + end for start in before for end in options + open_])
         else:
             levels[-1] = (options, [start + piece for start in open_])
+    if len(levels) > 1:
+        raise ValueError(f"a ( is not closed in {text!r}")
     return levels[0][1]
 
 

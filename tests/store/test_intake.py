@@ -234,6 +234,6 @@ def test_progress_ends_with_done(load: Load) -> None:
 
 def test_items_whose_fields_have_other_names_are_refused(home: Home, write_rows: Write) -> None:
     items = write_rows("items.csv", "item_id,name,cost", "1,Red ball,3", "2,Blue drum,4")
-    with pytest.raises(InputError, match=r"nothing of its items but their ids: .*'title'"):
+    with pytest.raises(InputError, match=r"nothing that describes its items: .*'title'"):
         load_shop(home, items=items, now=NOW)
     assert home.catalogue.item_ids() == []

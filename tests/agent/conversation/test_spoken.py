@@ -22,6 +22,8 @@ from mllm_srec.llm.structured import InvalidAnswer
         ("a fiver", 5), ("a tenner", 10), ("two tenners", 20), ("a buck", 1), ("seventy quid", 70),
         ("99p", 0.99), ("fifty cents", 0.5), ("5 dollars and ten cents", 5.1), ("12€50", 12.5),
         ("5 bucks 50", 5.5), ("15-ish", 15), ("around 20", 20), ("the one under 20", 20),
+        ("five point five", 5.5), ("nineteen point ninety nine", 19.99), ("$.50", 0.5),
+        (".99", 0.99), ("£1.50p", 1.5), ("fourty five", 45), ("at most one", 1), ("give me one", 1),
     ],
 )  # fmt: skip
 def test_numbers_are_read_as_people_write_them(words: str, value: float) -> None:
@@ -42,6 +44,7 @@ def test_words_that_say_no_number_are_read_as_none(words: str) -> None:
         ("twelve fifty", (12.5, 1250)), ("two fifty", (2.5, 250)), ("10 to 20", (10, 20)),
         ("five ninety nine", (5.99, 599)), ("$10-$20", (10, 20)), ("two or three", (2, 3)),
         ("ten and twenty", (10, 20)), ("10 euros and 20", (10, 20)),
+        ("around one fifty", (1.5, 150)), ("less than one twenty", (1.2, 120)),
     ],
 )  # fmt: skip
 def test_what_may_be_one_number_or_another_is_read_as_both(

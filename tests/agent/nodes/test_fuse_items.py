@@ -60,6 +60,18 @@ class TestFuse:
         answer = as_answer(FusedItem(what="kite", told={"material": said, "brand": "Nordlund"}))
         assert check_fused(answer, item, LOOK).told == {"material": meant, "brand": "Nordlund"}
 
+    @pytest.mark.parametrize(
+        ("title", "meant"),
+        [("Cotton kite for school", "cotton"), ("Cotton Kite", "Cotton"), ("Big Cotton", "Cotton")],
+    )
+    def test_a_title_whose_words_all_have_capitals_says_nothing_by_them(
+        self, title: str, meant: str
+    ) -> None:
+        item = PRODUCT.model_copy(update={"title": title, "description": "", "brand": ""})
+        told = {"material": "Cotton"}
+        answer = as_answer(FusedItem(what="kite", told=told))
+        assert check_fused(answer, item, LOOK).told == {"material": meant}
+
     def test_a_list_of_keywords_and_a_brand_keep_their_capitals(self) -> None:
         item = PRODUCT.model_copy(
             update={"keywords": "Comedy, Drama", "description": "Nordlund makes it.", "brand": ""}
