@@ -90,7 +90,7 @@ def write_small_model(folder: Path) -> Path:
     records = train_records()
     texts = [turn.text for each in records if isinstance(each, Record) for turn in each.messages]
     texts += [turn.text for turn in group().prompt]
-    write_scratch(folder, texts * 8, SMALL)
+    write_scratch(folder, texts * 80, SMALL)
     return folder
 
 

@@ -1,7 +1,7 @@
-import multiprocessing
-import os
 import sqlite3
 import stat
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -226,22 +226,31 @@ def test_a_reader_sees_a_run_while_it_is_written(store: TraceStore) -> None:
         assert len(reader.spans("ab")) == 2
 
 
-def write(path: Path, worker: int) -> None:
-    with TraceStore.open(path) as store:
-        for number in range(50):
-            store.put_spans([span(worker * 1_000 + number, attributes={"prompt": PROMPT})])
-    os._exit(0)
+WRITER = """
+import sys
+from pathlib import Path
+from mllm_srec.store.spans import Span
+from mllm_srec.store.traces import TraceStore
+
+path, worker, prompt = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+with TraceStore.open(path) as store:
+    for number in range(50):
+        span = Span(
+            trace_id="ab" * 16, span_id=f"{worker * 1000 + number:016x}", parent_id="0" * 16,
+            name="score_labels", kind="LLM", start_ns=1000, end_ns=2000,
+            attributes={"prompt": prompt},
+        )
+        store.put_spans([span])
+"""
 
 
 def test_processes_that_open_and_write_together_lose_nothing(tmp_path: Path) -> None:
     path = tmp_path / "traces.sqlite"
-    context = multiprocessing.get_context("fork")
-    workers = [context.Process(target=write, args=(path, worker)) for worker in range(1, 4)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(60)
-    assert [worker.exitcode for worker in workers] == [0, 0, 0]
+    workers = [
+        subprocess.Popen([sys.executable, "-c", WRITER, str(path), str(worker), PROMPT])
+        for worker in range(1, 4)
+    ]
+    assert [worker.wait(60) for worker in workers] == [0, 0, 0]
     with TraceStore.open(path) as store:
         assert len(store.spans("ab")) == 150
 

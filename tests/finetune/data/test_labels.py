@@ -109,7 +109,7 @@ def test_a_file_without_labels_is_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_values_are_taught_as_the_text_writes_them_and_read_as_annotated() -> None:
-    item = Item(item_id="i", title="Kite", description="Cotton; for school. By Nordlund.")
+    item = Item(item_id="i", title="Kite for school", description="Cotton. By Nordlund.")
     told = {"material": "cotton", "purpose": "school", "brand": "Nordlund"}
     fused = FusedItem(what="kite", told=told)
     answer = fuse_record(item, Annotation(None, fused)).completion[0].text
