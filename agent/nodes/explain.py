@@ -186,8 +186,8 @@ def _said_once(text: str, names: Iterable[str]) -> str:
 
     What a name has twice, `Johnson and Johnson`, stays.
     """
-    whole = "|".join(re.escape(name) for name in names if re.search(_TWICE, name))
-    if whole and re.search(whole, _spoken(text)):
+    spoken = _spoken(text)
+    if any(name in spoken and _TWICE.search(name) for name in names):
         return text
     return _TWICE.sub(r"\1", _LAST_TWICE.sub(r" and \1", text))
 
