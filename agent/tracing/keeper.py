@@ -1,5 +1,6 @@
 """OpenTelemetry spans on their way into the trace store."""
 
+import secrets
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import cast
@@ -11,6 +12,7 @@ from opentelemetry.context import Context
 from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
 from mllm_srec.agent.tracing.attributes import code_version
@@ -65,6 +67,26 @@ class SpanKeeper(SpanProcessor):
         return True
 
 
+class SystemIds(IdGenerator):
+    """Ids from the system's source of randomness.
+
+    OpenTelemetry's own come from Python's global `random`, which vLLM seeds when it starts: every
+    process would draw the same ones, and its spans would take the place of those of the one before.
+    """
+
+    def generate_span_id(self) -> int:
+        """Any 64 bits but all zeros, which mean no span."""
+        return 1 + secrets.randbelow((1 << 64) - 1)
+
+    def generate_trace_id(self) -> int:
+        """Any 128 bits but all zeros, which mean no trace."""
+        return 1 + secrets.randbelow((1 << 128) - 1)
+
+    def is_trace_id_random(self) -> bool:
+        """All bits are."""
+        return True
+
+
 def span_provider(keeper: SpanKeeper, address: str | None) -> TracerProvider:
     """Where spans are made that go to the keeper, and on to an OTLP address if there is one.
 
@@ -73,6 +95,7 @@ def span_provider(keeper: SpanKeeper, address: str | None) -> TracerProvider:
     """
     provider = TracerProvider(
         sampler=ALWAYS_ON,
+        id_generator=SystemIds(),
         resource=Resource({"service.name": "mllm-srec", "service.version": code_version()}),
         # What still waits to be sent on goes out when the program ends.
         shutdown_on_exit=address is not None,

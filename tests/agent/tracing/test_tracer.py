@@ -1,5 +1,6 @@
 import asyncio
 import json
+import random
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -262,6 +263,25 @@ def test_nothing_global_changes(tracer: Tracer) -> None:
     with tracer.run("recommend"), tracer.node("look"):
         assert not otel.get_current_span().is_recording()
         assert not otel.get_tracer("another program").start_span("x").is_recording()
+
+
+def test_processes_that_seed_random_alike_do_not_overwrite_each_others_spans(
+    store: TraceStore,
+) -> None:
+    """As two processes with vLLM do, which seeds Python's `random` when it starts."""
+    before, ids = random.getstate(), []
+    try:
+        for _ in range(2):
+            random.seed(0)
+            tracer = Tracer(store)
+            with tracer.run("recommend") as run, tracer.node("load_user"):
+                pass
+            ids.append(run.trace_id)
+    finally:
+        random.setstate(before)
+    assert ids[0] != ids[1]
+    for trace_id in ids:
+        assert [span.name for span in store.spans(trace_id)] == ["recommend", "load_user"]
 
 
 def test_the_environment_cuts_no_prompt(store: TraceStore, monkeypatch: pytest.MonkeyPatch) -> None:
