@@ -1,6 +1,6 @@
 """The things of a shop as typed records: items, interactions, fused descriptions."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -24,6 +24,27 @@ def _check_name(name: str) -> str:
 Name = Annotated[str, AfterValidator(_check_name)]
 """A word as a key. Checked in code: as a part of the JSON schema it would be `propertyNames`, which
 no grammar that guides an engine knows."""
+
+
+def folded(value: str) -> str:
+    """A value as it is compared and counted: values that differ in capitals alone are one."""
+    return value.casefold()
+
+
+class Spelling:
+    """Values, each as it was written first, whatever capitals it has later."""
+
+    def __init__(self, values: Iterable[str] = ()) -> None:
+        self._first: dict[str, str] = {}
+        for value in values:
+            self(value)
+
+    def __call__(self, value: str) -> str:
+        """The value as it was written first, which may be now."""
+        return self._first.setdefault(folded(value), value)
+
+    def __contains__(self, value: str) -> bool:
+        return folded(value) in self._first
 
 
 class Record(BaseModel):
@@ -77,11 +98,10 @@ class FusedItem(Record):
 
     def attributes(self) -> Iterator[tuple[str, str]]:
         """Yield names and values, each value once: `("what", "bib")`, `("colour", "red")`."""
-        met = set[str]()
+        met = Spelling()
         for name, value in (("what", self.what), *self.seen.items(), *self.told.items()):
             if value not in met:
-                met.add(value)
-                yield name, value
+                yield name, met(value)
 
     def facets(self) -> Iterator[str]:
         """Yield the distinct values that describe the item, `what` first: `"red"`, `"cotton"`."""

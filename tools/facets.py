@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from mllm_srec.store.records import UNKNOWN, FusedItem
+from mllm_srec.store.records import UNKNOWN, FusedItem, folded
 from mllm_srec.tools.collaborative import WeightedHistory
 
 RECENCY = 0.85
@@ -42,7 +42,7 @@ class FacetModel:
         """Read the values of described items; the order of the items is that of all scores."""
         values: dict[str, int] = {}
         pairs = [
-            (row, values.setdefault(value, len(values)))
+            (row, values.setdefault(folded(value), len(values)))
             for row, fused in enumerate(described.values())
             for value in fused.facets()
             if value != UNKNOWN
@@ -71,7 +71,7 @@ class FacetModel:
         weights[~strange] *= self._told[rows]
         counts = weights[~strange] @ self._has[rows]
         for at in np.flatnonzero(strange).tolist():
-            values = beside[known[at][0]].facets()
+            values = map(folded, beside[known[at][0]].facets())
             columns = [self._columns[value] for value in values if value in self._columns]
             counts[columns] += weights[at]
             weights[at] *= bool(columns)

@@ -7,7 +7,7 @@ from functools import cache, partial
 from typing import Self
 
 from mllm_srec.store.home import Home
-from mllm_srec.store.records import FusedItem, Item
+from mllm_srec.store.records import FusedItem, Item, Spelling
 from mllm_srec.tools.errors import CannotDo, WrongCall
 from mllm_srec.tools.values import forms, item_values, value_of
 
@@ -119,14 +119,15 @@ def compare(home: Home, first: str, second: str) -> Comparison:
     if first == second:
         raise WrongCall(f"{first!r} is the same item twice: name two")
     one, two = (_values(*_known(home, item_id)) for item_id in (first, second))
+    named_by_one, named_by_two = Spelling(one), Spelling(two)
     left, right = cards(home, [first, second])
     priced = left.price is not None and right.price is not None
     return Comparison(
         first=left,
         second=right,
-        both=tuple(value for value in one if value in two),
-        only_first=tuple(value for value in one if value not in two),
-        only_second=tuple(value for value in two if value not in one),
+        both=tuple(value for value in one if value in named_by_two),
+        only_first=tuple(value for value in one if value not in named_by_two),
+        only_second=tuple(value for value in two if value not in named_by_one),
         price_difference=round(right.price - left.price, 2)  # type: ignore[operator]
         if priced
         else None,
@@ -222,7 +223,7 @@ def _known(home: Home, item_id: str) -> tuple[Item, FusedItem | None]:
 
 def _values(item: Item, fused: FusedItem | None) -> list[str]:
     told = (*(fused.facets() if fused else ()), *filter(None, (item.brand,)))
-    return list(dict.fromkeys(told))
+    return list(dict.fromkeys(map(Spelling(), told)))
 
 
 def _title(item: Item) -> str:

@@ -18,7 +18,7 @@ from mllm_srec.llm.answer_schema import answer_schema
 from mllm_srec.llm.engine import Prompt
 from mllm_srec.llm.prompting import render
 from mllm_srec.llm.structured import InvalidAnswer, parse
-from mllm_srec.store.records import UNKNOWN, FusedItem, Record
+from mllm_srec.store.records import UNKNOWN, FusedItem, Record, Spelling
 
 MAX_TOKENS = 120
 MAX_REASON = 400
@@ -101,8 +101,9 @@ def exhibits_for(
     liked = dict.fromkeys(
         event["item_id"] for event in reversed(events) if event["verdict"] == "liked"
     )
+    values = {item_id: Spelling(fused[item_id].facets()) for item_id in liked}
     found = [
-        Exhibit(item_id, fused[item_id], tuple(v for v in facets if v in fused[item_id].facets()))
+        Exhibit(item_id, fused[item_id], tuple(v for v in facets if v in values[item_id]))
         for item_id in liked
     ]
     found.sort(key=lambda exhibit: -len(exhibit.shared))
@@ -125,7 +126,7 @@ def explain_prompt(
 ) -> Prompt:
     """The prompt of one reason; the beginning is shared by all items of a user."""
     names = {value: name for name, value in item.attributes()}
-    lately = set(_lately(preference))
+    lately = _lately(preference)
     lines = (
         f"[{number}] {exhibit.fused.line}; in common: "
         + ", ".join(
@@ -229,14 +230,15 @@ def plain_reason(
         text = f"This {item.what} is {_join(_phrases(values, item))}, like {like} you liked"
     else:
         text = f"Another {item.what}, like {like} you liked"
-    if lately := [value for value in values if value in _lately(preference)]:
+    preferred = _lately(preference)
+    if lately := [value for value in values if value in preferred]:
         text += f"; lately you prefer {_join(lately)}"
     return _cut(f"{text}.", cites)
 
 
-def _lately(preference: Preference) -> list[str]:
+def _lately(preference: Preference) -> Spelling:
     """What the user has preferred of late."""
-    return [*preference.strong, *preference.clear, *preference.slight]
+    return Spelling((*preference.strong, *preference.clear, *preference.slight))
 
 
 def _cut(text: str, cites: list[int]) -> CitedReason:

@@ -10,13 +10,13 @@ from langgraph.runtime import Runtime
 from pydantic import Field
 
 from mllm_srec.agent.ask import Question, ask
-from mllm_srec.agent.nodes.summarize_preferences import fused_items
+from mllm_srec.agent.nodes.summarize_preferences import first_spelling, fused_items, kept_values
 from mllm_srec.agent.state import Context, Event, State, Statement, Update
 from mllm_srec.llm.answer_schema import answer_schema
 from mllm_srec.llm.engine import Prompt
 from mllm_srec.llm.prompting import render
 from mllm_srec.llm.structured import InvalidAnswer, parse
-from mllm_srec.store.records import UNKNOWN, FusedItem, Record, Word
+from mllm_srec.store.records import UNKNOWN, FusedItem, Record, Spelling, Word
 
 MAX_TOKENS = 220
 MAX_LIKED_VALUES = 22
@@ -101,6 +101,7 @@ def count_evidence(events: Sequence[Event], fused: Mapping[str, FusedItem]) -> l
     liked: dict[str, int] = {}
     disliked: dict[str, int] = {}
     total_liked = 0
+    spelled = first_spelling(events, fused)
     for event in reversed(events):
         if event["verdict"] == "neutral":
             continue
@@ -108,7 +109,7 @@ def count_evidence(events: Sequence[Event], fused: Mapping[str, FusedItem]) -> l
         counts = liked if event["verdict"] == "liked" else disliked
         for value in fused[event["item_id"]].facets():
             if value != UNKNOWN:
-                counts[value] = counts.get(value, 0) + 1
+                counts[spelled(value)] = counts.get(spelled(value), 0) + 1
     often = [value for value in liked if liked[value] >= max(LEAST_COUNT, disliked.get(value, 0))]
     often.sort(key=lambda value: -liked[value])
     never = [value for value in disliked if disliked[value] > liked.get(value, 0)]
@@ -132,12 +133,7 @@ def check_profile(text: str, evidence: Sequence[Evidence]) -> Profile:
             to say.
     """
     profile = parse(text, Profile)
-    allowed = supported(evidence)
-    kept = {
-        name: [value for value in dict.fromkeys(values) if value in allowed[name]]
-        for name, values in profile
-    }
-    found = Profile.model_validate(kept)
+    found = Profile.model_validate(kept_values(profile, supported(evidence)))
     if found == Profile() and plain_profile(evidence) != found:
         raise InvalidAnswer(text, "no statement has an interaction that supports it")
     return found
@@ -167,19 +163,20 @@ def statements(
     profile: Profile, events: Sequence[Event], fused: Mapping[str, FusedItem]
 ) -> list[Statement]:
     """Tie each statement to the interactions it rests on."""
+    shown = [(event, Spelling(fused[event["item_id"]].facets())) for event in events]
     return [
         Statement(
             value=value,
             strength=strength,
             item_ids=[
                 event["item_id"]
-                for event in events
+                for event, values in shown
                 if event["verdict"] == ("disliked" if strength == "dislikes" else "liked")
-                and value in fused[event["item_id"]].facets()
+                and value in values
             ],
         )
-        for strength, values in profile
-        for value in values
+        for strength, named in profile
+        for value in named
     ]
 
 

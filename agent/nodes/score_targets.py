@@ -24,7 +24,7 @@ from mllm_srec.agent.state import Context, Event, Part, State, Update, scored, u
 from mllm_srec.llm.engine import Picture, Prompt
 from mllm_srec.llm.pictures import prepare
 from mllm_srec.llm.prompting import render
-from mllm_srec.store.records import FusedItem
+from mllm_srec.store.records import FusedItem, Spelling
 from mllm_srec.tools.feedback import granted
 from mllm_srec.tools.ranking import combine
 
@@ -150,7 +150,7 @@ def in_common(profile: Profile, preference: Preference, item: FusedItem) -> str:
     examples to learn it; what it is worth that a user loves the type and avoids the colour is the
     model's to say.
     """
-    named = (*profile, *preference)
+    named = [(strength, Spelling(values)) for strength, values in (*profile, *preference)]
     stands = (
         (name, [strength for strength, values in named if value in values])
         for name, value in item.attributes()

@@ -5,8 +5,9 @@ last window is done, so that every state is kept and one new interaction costs o
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from langgraph.runtime import Runtime
 from pydantic import Field
@@ -18,7 +19,7 @@ from mllm_srec.llm.answer_schema import answer_schema
 from mllm_srec.llm.engine import Prompt
 from mllm_srec.llm.prompting import render
 from mllm_srec.llm.structured import InvalidAnswer, parse
-from mllm_srec.store.records import UNKNOWN, FusedItem, Record, Word
+from mllm_srec.store.records import UNKNOWN, FusedItem, Record, Spelling, Word
 
 MAX_TOKENS = 260
 DAY_S = 86_400
@@ -158,14 +159,20 @@ def check_preference(
             to say.
     """
     preference = parse(text, Preference)
-    allowed = supported(before, events, fused)
-    kept = {
-        name: [value for value in dict.fromkeys(values) if value in allowed[name]]
-        for name, values in preference
-    }
-    found = Preference.model_validate(kept)
+    found = Preference.model_validate(kept_values(preference, supported(before, events, fused)))
     if found == Preference() and plain_preference(before, events, fused) != found:
         raise InvalidAnswer(text, "it names nothing that the interactions show")
+    return found
+
+
+def kept_values(
+    said: Iterable[tuple[str, Iterable[str]]], allowed: Mapping[str, Iterable[str]]
+) -> dict[str, list[str]]:
+    """For each part of an answer its values that are allowed there, as they are written there."""
+    found = dict[str, list[str]]()
+    for name, values in said:
+        spelled = Spelling(allowed[name])
+        found[name] = list(dict.fromkeys(spelled(each) for each in values if each in spelled))
     return found
 
 
@@ -173,7 +180,7 @@ def supported(
     before: Preference, events: Sequence[Event], fused: Mapping[str, FusedItem]
 ) -> dict[str, list[str]]:
     """For each part of a preference the values that the carried one or the window gives it."""
-    liked, disliked = _evidence(events, fused)
+    liked, disliked = _evidence(before, events, fused)
     held = list(dict.fromkeys(before.values()))
     now = list(dict.fromkeys((*held, *liked)))
     against = list(dict.fromkeys((*held, *disliked)))
@@ -210,7 +217,7 @@ def count_points(
     window; a liked interaction adds one to each value of the item, a disliked one takes one away.
     Values beyond `CAPS`, and those that never were or are no longer of any level, are left out.
     """
-    liked, disliked = _evidence(events, fused)
+    liked, disliked = _evidence(before, events, fused)
     levels = {value: name for name, values in before for value in values if name in LEVELS}
     sums = dict.fromkeys((*liked, *disliked, *levels), 0.0)
     for value, name in levels.items():
@@ -254,9 +261,13 @@ def plain_preference(
 
 
 def _evidence(
-    events: Sequence[Event], fused: Mapping[str, FusedItem]
+    before: Preference, events: Sequence[Event], fused: Mapping[str, FusedItem]
 ) -> tuple[dict[str, int], dict[str, int]]:
-    """Count values of liked and of disliked items, newest interaction first."""
+    """Count values of liked and of disliked items, newest interaction first.
+
+    They are written as in the carried preference, else as the oldest interaction has them.
+    """
+    spelled = first_spelling(events, fused, before.values())
     liked: dict[str, int] = {}
     disliked: dict[str, int] = {}
     for event in reversed(events):
@@ -264,8 +275,16 @@ def _evidence(
         if counts is not None:
             for value in fused[event["item_id"]].facets():
                 if value != UNKNOWN:
-                    counts[value] = counts.get(value, 0) + 1
+                    counts[spelled(value)] = counts.get(spelled(value), 0) + 1
     return liked, disliked
+
+
+def first_spelling(
+    events: Sequence[Event], fused: Mapping[str, FusedItem], before: Iterable[str] = ()
+) -> Spelling:
+    """How the values of a history are written: as they were before, else as they came first."""
+    shown = (fused[event["item_id"]].facets() for event in events)
+    return Spelling(chain(before, *shown))
 
 
 def fused_items(context: Context, state: State, events: Sequence[Event]) -> dict[str, FusedItem]:

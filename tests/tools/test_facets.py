@@ -31,6 +31,18 @@ def test_what_the_likes_have_more_often_than_the_catalogue_speaks_for_an_item() 
     assert scores[0] == pytest.approx(np.log(5.5 / 16 / 0.3))
 
 
+def test_values_that_differ_in_capitals_alone_are_one() -> None:
+    items = {
+        "a": FusedItem(what="Lamp", seen={"colour": "red"}),
+        "b": FusedItem(what="lamp", seen={"colour": "Red"}),
+        "c": FusedItem(what="sofa", seen={"colour": "blue"}),
+    }
+    scores = FacetModel.fit(items).scores([("a", 1.0)])
+    assert scores[0] == scores[1] > 0 > scores[2]
+    beside = {"mine": FusedItem(what="LAMP", seen={"colour": "RED"})}
+    assert FacetModel.fit(items).scores([("mine", 1.0)], beside) == pytest.approx(scores)
+
+
 def test_a_rare_value_says_more_than_a_common_one() -> None:
     assert shop().scores([("i0", 1.0)])[0] > shop().scores([("i9", 1.0)])[9] > 0
 

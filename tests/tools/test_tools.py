@@ -137,6 +137,16 @@ def test_a_comparison_names_what_is_shared_and_what_is_not(shared: Home) -> None
         compare(shared, "b1", "b1")
 
 
+def test_a_comparison_finds_what_is_shared_whatever_capitals_it_has(home: Home) -> None:
+    [entry] = home.catalogue.representations(["t1"]).values()
+    told = {"material": "Wool", "colour": "Red", "brand": "torbidan"}
+    shown = entry.fused.model_copy(update={"told": told})
+    home.catalogue.put_representations([entry.model_copy(update={"fused": shown})])
+    assert compare(home, "b1", "t1").both == ("red",)
+    assert compare(home, "t1", "t2").both == ("torbidan",)
+    assert compare(home, "t2", "t1").only_second == ("train", "red", "Wool")
+
+
 def test_conditions_that_nothing_meets_are_named(shared: Home) -> None:
     with pytest.raises(CannotDo, match="steel, up to 5"):
         allowed_items(shared, ItemFilter(having=("steel",), max_price=5))

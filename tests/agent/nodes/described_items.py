@@ -45,9 +45,21 @@ def as_answer(value: BaseModel) -> str:
     return compact(value.model_dump())
 
 
-# What a shop, a picture or a model may say: names with points and signs, several words, any
-# script, and the markers of the prompts.
-KNOWN = ["red", "blue", "wood", "kite", "Dr. Brown's", "c++", "t-shirt", "{0}", "¿qué?"]
+# What a shop, a picture or a model may say: names with points and signs, several words, capitals or
+# none, any script, and the markers of the prompts.
+KNOWN = [
+    "red",
+    "Red",
+    "blue",
+    "wood",
+    "Wood",
+    "kite",
+    "Dr. Brown's",
+    "c++",
+    "t-shirt",
+    "{0}",
+    "¿qué?",
+]
 
 WORDS = st.sampled_from([*KNOWN, "deep sea", "deep blue sea", "100% blue", "赤い 凧"]) | st.text(
     st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=8

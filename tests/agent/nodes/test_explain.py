@@ -41,6 +41,17 @@ class TestExplain:
             "[2] train: blue; wood; in common: t0 wood (lately)",
         ]
 
+    def test_a_value_is_shared_whatever_capitals_it_has(self) -> None:
+        target, fused = item("Kite", "red"), {"i1": item("kite", "Red")}
+        preference = Preference(clear=["RED"])
+        exhibits = exhibits_for(target, [event("i1")], fused)
+        assert [exhibit.shared for exhibit in exhibits] == [("Kite", "red")]
+        asked = explain_prompt(Profile(), preference, exhibits, target).messages[-1].text
+        assert "in common: what Kite, s0 red (lately)" in asked
+        assert plain_reason(preference, exhibits, target).reason == (
+            "This Kite is red, like the kite you liked; lately you prefer red."
+        )
+
     def test_a_reason_about_the_item_and_what_it_cites_passes(self) -> None:
         said = compact({"reason": "This drum is red, like the kite.", "cites": [1, 1]})
         found = check_reason(said, self.exhibits, FUSED["i2"])

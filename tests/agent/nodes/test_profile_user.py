@@ -35,6 +35,16 @@ class TestProfile:
         values = [entry.value for entry in count_evidence(events, FUSED)]
         assert values == ["drum", "red", "wood"]
 
+    def test_values_that_differ_in_capitals_alone_are_counted_as_one(self) -> None:
+        fused = {"i1": item("kite", "Red"), "i2": item("drum", "red")}
+        events = [event("i1"), event("i2")]
+        evidence = count_evidence(events, fused)
+        assert [(entry.value, entry.liked_count) for entry in evidence] == [("Red", 2)]
+        profile = check_profile(compact({"loves": ["red", "RED"]}), evidence)
+        assert profile == plain_profile(evidence) == Profile(loves=["Red"])
+        [said] = statements(profile, events, fused)
+        assert said["item_ids"] == ["i1", "i2"]
+
     def test_shares_decide_the_strength(self) -> None:
         events = [event("i1")] * 5 + [event("i2")] * 3 + [event("i4")] * 2
         profile = plain_profile(count_evidence(events, FUSED))

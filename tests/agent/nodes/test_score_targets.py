@@ -12,7 +12,7 @@ from mllm_srec.agent.nodes.score_targets import (
 from mllm_srec.agent.nodes.summarize_preferences import Preference
 from tests.agent.shop import DAY_S
 
-from .described_items import FUSED, event
+from .described_items import FUSED, event, item
 
 
 class TestScorePrompt:
@@ -22,6 +22,12 @@ class TestScorePrompt:
     def test_an_attribute_is_told_every_list_that_names_its_value(self) -> None:
         assert in_common(self.profile, self.preference, FUSED["i1"]) == (
             "what: strong; s0: loves, strong, rising; t0: dislikes"
+        )
+
+    def test_an_attribute_is_found_again_whatever_capitals_it_has(self) -> None:
+        shown = item("Kite", "RED", told=("Cotton",))
+        assert in_common(self.profile, self.preference, shown) == (
+            in_common(self.profile, self.preference, FUSED["i1"])
         )
 
     def test_an_item_that_has_nothing_of_them_says_so(self) -> None:

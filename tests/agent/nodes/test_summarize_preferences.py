@@ -17,9 +17,9 @@ from mllm_srec.agent.nodes.summarize_preferences import (
 )
 from mllm_srec.agent.state import Event, Settings
 from mllm_srec.llm.structured import InvalidAnswer
-from mllm_srec.store.records import FusedItem
+from mllm_srec.store.records import FusedItem, folded
 
-from .described_items import FUSED, answers, as_answer, event, histories, property_test
+from .described_items import FUSED, answers, as_answer, event, histories, item, property_test
 
 
 class TestWindows:
@@ -103,6 +103,18 @@ class TestPreference:
         events = [event("i1", "neutral"), event("i5")]
         assert plain_preference(Preference(), events, FUSED) == Preference()
 
+    def test_values_that_differ_in_capitals_alone_are_counted_as_one(self) -> None:
+        fused = {"i1": item("Kite", "Red"), "i2": item("KITE", "red", told=("RED",))}
+        events = [event("i1"), event("i2")]
+        found = plain_preference(Preference(), events, fused)
+        assert found == Preference(clear=["Kite", "Red"])
+        asked = window_prompt(Preference(), events, fused).messages[-1].text
+        assert asked.endswith("\n2: Kite, Red")
+        said = compact({"clear": ["kite", "RED", "red"]})
+        assert check_preference(said, Preference(), events, fused) == found
+        carried = plain_preference(Preference(slight=["red"]), events, fused)
+        assert carried.strong == ["red"]
+
     def test_a_value_that_nothing_shows_is_dropped(self) -> None:
         said = compact(
             {"strong": ["red", "gold"], "avoids": ["kite", "silk"], "fading": ["cotton"]}
@@ -135,10 +147,10 @@ class TestPreference:
             found = check_preference(said, before, events, fused)
         except InvalidAnswer:
             return
-        held = set(before.values())
+        held = set(map(folded, before.values()))
         shown = {
             kind: {
-                value
+                folded(value)
                 for e in events
                 if e["verdict"] == kind
                 for value in fused[e["item_id"]].facets()
@@ -147,8 +159,8 @@ class TestPreference:
         }
         for name, values in found:
             allowed = {"fading": set[str](), "avoids": shown["disliked"]}.get(name, shown["liked"])
-            assert set(values) <= held | allowed
-            assert len(set(values)) == len(values)
+            assert set(map(folded, values)) <= held | allowed
+            assert len(set(map(folded, values))) == len(values)
 
     @property_test
     @given(histories(size=20))
