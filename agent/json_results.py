@@ -6,6 +6,8 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from mllm_srec.store.validation import problems
+
 
 class JsonResult:
     """A frozen dataclass that other programs read as JSON.
@@ -44,7 +46,8 @@ class JsonResult:
         try:
             result: Self = _adapter(cls).validate_python(data)
         except ValidationError as error:
-            raise ValueError(f"this is not {cls.called}: {error}") from error
+            wrong = "; ".join(map(str, problems(error)))
+            raise ValueError(f"this is not {cls.called}: {wrong}") from error
         return result
 
 

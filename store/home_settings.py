@@ -9,6 +9,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from mllm_srec.store.errors import HomeError
+from mllm_srec.store.validation import problems
 
 NAME = "srec.toml"
 _EXAMPLE = 'database_url = "postgresql://USER@HOST/DATABASE"'
@@ -63,8 +64,7 @@ def read_home_settings(folder: Path) -> HomeSettings:
     except FileNotFoundError:
         return HomeSettings()
     except ValidationError as error:
-        [first, *_] = error.errors(include_url=False, include_input=False)
-        name = ".".join(map(str, first["loc"]))
-        raise HomeError(f"{str(path)!r}: {name}: {first['msg']}") from None
+        # Not from the error: it has the values, and an address may hold a password.
+        raise HomeError(f"{str(path)!r}: {problems(error)[0]}") from None
     except ValueError as error:
         raise HomeError(f"{str(path)!r} is no TOML ({error}): write {_EXAMPLE}") from error

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from mllm_srec.store.trace_schema import TraceError
 from mllm_srec.store.traces import TraceStore
+from mllm_srec.store.validation import problems
 
 Part = Literal["text", "pictures", "vectors", "users"]
 """What can be left out of new traces, each apart."""
@@ -62,8 +63,8 @@ def changed_settings(store: TraceStore, update: Mapping[str, object]) -> TraceSe
     try:
         return TraceSettings.model_validate({**_stored(store), **update})
     except ValidationError as error:
-        first = error.errors()[0]
-        name = str(first["loc"][0])
+        first = problems(error)[0]
+        name = first.place.partition(".")[0]
         if name in update:
             raise
         way_out = (
@@ -72,8 +73,8 @@ def changed_settings(store: TraceStore, update: Mapping[str, object]) -> TraceSe
             else "use the version of mllm-srec that wrote it"
         )
         raise TraceError(
-            f"the trace file {str(store.path)!r} has the setting {name} {first['input']!r} "
-            f"({first['msg']}): {way_out}"
+            f"the trace file {str(store.path)!r} has the setting {name} {first.value!r} "
+            f"({first.what}): {way_out}"
         ) from error
 
 

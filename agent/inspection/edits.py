@@ -12,6 +12,7 @@ from mllm_srec.agent.calls import Calls
 from mllm_srec.agent.state import State
 from mllm_srec.llm.engine import Answer, EngineInfo, LabelScores, Prompt
 from mllm_srec.store.trace_schema import TraceError
+from mllm_srec.store.validation import problems
 
 _HINTS = get_type_hints(State)
 
@@ -28,9 +29,9 @@ def check_edits(edits: Mapping[str, Any]) -> None:
         try:
             TypeAdapter[Any](_HINTS[name]).validate_python(value, strict=True)
         except ValidationError as error:
-            wrong = error.errors()[0]
-            place = ".".join(map(str, (name, *wrong["loc"])))
-            raise TraceError(f"the field {place!r}: {wrong['msg']}") from error
+            wrong = problems(error)[0]
+            place = ".".join(filter(None, (name, wrong.place)))
+            raise TraceError(f"the field {place!r}: {wrong.what}") from error
 
 
 class EditedCalls:

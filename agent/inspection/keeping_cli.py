@@ -95,6 +95,7 @@ def settings(
 
         from mllm_srec.agent.terminal.views import facts_table
         from mllm_srec.store.trace_settings import changed_settings, write_settings
+        from mllm_srec.store.validation import problems
 
         given = {"days": days, "count": count, "mib": mib, "otlp_endpoint": otlp_endpoint}
         update: dict[str, object] = {
@@ -108,8 +109,8 @@ def settings(
             try:
                 stored = changed_settings(traces, update)
             except ValidationError as error:
-                first = error.errors()[0]
-                raise typer.BadParameter(f"{first['loc'][0]}: {first['msg']}") from error
+                place, what, _ = problems(error)[0]
+                raise typer.BadParameter(f"{place.partition('.')[0]}: {what}") from error
             if update:
                 write_settings(traces, stored)
                 out.note("programs that run take the settings up when they start again")

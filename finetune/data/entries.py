@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from mllm_srec.finetune.data.records import AnyRecord, parse_record
 from mllm_srec.finetune.errors import FinetuneError
+from mllm_srec.store.validation import problems
 
 FILES = ("train", "validation")
 """Names of the two files of a data folder, without their ending."""
@@ -116,8 +117,6 @@ def _origin(origins: Mapping[str, Sequence[str]], name: str, number: int) -> str
 
 
 def _faults(file: str, line: int, error: ValidationError) -> Iterator[Fault]:
-    for each in error.errors(include_url=False):
-        place = ".".join(str(step) for step in each["loc"]) or "record"
-        problem = each["msg"].removeprefix("Value error, ")
-        way_out = "mend the line, or write the data again with `srec finetune data`"
-        yield Fault(file, line, place, shown(each["input"]), problem, way_out)
+    way_out = "mend the line, or write the data again with `srec finetune data`"
+    for place, what, value in problems(error):
+        yield Fault(file, line, place or "record", shown(value), what, way_out)

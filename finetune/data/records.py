@@ -16,6 +16,7 @@ from mllm_srec.agent.nodes.score_targets import NO, YES
 from mllm_srec.finetune.errors import FinetuneError
 from mllm_srec.llm.engine import Prompt
 from mllm_srec.llm.prompting import prompt_hash
+from mllm_srec.store.validation import problems
 
 Task = Literal[
     "look", "fuse", "summarize_preferences", "profile_user", "score_target", "explain",
@@ -269,11 +270,8 @@ def read_records(path: Path) -> Iterator[AnyRecord]:
             try:
                 yield parse_record(line)
             except ValidationError as error:
-                first = error.errors()[0]
-                place = ".".join(str(step) for step in first["loc"])
-                raise RecordError(
-                    f"{path.name}, line {number}, {place!r}: {first['msg']}"
-                ) from error
+                place, what, _ = problems(error)[0]
+                raise RecordError(f"{path.name}, line {number}, {place!r}: {what}") from error
 
 
 def file_hash(path: Path) -> str:

@@ -15,6 +15,7 @@ from mllm_srec.finetune.errors import FinetuneError
 from mllm_srec.finetune.training.augment import Augmentation
 from mllm_srec.finetune.training.picture_words import PICTURE_WORDS
 from mllm_srec.finetune.training.tiny import TinyConfig
+from mllm_srec.store.validation import problems
 
 FIGURES = ("loss", "right_tokens", "right_answers")
 """What validation says of every task; the first is better when low, the others when high."""
@@ -187,10 +188,8 @@ class Recipe:
 
 
 def _faults(error: ValidationError) -> Iterator[str]:
-    for each in error.errors(include_url=False):
-        place = ".".join(str(step) for step in each["loc"])
+    for each, (place, what, value) in zip(error.errors(), problems(error), strict=True):
         if each["type"] == "unexpected_keyword_argument":
             yield f"unknown key {place!r} in the recipe"
         else:
-            problem = each["msg"].removeprefix("Value error, ")
-            yield f"{place!r} is {each['input']!r}: {problem}"
+            yield f"{place!r} is {value!r}: {what}"

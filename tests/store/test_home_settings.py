@@ -102,3 +102,4 @@ def test_a_wrong_file_is_refused_by_name_without_what_it_says(
     with pytest.raises(HomeError, match=rf"srec\.toml'.*{problem}") as refused:
         Home.open(folder, create=True)
     assert "hunter2" not in str(refused.value)
+    assert "Value error" not in str(refused.value)
