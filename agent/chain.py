@@ -137,7 +137,8 @@ class Chain:
             self._check_items(request.allowed, "the list of candidates")
         kept = None
         if request.picture is not None:
-            kept = await asyncio.to_thread(self._deployment.home.pictures.add, request.picture)
+            add = self._deployment.home.pictures.add
+            kept = await asyncio.to_thread(add, request.picture, giver=request.user_id)
             given = _with_picture(given or (), request.user_id)
         never, wished = self._said(request)
         state = State(

@@ -109,7 +109,8 @@ class Changes(Closing):
     def delete_user(self, user: str) -> int:
         """Delete what is kept under a user's name; the number of interactions deleted.
 
-        Pictures that the user gave stay in the home, which keeps pictures by their content alone.
+        Of the pictures that the user gave, those stay that another user gave, too, or that an item
+        has.
 
         Raises:
             HomeBusy: Another process writes to the home.

@@ -204,8 +204,7 @@ def _show(
     from mllm_srec.agent.terminal.item_pictures import Pictures, home_pictures
     from mllm_srec.agent.terminal.views import recommendation_screen
 
-    stored = srec.deployment.home
-    source = home_pictures(stored, stored.pictures.add(picture) if picture else None)
+    source = home_pictures(srec.deployment.home, picture)
     out.result(
         result.to_dict(),
         lambda console: recommendation_screen(

@@ -21,6 +21,7 @@ from mllm_srec.agent.untrusted import sound
 from mllm_srec.llm.engine import ModelError
 from mllm_srec.store.errors import BadPicture, StoreError
 from mllm_srec.store.feedback import Stance
+from mllm_srec.store.validation import problems
 from mllm_srec.tools import feedback as wishes
 from mllm_srec.tools import history as histories
 from mllm_srec.tools import items, search
@@ -140,7 +141,7 @@ class Toolbox:
     ) -> Result:
         """Find items like a picture (PNG or JPEG as base64), and words about it."""
         conditions = _conditions(departments, having, without, min_price, max_price)
-        kept = self._home.pictures.add(_decoded(picture_base64))
+        kept = self._home.pictures.add(_decoded(picture_base64), giver=self._user)
         fused = await fused_picture(self._srec.context, kept, words)
         found = await search.search_described(
             self._home, self._embed, fused, count=count, conditions=conditions
@@ -234,11 +235,8 @@ def told(error: ToolError) -> str:
 
 
 def faults(error: Any) -> str:
-    """What pydantic (2, or 1 in some of LangChain's tools) found wrong, in one line."""
-    return "; ".join(
-        ": ".join(filter(None, (".".join(map(str, each["loc"])), each["msg"])))
-        for each in error.errors()
-    )
+    """What pydantic found wrong with arguments, in one line."""
+    return "; ".join(map(str, problems(error)))
 
 
 def refuse_others(arguments: type[BaseModel]) -> None:

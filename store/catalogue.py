@@ -106,6 +106,15 @@ class Catalogue(SqlStore):
         """The ids of all items, in order."""
         return self._column(select(_ITEMS.c.item_id).order_by(_ITEMS.c.item_id))
 
+    def pictured(self, keys: Iterable[str]) -> set[str]:
+        """Which of some pictures, by content hash, an item has."""
+        table = _ITEMS.c.picture
+        return {
+            key
+            for part in chunks(keys)
+            for key in self._column(select(table).where(table.in_(part)).distinct())
+        }
+
     def put_items(self, items: Iterable[Item]) -> None:
         """Add items; an item whose id is there is replaced."""
         self.put_shop(items, ())

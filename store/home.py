@@ -233,9 +233,12 @@ class Home(Closing):
     def delete_user(self, user_id: str) -> int:
         """Delete what the home holds of a user; the number of interactions deleted.
 
-        Pictures that the user gave stay in `pictures/`: they are kept by content, under no name.
+        Of the pictures that the user gave, those stay that another user gave, too, or that an item
+        has.
         """
         with self.lock():
+            given = self.pictures.given_by(user_id)
+            self.pictures.forget(user_id, keep=self.catalogue.pictured(given))
             self.steps.delete_owner(user_id)
             self.feedback.delete_user(user_id)
             for thread in self.threads.of(user_id):

@@ -6,6 +6,7 @@ import re
 import struct
 import threading
 import zlib
+from collections.abc import Collection
 from io import BytesIO
 from pathlib import Path
 
@@ -71,16 +72,24 @@ def open_picture(source: bytes | Path) -> Image.Image:
 
 
 class PictureStore:
-    """Pictures under their SHA-256, `ab/ab12...`, at most `MAX_SIDE` pixels a side."""
+    """Pictures under their SHA-256, `ab/ab12...`, at most `MAX_SIDE` pixels a side.
+
+    Who gave one is marked by an empty file of its name, in a folder of the giver.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._partial = private_folder(folder / "partial")
+        self._givers = folder / "givers"
 
-    def add(self, content: bytes) -> str:
+    def add(self, content: bytes, *, giver: str | None = None) -> str:
         """Keep a picture.
 
         Small RGB pictures without metadata are kept as they are, others as a JPEG.
+
+        Args:
+            content: A picture's file.
+            giver: The user whose own picture it is, see `forget`.
 
         Returns:
             The SHA-256 of `content`; the same picture is kept once.
@@ -91,8 +100,14 @@ class PictureStore:
         """
         key = hashlib.sha256(content).hexdigest()
         path = self._path(key)
-        if not path.exists():
-            kept = _canonical(content)
+        kept = None if path.exists() else _canonical(content)
+        if giver is not None:
+            # First: a picture that nobody gave would stay for ever.
+            with disk_errors(path):
+                (private_folder(private_folder(self._givers) / _folder_of(giver)) / key).touch(
+                    0o600
+                )
+        if kept is not None:
             # Written aside and moved: a killed process leaves no half picture under a key.
             partial = self._partial / f"{key}.{os.getpid()}.{threading.get_ident()}"
             with disk_errors(path):
@@ -132,6 +147,27 @@ class PictureStore:
     def delete(self, key: str) -> None:
         """Delete a picture, if it is there."""
         self._path(key).unlink(missing_ok=True)
+
+    def given_by(self, user: str) -> set[str]:
+        """The keys of the pictures that a user gave."""
+        folder = self._givers / _folder_of(user)
+        return {path.name for path in folder.iterdir()} if folder.exists() else set()
+
+    def forget(self, user: str, *, keep: Collection[str] = ()) -> None:
+        """Delete the pictures that a user gave, but for those that another user gave, too.
+
+        Args:
+            user: Who gave them.
+            keep: Keys of pictures that are needed otherwise.
+        """
+        mine = self._givers / _folder_of(user)
+        for key in self.given_by(user):
+            others = (path for path in self._givers.glob(f"*/{key}") if path.parent != mine)
+            if key not in keep and not any(others):
+                self.delete(key)
+            (mine / key).unlink()
+        if mine.exists():
+            mine.rmdir()
 
     def sweep(self) -> None:
         """Remove what killed processes left half written; call it as the one writer."""
@@ -188,6 +224,11 @@ def read_picture(path: Path) -> bytes:
     if len(content) > MAX_BYTES:
         raise BadPicture(f"larger than {MAX_BYTES // 2**20} MiB")
     return content
+
+
+def _folder_of(user: str) -> str:
+    # An id may be no name of a file.
+    return hashlib.sha256(user.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _open(content: bytes) -> Image.Image:

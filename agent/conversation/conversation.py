@@ -263,10 +263,11 @@ class Conversation(Closing):
     def _request(
         self, text: str, picture: bytes | str | None, turn: Understood | None = None
     ) -> dict[str, Any]:
-        kept = self._home.pictures.add(picture) if isinstance(picture, bytes) else picture
+        if isinstance(picture, bytes):
+            picture = self._home.pictures.add(picture, giver=self.user)
         return {
             "text": sound(text),
-            "picture": kept,
+            "picture": picture,
             "command": None if turn is None else turn.model_dump(mode="json"),
         }
 

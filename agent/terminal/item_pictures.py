@@ -11,6 +11,7 @@ from mllm_srec.agent.state import YOUR_PICTURE
 from mllm_srec.agent.terminal.pictures import Picture, Way, picture_way
 from mllm_srec.store.errors import StoreError
 from mllm_srec.store.home import Home
+from mllm_srec.store.pictures import open_picture
 
 PICTURE_COLUMNS = 12
 """Cells of a picture: the smallest size at which type, colour and pattern can be seen."""
@@ -47,17 +48,21 @@ class Pictures:
         return Picture(image, columns=PICTURE_COLUMNS, way=self.way)
 
 
-def home_pictures(home: Home, own: str | None = None) -> PictureSource:
+def home_pictures(home: Home, own: bytes | None = None) -> PictureSource:
     """The pictures of a home's items, small.
 
     Args:
         home: The shop.
-        own: Content hash of the picture that stands in the history as `YOUR_PICTURE`.
+        own: The file of the picture that stands in the history as `YOUR_PICTURE`.
     """
 
     def source(item_id: str) -> Image | None:
+        if item_id == YOUR_PICTURE and own is not None:
+            image = open_picture(own)
+            image.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
+            return image
         item = home.catalogue.item(item_id)
-        kept = own if item_id == YOUR_PICTURE else item and item.picture
+        kept = item and item.picture
         return home.pictures.thumbnail(kept, THUMBNAIL_PX) if kept else None
 
     return source

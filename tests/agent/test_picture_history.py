@@ -96,6 +96,13 @@ def test_it_takes_the_place_of_what_is_stored_of_a_user(srec_: Recommender) -> N
     check(srec_.recommend("mia", k=3, picture=photo()))
 
 
+def test_it_goes_with_the_user_who_gave_it(srec_: Recommender) -> None:
+    srec_.recommend("guest", k=1, picture=photo())
+    [kept] = srec_.deployment.home.pictures.given_by("guest")
+    srec_.delete_user("guest")
+    assert kept not in srec_.deployment.home.pictures
+
+
 def test_it_is_the_latest_like_of_a_given_history(srec_: Recommender) -> None:
     result = srec_.recommend("guest", k=3, history=["i7", "i5"], picture=photo())
     assert [entry.item_id for entry in result.history] == ["i7", "i5", YOUR_PICTURE]
@@ -164,8 +171,7 @@ def test_the_command_reads_the_file_and_shows_it(
     assert done.code == 0, done.err
     check(Recommendation.from_dict(json.loads(done.out)))
     assert "Your picture" in srec("recommend", "--image", file, *home).out
-    kept = deployment.home.pictures.add(photo())
-    shown = home_pictures(deployment.home, kept)(YOUR_PICTURE)
+    shown = home_pictures(deployment.home, photo())(YOUR_PICTURE)
     assert shown is not None
     assert shown.size == (60, 50)
     for wrong in ((), ("mia", "--image", file)):

@@ -82,10 +82,13 @@ def test_results_are_small_and_carry_ids(tools: dict[str, BaseTool]) -> None:
     assert call(tools["item_details"], item_id="i8")["told"] == {"material": "rubber"}
 
 
-def test_a_picture_is_searched_by_what_the_model_sees_in_it(tools: dict[str, BaseTool]) -> None:
+def test_a_picture_is_searched_by_what_the_model_sees_in_it(
+    tools: dict[str, BaseTool], srec: Recommender
+) -> None:
     found = call(tools["search_picture"], picture_base64=png())
     assert "green" in found["seen"]
     assert found["items"][0]["item_id"] in ("i7", "i8")
+    assert len(srec.deployment.home.pictures.given_by("ben")) == 1
 
 
 def test_feedback_is_kept_with_its_origin_and_taken_back(tools: dict[str, BaseTool]) -> None:
@@ -188,6 +191,11 @@ def test_an_agent_is_told_which_kind_of_failure_it_is_and_why(
     said = call(tools[name], **arguments)
     assert said.startswith("wrong call: " if kind is WrongCall else "cannot do: ")
     assert message in said
+
+
+def test_what_is_wrong_is_said_in_our_words_alone(tools: dict[str, BaseTool]) -> None:
+    said = call(tools["recommend"], min_price=9, max_price=1)
+    assert said == "wrong call: min_price 9.0 is above max_price 1.0: swap them"
 
 
 @pytest.mark.parametrize(("name", "arguments", "message"), OFF_THE_SCHEMA)

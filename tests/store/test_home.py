@@ -10,7 +10,7 @@ from mllm_srec.store.home import Home
 from mllm_srec.store.home_mark import FORMAT
 from mllm_srec.store.manifest import IndexFacts
 from mllm_srec.store.records import Interaction, Item
-from tests.store.conftest import start
+from tests.store.conftest import picture, start
 
 
 def test_a_home_is_made_once_and_opened_again(tmp_path: Path) -> None:
@@ -170,6 +170,18 @@ def test_a_users_data_is_deleted_everywhere_in_the_databases(home: Home) -> None
     assert home.delete_user("ann") == 1
     assert home.catalogue.user_ids() == ["bob"]
     assert home.steps.get_many(["a" * 64, "b" * 64]) == {"b" * 64: '"bob likes blue"'}
+
+
+def test_a_users_pictures_are_deleted_but_for_those_that_others_need(home: Home) -> None:
+    mine, theirs, shown = (
+        home.pictures.add(picture(colour), giver="ann") for colour in ("red", "blue", "green")
+    )
+    assert home.pictures.add(picture("blue"), giver="bob") == theirs
+    home.catalogue.put_items([Item(item_id="1", picture=shown)])
+    home.delete_user("ann")
+    assert [key in home.pictures for key in (mine, theirs, shown)] == [False, True, True]
+    home.delete_user("bob")
+    assert [key in home.pictures for key in (mine, theirs, shown)] == [False, False, True]
 
 
 def test_a_closed_home_can_be_moved(tmp_path: Path) -> None:

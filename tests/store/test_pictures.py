@@ -131,6 +131,26 @@ def test_a_picture_is_kept_once_under_its_hash(home: Home) -> None:
     assert key not in home.pictures
 
 
+def test_what_a_user_alone_gave_is_forgotten_with_the_user(home: Home) -> None:
+    mine, ours = (
+        home.pictures.add(picture(colour), giver="a/\ud800") for colour in ("blue", "red")
+    )
+    assert home.pictures.add(picture("red"), giver="ben") == ours
+    assert home.pictures.given_by("a/\ud800") == {mine, ours}
+    home.pictures.forget("a/\ud800")
+    assert (mine in home.pictures, ours in home.pictures) == (False, True)
+    assert home.pictures.given_by("a/\ud800") == set()
+    home.pictures.forget("ben", keep={ours})
+    assert ours in home.pictures
+    home.pictures.forget("nobody")
+
+
+def test_a_picture_that_is_refused_has_no_giver(home: Home) -> None:
+    with pytest.raises(BadPicture):
+        home.pictures.add(b"no picture", giver="mia")
+    assert home.pictures.given_by("mia") == set()
+
+
 def test_a_large_picture_is_made_smaller(home: Home) -> None:
     key = home.pictures.add(picture(size=(2_000, 1_000)))
     assert home.pictures.load(key).size == (MAX_SIDE, MAX_SIDE // 2)

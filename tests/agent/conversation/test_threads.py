@@ -11,6 +11,7 @@ from mllm_srec.agent.conversation.intents import Understood
 from mllm_srec.agent.conversation.results import TurnResult
 from mllm_srec.agent.conversation.retention import lock_path
 from mllm_srec.store.errors import HomeBusy, StoreError
+from tests.store.conftest import picture
 
 from .talk import FORMS, guest, ids, opened
 
@@ -109,15 +110,19 @@ def test_a_closed_conversation_takes_no_turn(talks: Conversations) -> None:
         assert len(again.turns()) == 1
 
 
-def test_a_deleted_user_leaves_no_thread_and_no_memory_of_one(talks: Conversations) -> None:
+def test_a_deleted_user_leaves_no_thread_no_memory_and_no_picture(talks: Conversations) -> None:
     user = guest(talks)
     with talks.begin(user) as chat:
         chat.say("never blue")
+        chat.say("", picture=picture("olive"))
+    [kept] = [turn.said["picture"] for turn in chat.turns() if turn.said["picture"]]
+    assert kept in talks.home.pictures
     assert checkpoints(talks, chat) > 0
     assert talks.srec.delete_user(user) == 4
     assert talks.threads(user) == []
     assert checkpoints(talks, chat) == 0
     assert talks.srec.feedback_of(user) == []
+    assert kept not in talks.home.pictures
 
 
 def test_a_thread_in_which_nothing_is_said_leaves_nothing(talks: Conversations) -> None:
