@@ -15,7 +15,7 @@ SHORT = 120
 """Characters of a title on a card."""
 _POINTING = frozenset({
     "the", "a", "an", "one", "ones", "that", "this", "those", "these", "thing", "things", "item",
-    "items", "made", "of", "in", "with", "color", "colour", "coloured",
+    "items", "made", "of", "in", "with", "color", "colour", "coloured", "please", "pls", "plz",
 })  # fmt: skip
 """Words of a description that describe nothing: `that green one`, `the thing made of wood`."""
 MOST = 100

@@ -15,6 +15,7 @@ _OF_THE_LIST = re.compile(
     rf"{'|'.join(list(CARDINALS)[2:11])}))$"
 )
 _FROM_END = re.compile(r"(.+?) (?:(?:to|from) (?:the )?(last|bottom|end|top|start)|last)")
+_COURTESY = re.compile(r"(?:^| )(?:please|pls|plz|thanks|thank you|thx)$")
 _AT = re.compile(r"one (?:at|in|on) the (top|bottom|middle|end)")
 
 Place = int | Literal["middle", "cheapest", "dearest", "cheaper", "dearer"]
@@ -36,8 +37,7 @@ _FILLING = {"the", "ones", "item", "thing", "option"}
 
 def place(text: str) -> Place | None:
     """The place in a list that some words name; None where they name none."""
-    words = " ".join(re.sub(r"[.,;:!?\"“”'()\[\]-]", " ", text.casefold()).split())
-    words = _DETERMINERS.sub("", words)
+    words = _DETERMINERS.sub("", _plain(text))
     core = _OF_THE_LIST.sub("", words)
     # `Two of them` is how many.
     if core != words and (core in CARDINALS or core.isdecimal()):
@@ -73,4 +73,10 @@ def points_back(text: str) -> bool:
     """Whether some words mean what was spoken of last: `it`, `that one`, or nothing at all."""
     if place(text) is not None:
         return False
-    return set(text.casefold().strip(" .!?").split()) <= _POINTERS | _FILLING
+    return set(_plain(text).split()) <= _POINTERS | _FILLING
+
+
+def _plain(text: str) -> str:
+    """The words alone, without the `please` after them."""
+    words = " ".join(re.sub(r"[.,;:!?\"“”'()\[\]-]", " ", text.casefold()).split())
+    return _COURTESY.sub("", words)

@@ -107,6 +107,7 @@ def test_cards_keep_the_order_that_was_asked_for(shared: Home) -> None:
         ("the one made of leather", "s2"),
         ("the maple trian thing", "t1"),
         ("the mapel train", "t1"),
+        ("the Maple train please", "t1"),
     ],
 )
 def test_an_item_is_found_by_id_title_values_and_a_slip(

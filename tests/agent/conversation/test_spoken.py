@@ -24,6 +24,7 @@ from mllm_srec.llm.structured import InvalidAnswer
         ("5 bucks 50", 5.5), ("15-ish", 15), ("around 20", 20), ("the one under 20", 20),
         ("five point five", 5.5), ("nineteen point ninety nine", 19.99), ("$.50", 0.5),
         (".99", 0.99), ("£1.50p", 1.5), ("fourty five", 45), ("at most one", 1), ("give me one", 1),
+        ("five please", 5), ("just one, please", 1), ("20 bucks thanks", 20),
     ],
 )  # fmt: skip
 def test_numbers_are_read_as_people_write_them(words: str, value: float) -> None:
@@ -91,6 +92,7 @@ def test_a_price_in_digits_is_the_price(cents: int, form: str) -> None:
         ("the bottom one", -1), ("the middle one", "middle"), ("the cheapest one", "cheapest"),
         ("the dearest", "dearest"), ("the most expensive one", "dearest"),
         ("the cheap one", "cheaper"), ("cheapest of them", "cheapest"),
+        ("the second one please", 2), ("3, please!", 3), ("the last, thank you", -1),
     ],
 )  # fmt: skip
 def test_places_in_a_list_are_read(words: str, where: Place) -> None:
@@ -117,7 +119,9 @@ def test_a_place_is_read_in_digits_and_in_words(number: int, form: str) -> None:
     assert {place(form.format(each)) for each in (number, *words)} == {number}
 
 
-@pytest.mark.parametrize("words", ["it", "that one", "This", "the item", ""])
+@pytest.mark.parametrize(
+    "words", ["it", "that one", "This", "the item", "", "that one, please", "please"]
+)
 def test_what_points_back_names_nothing(words: str) -> None:
     assert points_back(words)
 
