@@ -84,7 +84,7 @@ def two_items(home: Home, words: str) -> tuple[str, str]:
     for found in splits:
         if len(found) == 1:
             return found[0]
-    raise WrongCall(f"{words!r} are not two items: /compare 1 3, or /compare TITLE and TITLE")
+    raise WrongCall(f"{words!r} does not name two items: /compare 1 3, or /compare TITLE and TITLE")
 
 
 def file_path(name: str) -> Path:

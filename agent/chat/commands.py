@@ -16,7 +16,7 @@ from mllm_srec.agent.chat.arguments import (
     picture,
     two_items,
 )
-from mllm_srec.agent.chat.view import export_text, threads_table, trace_view
+from mllm_srec.agent.chat.view import export_text, threads_table, trace_view, turns_text
 from mllm_srec.agent.conversation.conversation import Conversation, Conversations
 from mllm_srec.agent.conversation.intents import MAX_SPAN, Intent, Understood
 from mllm_srec.agent.conversation.places import points_back
@@ -177,7 +177,7 @@ def _trace(session: Session, words: str) -> None:
 def _threads(session: Session, words: str) -> None:
     threads = session.talks.threads(session.conversation.user)
     text = "\n".join(
-        f"{each.thread_id} {each.turns} turns {each.first}".rstrip() for each in threads
+        f"{each.thread_id} {turns_text(each.turns)} {each.first}".rstrip() for each in threads
     )
     session.show("threads", threads_table(threads, session.conversation.thread), text)
 
@@ -189,7 +189,7 @@ def _resume(session: Session, words: str) -> None:
     if thread is None:
         raise WrongCall(f"there is no thread {words!r}: /threads lists yours")
     session.go_to(session.conversation.user, thread.thread_id)
-    here = f"thread {thread.thread_id} goes on after {thread.turns} turns"
+    here = f"thread {thread.thread_id} goes on after {turns_text(thread.turns)}"
     session.show("resume", here, here)
 
 
@@ -204,13 +204,15 @@ def _fork(session: Session, words: str) -> None:
 
 def _export(session: Session, words: str) -> None:
     form, _, name = words.partition(" ")
+    if words.endswith((".md", ".json")) and form not in ("md", "json"):
+        form, name = words.rpartition(".")[2], words
     turns = session.conversation.turns()
     if form == "json":
         text = json.dumps([turn.model_dump() for turn in turns], indent=1, ensure_ascii=False)
     elif form in ("", "md"):
         text = export_text(turns, session.conversation.user)
     else:
-        raise WrongCall(f"{form!r} is no form: /export md or /export json, then a file")
+        raise WrongCall(f"{form!r} is no form: /export md, /export json, or /export FILE.md")
     if not name.strip():
         session.show("export", text, text)
         return
@@ -277,7 +279,7 @@ COMMANDS: dict[str, Command] = {
     "threads": Command("", "your conversations", _threads),
     "resume": Command("THREAD", "go on with another conversation", _resume, "threads"),
     "fork": Command("", "go on in a new conversation, and keep this one as it is", _fork),
-    "export": Command("md|json [FILE]", "this conversation as text", _export, "files"),
+    "export": Command("[md|json] [FILE]", "this conversation as text", _export, "files"),
     "delete": Command("", "delete this conversation", _delete),
     "user": Command("[NAME]", "who you are, or be somebody else", _user, "users"),
     "doctor": Command("", "check machine, engine and home", _doctor),

@@ -102,17 +102,24 @@ def threads_table(
     threads: Sequence[Thread], here: str = "", *, with_users: bool = False
 ) -> RenderableType:
     """Conversations, newest first; the one that goes on here is marked."""
+    if not threads:
+        return Text("no conversations yet")
     table = Table.grid(padding=(0, 2))
     for thread in threads:
         table.add_row(
             Text("●" if thread.thread_id == here else " ", "green"),
             Text(thread.thread_id, "bold"),
             Text(f"{datetime.fromtimestamp(thread.started, UTC):%Y-%m-%d %H:%M}", "dim"),
-            Text(f"{thread.turns} turns"),
+            Text(turns_text(thread.turns)),
             *([words(thread.user_id)] if with_users else []),
             Text(visible(thread.first), "dim", no_wrap=True, overflow="ellipsis"),
         )
     return table
+
+
+def turns_text(count: int) -> str:
+    """So many turns: `1 turn`."""
+    return f"{count} turn{'' if count == 1 else 's'}"
 
 
 def trace_view(home: Home, trace_id: str) -> RenderableType:

@@ -87,7 +87,7 @@ def test_two_items_are_parted_where_their_titles_end(
 
 
 def test_what_are_not_two_items_is_a_wrong_call(home: Home) -> None:
-    with pytest.raises(WrongCall, match="'something' are not two items"):
+    with pytest.raises(WrongCall, match="'something' does not name two items"):
         two_items(home, "something")
 
 

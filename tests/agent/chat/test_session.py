@@ -180,6 +180,15 @@ def test_a_talk_that_is_exported_into_a_pipe_can_be_read(tmp_path: Path) -> None
     assert turn["said"]["text"] == "two things please"
 
 
+def test_a_file_is_exported_in_the_form_that_its_name_has(tmp_path: Path) -> None:
+    json_file, md_file = tmp_path / "my talk.json", tmp_path / "talk.md"
+    lines = ("help", f"/export {json_file}", f"/export md {md_file}", f"/export {tmp_path}/talk")
+    *_, refused = answers(tmp_path / "home", "\n".join(lines))
+    assert json.loads(json_file.read_text())[0]["said"]["text"] == "help"
+    assert md_file.read_text().startswith("# Conversation of ben")
+    assert "is no form" in refused["error"]
+
+
 def test_binary_from_a_pipe_is_a_message_like_any_other(home: Path) -> None:
     done = subprocess.run(
         scripted(home, "--json"),
@@ -244,7 +253,7 @@ def test_a_turn_that_was_cut_off_is_shown_when_its_thread_is_taken_up(tmp_path: 
     cut_off(tmp_path / "home", "never blue")
     resumed, here = answers(tmp_path / "home", "/resume cut-off\n")
     assert resumed["answer"].startswith("Noted: never blue. For ben:")
-    assert here["text"] == "thread cut-off goes on after 1 turns"
+    assert here["text"] == "thread cut-off goes on after 1 turn"
 
 
 def test_help_names_the_key_for_another_line_and_an_empty_talk_has_no_fork(tmp_path: Path) -> None:
@@ -254,4 +263,4 @@ def test_help_names_the_key_for_another_line_and_an_empty_talk_has_no_fork(tmp_p
     assert fork["error"] == "nothing was said yet"
     assert threads["text"] == ""
     assert here["error"] == "this is thread t1 already"
-    assert now["text"] == "t1 1 turns help"
+    assert now["text"] == "t1 1 turn help"

@@ -55,11 +55,16 @@ def test_threads_are_listed_newest_first(home: Path) -> None:
     assert kept(home) == ["old-3", "old-2", "old-1", "old-0"]
     [first, *others] = run(home, "list").stdout.splitlines()
     *row, said = first.split()
-    assert row == ["old-3", "1970-01-01", "00:00", "1", "turns", "ben"]
+    assert row == ["old-3", "1970-01-01", "00:00", "1", "turn", "ben"]
     assert said == "x" * (len(said) - 1) + "…"
     assert len(others) == 3
     lines = run(home, "list", "--user", "ada", "--json").stdout.splitlines()
     assert [json.loads(line)["thread_id"] for line in lines] == ["old-2", "old-1", "old-0"]
+
+
+def test_a_user_without_conversations_is_told_so(home: Path) -> None:
+    assert run(home, "list", "--user", "eve").stdout == "no conversations yet\n"
+    assert run(home, "list", "--user", "eve", "--json").stdout == ""
 
 
 def test_pruning_needs_a_limit_and_a_yes_and_gives_disk_back(home: Path) -> None:
