@@ -20,6 +20,7 @@ from mllm_srec.agent.untrusted import words
 from mllm_srec.llm.load import bundled_model
 from mllm_srec.llm.vllm_settings import LEFT_TO_THE_USER
 from mllm_srec.store.database import without_password
+from mllm_srec.store.home import TRACES_FILE
 from mllm_srec.store.home_settings import NAME as FILE
 from mllm_srec.store.home_settings import read_home_settings
 from mllm_srec.store.trace_settings import TraceSettings, read_settings
@@ -133,7 +134,7 @@ def _of_traces(folder: Path) -> Iterator[Setting]:
 
 def _trace_settings(folder: Path) -> TraceSettings:
     """As the trace file says; the defaults before there is one."""
-    path = folder / "traces" / "traces.sqlite"
+    path = folder / TRACES_FILE
     if not path.exists():
         return TraceSettings()
     with TraceStore.open(path, create=False) as traces:

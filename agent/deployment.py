@@ -72,7 +72,7 @@ class Deployment(Closing):
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="graph", daemon=True)
         self._thread.start()
-        traces = self._closing.enter_context(TraceStore.open(home.traces_path / "traces.sqlite"))
+        traces = self._closing.enter_context(TraceStore.open(home.traces_file))
         self.tracer = Tracer(traces)
 
     @classmethod

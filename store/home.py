@@ -30,6 +30,8 @@ from mllm_srec.store.trace_retention import scrub
 from mllm_srec.store.traces import TraceStore
 
 _CATALOGUE = "catalogue.sqlite"
+TRACES_FILE = Path("traces", "traces.sqlite")
+"""Where in a home the traces are."""
 
 _Member = TypeVar("_Member", Catalogue, FeedbackStore, RepresentationIndex, StepCache, ThreadStore)
 
@@ -184,9 +186,9 @@ class Home(Closing):
         return self._address(self.conversations_path / "checkpoints.sqlite")
 
     @property
-    def traces_path(self) -> Path:
-        """The folder of the traces."""
-        return private_folder(self.path / "traces")
+    def traces_file(self) -> Path:
+        """The SQLite file of the traces, in a folder that is there; the file may be missing."""
+        return private_folder(self.path / TRACES_FILE.parent) / TRACES_FILE.name
 
     @property
     def rejects_path(self) -> Path:
@@ -252,9 +254,8 @@ class Home(Closing):
         return self.threads.delete(thread_id)
 
     def _scrub_traces(self, user_id: str) -> None:
-        path = self.traces_path / "traces.sqlite"
-        if path.exists():
-            with TraceStore.open(path) as traces:
+        if self.traces_file.exists():
+            with TraceStore.open(self.traces_file) as traces:
                 scrub(traces, user_id)
 
     def close(self) -> None:

@@ -54,7 +54,7 @@ def busiest(home: Path) -> str:
 
 
 def trace(home: Path, trace_id: str) -> TraceRecord:
-    with Home.open(home) as opened, TraceStore.open(opened.traces_path / "traces.sqlite") as store:
+    with Home.open(home) as opened, TraceStore.open(opened.traces_file) as store:
         return load_trace(store, trace_id)
 
 

@@ -124,7 +124,7 @@ def turns_text(count: int) -> str:
 
 def trace_view(home: Home, trace_id: str) -> RenderableType:
     """What a turn did."""
-    with TraceStore.open(home.traces_path / "traces.sqlite", create=False) as traces:
+    with TraceStore.open(home.traces_file, create=False) as traces:
         return trace_tree(read_trace(traces.spans(trace_id)), full=False)
 
 

@@ -24,7 +24,7 @@ def open_traces(home: Path, *, create: bool = False) -> "TraceStore":
     from mllm_srec.store.traces import TraceStore  # noqa: PLC0415
 
     with Home.open(home) as opened:
-        traces = TraceStore.open(opened.traces_path / "traces.sqlite", create=create)
+        traces = TraceStore.open(opened.traces_file, create=create)
     if traces.is_torn:
         sys.stderr.write("srec: the last write to the traces was cut off: it is left out\n")
     return traces

@@ -81,7 +81,7 @@ def replay(deployment: Deployment, spans: Sequence[Span]) -> TraceDiff:
         )
     with (
         tempfile.TemporaryDirectory(prefix="srec-replay-") as folder,
-        TraceStore.open(Path(folder) / "traces.sqlite") as store,
+        TraceStore.open(Path(folder, "replay.sqlite")) as store,
     ):
         recorded = TracedCalls(RecordedCalls(spans, info))
         calls = EditedCalls(recorded, [(old, new) for old, new in edits.get("replace", ())])

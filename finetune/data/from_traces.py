@@ -105,14 +105,13 @@ def write_traces(home: Home, out: Path, *, seed: int) -> TracesReport:
         FinetuneError: Nothing of use was judged.
         TraceError: The home has no traces, or they cannot be read.
     """
-    path = home.traces_path / "traces.sqlite"
-    with TraceStore.open(path, create=False) as store:
+    with TraceStore.open(home.traces_file, create=False) as store:
         judged = _read(store)
     records = list(_records(judged))
     pairs = list(_pairs(judged))
     if not records and not pairs:
         raise FinetuneError(
-            f"nothing to learn from in {str(path)!r}: judge turns first, "
+            f"nothing to learn from in {str(home.traces_file)!r}: judge turns first, "
             "`srec trace annotate ID good`"
         )
     about = {"from": "traces", "seed": seed, "validation_share": VALIDATION_SHARE}

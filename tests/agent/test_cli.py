@@ -91,7 +91,7 @@ def home(tmp_path: Path) -> Path:
     """A home with the trace of one run."""
     path = tmp_path / "home"
     with Home.open(path, create=True) as opened:
-        store = TraceStore.open(opened.traces_path / "traces.sqlite")
+        store = TraceStore.open(opened.traces_file)
     common = {"trace_id": "ab" * 16, "start_ns": 0, "end_ns": 10**9, "status": "OK"}
     store.put_spans(
         [

@@ -108,7 +108,7 @@ def test_settings_of_traces_are_read_and_an_address_of_the_environment_is_strong
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Home.open(home, create=True) as opened:
-        path = opened.traces_path / "traces.sqlite"
+        path = opened.traces_file
     assert values(home)["trace_redact"] == ([], "default")
     assert not path.exists()
     kept = TraceSettings(redact=frozenset({"users", "text"}), days=30, otlp_endpoint="http://a/v1")

@@ -67,7 +67,7 @@ def run(path: Path, planted: str, *, user: str = "mia", title: bool = True) -> C
     with deploy(path, engine) as deployment:
         fuse_missing(deployment)
         result = Recommender(deployment).recommend(user, k=2)
-        traces = deployment.home.traces_path / "traces.sqlite"
+        traces = deployment.home.traces_file
     with TraceStore.open(traces, create=False) as store:
         runs = [store.spans(root.trace_id) for root in store.recent()]
     trees = [trace_tree(read_trace(spans), full=True) for spans in runs]

@@ -68,7 +68,7 @@ def srec_(deployment: Deployment) -> Recommender:
 
 @pytest.fixture
 def store(deployment: Deployment) -> Iterator[TraceStore]:
-    path = deployment.home.traces_path / "traces.sqlite"
+    path = deployment.home.traces_file
     with TraceStore.open(path, create=False) as opened:
         yield opened
 

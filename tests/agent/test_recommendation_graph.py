@@ -198,7 +198,7 @@ def test_nonsense_becomes_the_counted_plain_form_after_one_repair(tmp_path: Path
 
 def test_every_run_leaves_a_trace_with_its_nodes_and_calls(deployment: Deployment) -> None:
     result = Recommender(deployment).recommend("mia", k=1)
-    with TraceStore.open(deployment.home.traces_path / "traces.sqlite", create=False) as traces:
+    with TraceStore.open(deployment.home.traces_file, create=False) as traces:
         spans = traces.spans(result.trace_id)
     names = [span.name for span in spans]
     assert [name for name in names if name in {node.__name__ for node in NODES}] == list(

@@ -80,7 +80,12 @@ def test_everything_in_a_home_is_readable_by_its_owner_alone(tmp_path: Path) -> 
             home.catalogue.put_items([Item(item_id="1")])
             home.steps.put_many({"0" * 64: "{}"})
             home.write_setting("weights", {"score": 0.5})
-            folders = [home.path, home.traces_path, home.rejects_path, home.path / "settings"]
+            folders = [
+                home.path,
+                home.traces_file.parent,
+                home.rejects_path,
+                home.path / "settings",
+            ]
             files = [path for path in home.path.rglob("*") if path.is_file()]
             assert {path.stat().st_mode & 0o777 for path in folders} == {0o700}
             assert {path.stat().st_mode & 0o777 for path in files} == {0o600}

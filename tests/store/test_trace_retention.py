@@ -159,7 +159,7 @@ def test_after_scrub_no_byte_of_the_user_is_left(store: TraceStore) -> None:
 def test_deleting_a_user_of_a_home_deletes_the_traces_too(tmp_path: Path) -> None:
     with Home.open(tmp_path / "home", create=True) as home:
         home.delete_user("wilhelmina")  # where nothing was traced yet
-        with TraceStore.open(home.traces_path / "traces.sqlite") as traces:
+        with TraceStore.open(home.traces_file) as traces:
             put_run(traces, 1, user="wilhelmina")
             put_run(traces, 2, user="ben")
             home.delete_user("wilhelmina")

@@ -25,7 +25,7 @@ def test_one_trace_holds_the_turn_and_its_recommendation(
     talks: Conversations, chat: Conversation
 ) -> None:
     turn = chat.say("two things please")
-    path = talks.home.traces_path / "traces.sqlite"
+    path = talks.home.traces_file
     with TraceStore.open(path, create=False) as traces:
         names = [span.name for span in traces.spans(turn.trace_id)]
     assert {"turn", "understand", "act", "score_targets", "answer"} <= set(names)

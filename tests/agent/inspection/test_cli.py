@@ -50,7 +50,7 @@ def test_two_runs_of_which_parts_are_missing_cannot_be_told_equal(tmp_path: Path
     path = tmp_path / "home"
     with deploy(path, scripted()) as deployment:
         fuse_missing(deployment)
-        with TraceStore.open(deployment.home.traces_path / "traces.sqlite") as store:
+        with TraceStore.open(deployment.home.traces_file) as store:
             write_settings(store, TraceSettings(redact=frozenset({"text"})))
     with deploy(path, scripted()) as private:
         first, again = (Recommender(private).recommend("mia", k=2).trace_id for _ in range(2))
@@ -91,7 +91,7 @@ def test_a_last_write_that_was_cut_off_is_reported(tmp_path: Path) -> None:
     with deploy(tmp_path / "home", scripted()) as deployment:
         with deployment.tracer.run("recommend", user="mia"):
             pass
-        log = deployment.home.traces_path / "traces.sqlite-wal"
+        log = deployment.home.traces_file.with_name("traces.sqlite-wal")
         shutil.copytree(deployment.home.path, tmp_path / "copy")
     torn = tmp_path / "copy" / "traces" / log.name
     torn.write_bytes(torn.read_bytes()[:-100])

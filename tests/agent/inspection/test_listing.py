@@ -25,7 +25,7 @@ SREC = "from mllm_srec.agent.cli import main; main()"
 def store(tmp_path: Path) -> Iterator[TraceStore]:
     """The traces of a home, in which two users were served."""
     with Home.open(tmp_path / "home", create=True) as home:
-        path = home.traces_path / "traces.sqlite"
+        path = home.traces_file
     with TraceStore.open(path) as opened:
         tracer = Tracer(opened)
         for user, text in (("mia", "a red kite"), ("ben", "a blue drum")):

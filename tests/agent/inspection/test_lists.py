@@ -33,7 +33,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
 
 @pytest.fixture(scope="module")
 def store(deployment: Deployment) -> Iterator[TraceStore]:
-    with TraceStore.open(deployment.home.traces_path / "traces.sqlite") as opened:
+    with TraceStore.open(deployment.home.traces_file) as opened:
         yield opened
 
 
@@ -116,7 +116,7 @@ def test_a_turn_of_an_older_version_says_what_to_do(
 def test_a_list_whose_request_was_left_out_is_refused(tmp_path: Path) -> None:
     with deploy(tmp_path / "home", engine()) as made:
         fuse_missing(made)
-        with TraceStore.open(made.home.traces_path / "traces.sqlite") as store:
+        with TraceStore.open(made.home.traces_file) as store:
             write_settings(store, TraceSettings(redact=frozenset({"text"})))
     path = tmp_path / "home" / "traces" / "traces.sqlite"
     with deploy(tmp_path / "home", engine()) as private, TraceStore.open(path) as store:

@@ -43,7 +43,7 @@ from tests.agent.shop import MODEL, answer, deploy, scripted
 
 @pytest.fixture
 def store(deployment: Deployment) -> Iterator[TraceStore]:
-    path = deployment.home.traces_path / "traces.sqlite"
+    path = deployment.home.traces_file
     with TraceStore.open(path, create=False) as opened:
         yield opened
 
@@ -162,7 +162,7 @@ def test_an_answer_that_was_repaired_shows_why(tmp_path: Path) -> None:
     engine = ScriptedEngine(answer=clumsy, score=scripted().score)
     with deploy(tmp_path / "home", engine) as deployment:
         fuse_missing(deployment)
-        path = deployment.home.traces_path / "traces.sqlite"
+        path = deployment.home.traces_file
         with TraceStore.open(path) as store:
             trace = load_trace(store, recommend(deployment))
     [profile] = [each for each in trace.nodes if each.name == "profile_user"]
@@ -181,7 +181,7 @@ def test_a_fusion_names_its_item_and_leaves_refused_answers_out(tmp_path: Path) 
 
     with deploy(tmp_path / "home", ScriptedEngine(answer=clumsy, score=scripted().score)) as made:
         fuse_missing(made)
-        with TraceStore.open(made.home.traces_path / "traces.sqlite") as store:
+        with TraceStore.open(made.home.traces_file) as store:
             trace = load_trace(store, store.recent(1)[0].trace_id)
     assert trace.run.name == "ingest"
     [table] = [
@@ -210,7 +210,7 @@ def test_a_plain_form_shows_why_the_repair_was_refused_too(tmp_path: Path) -> No
     engine = ScriptedEngine(answer=stubborn, score=scripted().score)
     with deploy(tmp_path / "home", engine) as deployment:
         fuse_missing(deployment)
-        path = deployment.home.traces_path / "traces.sqlite"
+        path = deployment.home.traces_file
         with TraceStore.open(path) as store:
             trace = load_trace(store, recommend(deployment))
     [profile] = [each for each in trace.nodes if each.name == "profile_user"]
@@ -372,7 +372,7 @@ def test_runs_of_every_kind_say_what_they_were_made_with(tmp_path: Path) -> None
         asyncio.run(tools["search_text"](words="blue train"))
         with Conversations(srec) as talks, talks.begin("ada") as chat:
             chat.say("help")
-    path = deployment.home.traces_path / "traces.sqlite"
+    path = deployment.home.traces_file
     # As `srec trace fork` does it: with a deployment on which nothing else has run.
     with TraceStore.open(path) as store, deploy(tmp_path / "home", talker()) as fresh:
         fork(fresh, store.spans(parent), "explain", edits={})
@@ -475,7 +475,7 @@ def test_a_run_without_its_pictures_is_replayed(tmp_path: Path) -> None:
     seeing = Settings(scoring_picture=True)
     with deploy(tmp_path / "home", scripted()) as deployment:
         fuse_missing(deployment)
-        path = deployment.home.traces_path / "traces.sqlite"
+        path = deployment.home.traces_file
     with TraceStore.open(path) as store:
         write_settings(store, TraceSettings(redact=frozenset({"pictures"})))
         with Deployment(
@@ -640,7 +640,7 @@ def test_scores_show_the_tokens_of_the_labels_also_of_stored_answers(tmp_path: P
     engine = Tokens(answer=answer, score=scripted().score)
     with deploy(tmp_path / "home", engine) as deployment:
         fuse_missing(deployment)
-        with TraceStore.open(deployment.home.traces_path / "traces.sqlite") as store:
+        with TraceStore.open(deployment.home.traces_file) as store:
             traces = [load_trace(store, recommend(deployment)) for _ in range(2)]
             page = html_page(traces[0], store.blob)
     for trace in traces:
@@ -668,7 +668,7 @@ def test_a_neutral_user_shows_what_the_taste_moved(tmp_path: Path) -> None:
     engine = ScriptedEngine(answer=answer, score=knows)
     with deploy(tmp_path / "home", engine) as deployment:
         fuse_missing(deployment)
-        with TraceStore.open(deployment.home.traces_path / "traces.sqlite") as store:
+        with TraceStore.open(deployment.home.traces_file) as store:
             spans = store.spans(recommend(deployment))
             recommend(deployment, user="nobody")
             engine.scored.clear()

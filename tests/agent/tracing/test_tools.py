@@ -32,7 +32,7 @@ def srec(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recommender]:
 
 @pytest.fixture(scope="module")
 def store(srec: Recommender) -> Iterator[TraceStore]:
-    with TraceStore.open(srec.deployment.home.traces_path / "traces.sqlite") as opened:
+    with TraceStore.open(srec.deployment.home.traces_file) as opened:
         yield opened
 
 
