@@ -8,17 +8,24 @@ SECRET = "[secret]"
 SHORTEST = 8
 """Characters of a secret in the environment that is looked for; shorter ones are common words."""
 _ENVIRONMENT = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL", re.IGNORECASE)
-_PREFIXES = ("sk-", "sk_", "pk_", "hf_", "ghp_", "gho_", "ghs_", "glpat-", "xoxb-", "AKIA", "AIza")
+_PREFIXES = (
+    *("sk-", "sk_", "pk_", "hf_", "ghp_", "gho_", "ghs_", "github_pat_", "glpat-"),
+    *("xoxb-", "xoxp-", "AKIA", "AIza"),
+)
 """How the keys of well-known services begin."""
 _RULES = (
-    ("@", re.compile(r"(?<=://)[^/\s@\"']+(?=@)")),  # user and password in an address
+    # User and password in an address, in which a slash or an @ may stand; a port is no password.
+    ("@", re.compile(r"(?<=://)(?!\[)[^/\s@\"':]*:(?!\d{1,5}[/?#])[^\s\"'<>]+(?=@)")),
+    ("@", re.compile(r"(?<=://)[^/\s@\"']+(?=@)")),  # a key alone
     ("earer ", re.compile(r"(?<=[Bb]earer )[\w.~+/-]{8,}=*")),
+    ("eyJ", re.compile(r"\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*")),  # JSON web token
+    ("PRIVATE KEY-----", re.compile(r"(?<=PRIVATE KEY-----)[^-]+(?=-----END)")),
     *((start, re.compile(rf"\b{start}[-_A-Za-z0-9]{{16,}}")) for start in _PREFIXES),
 )
 """A text that every match holds, so that most prompts cost no search, and the pattern."""
-_HINTS = ("passw", "apikey", "api_key", "api-key", "token", "secret")
+_HINTS = ("passw", "key", "token", "secret")
 """One stands, in small letters, in every text that names a secret."""
-_PLAIN = r"passw(?:ord|d)|api[_-]?key"
+_PLAIN = r"passw(?:ord|d)|(?:api|access|secret|private)[_-]?key"
 """Names that say enough in a sentence; `Secret: a novel` does not."""
 _NAME = rf"(?:{_PLAIN}|token|secret)"
 # `"db_password": `, also within a JSON string, where the quotes have backslashes; `password: `;

@@ -32,6 +32,8 @@ PNG = b"\x89PNG the bytes of a picture"
 # In two pieces, so that nobody takes them for real ones.
 KEY = "sk-" + "planted0" * 3
 CLOUD_KEY = "AKIA" + "PLANTED0" * 2
+KEY_BLOCK = "-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----"
+SECRET_BLOCK = KEY_BLOCK.replace("\nMIIE\n", SECRET)
 PLANTED = {
     "OPENAI_API_KEY": "planted-in-the-environment",
     "HF_TOKEN": "hf_" + "Planted" * 4,
@@ -153,6 +155,11 @@ def test_words_that_are_no_secrets_stay(store: TraceStore) -> None:
         ('{\\"secret\\": \\"x\\", 1}', '{\\"secret\\": \\"[secret]\\", 1}'),
         ("password: x, then", "password: [secret], then"),
         ("api_key=[secret]&y", "api_key=[secret]&y"),
+        ("AWS_SECRET_ACCESS_KEY=x/y&z", "AWS_SECRET_ACCESS_KEY=[secret]&z"),
+        ("postgres://shop:hun/ter2@db/shop x@y", "postgres://[secret]@db/shop x@y"),
+        ("postgres://shop:p@ss/w@db/shop", "postgres://[secret]@db/shop"),
+        ("http://[::1]:8080/a@b http://host:80/a@b", "http://[::1]:8080/a@b http://host:80/a@b"),
+        (f"a eyJ{'x' * 9}.eyJ0.s1-g {KEY_BLOCK} b", f"a {SECRET} {SECRET_BLOCK} b"),
     ],
 )
 def test_what_stands_beside_a_secret_stays(text: str, left: str) -> None:
