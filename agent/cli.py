@@ -32,7 +32,7 @@ from mllm_srec.agent.cli_options import (
 )
 from mllm_srec.agent.index_cli import index_app
 from mllm_srec.agent.serve_cli import serve_app
-from mllm_srec.agent.terminal.output import Output
+from mllm_srec.agent.terminal.output import Output, OutputError, standard_output
 
 if TYPE_CHECKING:
     from mllm_srec.agent.recommender import Recommender
@@ -48,10 +48,7 @@ def main() -> NoReturn:
     """Run the command; failures of ours become one line."""
     # Read when torch loads: threads that spin while they wait take the cores from those that work.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    for stream in (sys.stdout, sys.stderr):
-        # A terminal of another encoding shows what it cannot write as an escape.
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    _take_streams()
     try:
         app(prog_name="srec")
     except Exception as error:
@@ -61,12 +58,31 @@ def main() -> NoReturn:
         if isinstance(error, UnicodeEncodeError) and (broken := _no_text(sys.argv)) is not None:
             sys.stderr.write(f"srec: '{visible(broken)}' is not in UTF-8: write it so\n")
             sys.exit(2)
-        if not isinstance(error, SREC_ERRORS):
+        if isinstance(error, OutputError):
+            # What is left over is not tried again when the interpreter ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        elif not isinstance(error, SREC_ERRORS):
             raise
 
         sys.stderr.write(f"srec: {visible(str(error))}\n")
         sys.exit(1)
     sys.exit(0)
+
+
+def _take_streams() -> None:
+    """Make standard output say that it is full; a closed one ends the command at once.
+
+    The descriptor of a closed stream would be that of the next file that is opened.
+    """
+    if sys.__stderr__ is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    elif isinstance(sys.stderr, io.TextIOWrapper):
+        # A terminal of another encoding shows what it cannot write as an escape.
+        sys.stderr.reconfigure(errors="backslashreplace")
+    if sys.__stdout__ is None:
+        sys.stderr.write("srec: standard output is closed: send it to a file or to /dev/null\n")
+        sys.exit(1)
+    sys.stdout = standard_output(1)
 
 
 def _no_text(arguments: Iterable[str]) -> str | None:

@@ -4,6 +4,7 @@ With `--json`, whatever a library prints on standard output, from C or from a ch
 standard error, so that a reader of our output finds JSON and nothing else.
 """
 
+import io
 import json
 import math
 import os
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 from mllm_srec.agent.results import Progress
 
 if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
     from rich.console import Console, RenderableType
 
 STAGES = {
@@ -53,6 +55,41 @@ PLAIN_S = 5.0
 """Seconds between two lines of progress where nobody watches."""
 
 
+class OutputError(Exception):
+    """Standard output cannot be written."""
+
+
+class _StandardOutput(io.FileIO):
+    """A descriptor whose failures are told from those of all other files."""
+
+    def write(self, data: "ReadableBuffer", /) -> int:
+        """Write bytes; the number written.
+
+        Raises:
+            OutputError: The disk is full, or the descriptor takes nothing.
+            BrokenPipeError: Whoever read has enough.
+        """
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise OutputError(f"standard output cannot be written: {error.strerror}") from error
+
+
+def standard_output(descriptor: int) -> io.TextIOWrapper:
+    """A descriptor as a stream of text that raises `OutputError`; closing it leaves it open.
+
+    What the encoding cannot say is written as an escape.
+    """
+    return io.TextIOWrapper(
+        io.BufferedWriter(_StandardOutput(descriptor, "w", closefd=False)),
+        encoding=sys.stdout.encoding,
+        errors="backslashreplace",
+        line_buffering=os.isatty(descriptor),
+    )
+
+
 class Output:
     """The two streams of one command."""
 
@@ -66,7 +103,7 @@ class Output:
             sys.stdout.flush()
             self._saved = os.dup(1)
             os.dup2(2, 1)
-            self._json_stream = os.fdopen(os.dup(self._saved), "w", encoding="utf-8")
+            self._json_stream = standard_output(self._saved)
         return self
 
     def __exit__(
@@ -77,9 +114,11 @@ class Output:
     ) -> None:
         if self._saved is not None:
             sys.stdout.flush()
-            self._json_stream.close()
-            os.dup2(self._saved, 1)
-            os.close(self._saved)
+            try:
+                self._json_stream.close()
+            finally:
+                os.dup2(self._saved, 1)
+                os.close(self._saved)
 
     def result(self, data: object, view: Callable[["Console"], "RenderableType"]) -> None:
         """Write a result: JSON, or what `view` makes of it for a console."""

@@ -210,10 +210,38 @@ def test_a_name_that_is_no_text_is_told(home: Path, arguments: tuple[str, ...]) 
     assert done.stderr == "srec: 'Zo\\udceb' is not in UTF-8: write it so\n"
 
 
-def test_a_closed_reader_is_no_traceback(home: Path) -> None:
-    command = f"{sys.executable} -c '{SREC}' trace show abab --json --home {home} | true"
-    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
-    assert "Traceback" not in done.stderr
+def shell(home: Path, command: str) -> subprocess.CompletedProcess[str]:
+    """`srec` in a shell, with its streams as the command line says."""
+    return subprocess.run(
+        f"{sys.executable} -c '{SREC}' {command}",
+        shell=True,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "SREC_HOME": str(home)},
+    )
+
+
+@pytest.mark.parametrize("command", ["trace show abab --json", "trace list"])
+def test_a_reader_that_has_enough_ends_a_command_in_silence(home: Path, command: str) -> None:
+    assert shell(home, f"{command} | true").stderr == ""
+
+
+@pytest.mark.parametrize(
+    "command", ["--help", "--version", "config", "config --json", "trace list", "trace list --json"]
+)
+def test_a_full_disk_behind_standard_output_is_one_line(home: Path, command: str) -> None:
+    done = shell(home, f"{command} >/dev/full")
+    assert done.returncode == 1
+    assert done.stderr == "srec: standard output cannot be written: No space left on device\n"
+
+
+def test_closed_streams_are_told_or_done_without(home: Path) -> None:
+    done = shell(home, "trace list --json >&-")
+    assert done.returncode == 1
+    assert done.stderr == "srec: standard output is closed: send it to a file or to /dev/null\n"
+    done = shell(home, "trace list --json 2>&-")
+    assert (done.returncode, json.loads(done.stdout)["trace_id"]) == (0, "ab" * 16)
 
 
 def test_the_graph_can_be_drawn_without_a_home() -> None:
