@@ -42,7 +42,13 @@ def _traced(node: Node) -> Node:
 
     @functools.wraps(node)
     async def run(state: TurnState, runtime: Runtime[TurnContext]) -> TurnUpdate:
-        inputs = {"said": state.said, "turn": state.turn, "understood": state.understood}
+        inputs: dict[str, object] = {
+            "said": state.said,
+            "turn": state.turn,
+            "understood": state.understood,
+        }
+        if node is understand:
+            inputs["memory"] = state.memory
         prompts = prompt_hash("understand") if node is understand else None
         tracer = runtime.context.srec.deployment.tracer
         with tracer.node(node.__name__, inputs=inputs, prompt_hash=prompts) as step:

@@ -81,6 +81,12 @@ class TurnState:
     """The turn that was answered by a question."""
     done: list[Done] = field(default_factory=list)
 
+    @property
+    def memory(self) -> dict[str, Any]:
+        """What is left of the turns before, as the nodes of a turn find and change it."""
+        names = ("shown", "last", "last_picture", "passed", "focus", "asked", "done")
+        return {name: getattr(self, name) for name in names}
+
 
 class TurnUpdate(TypedDict, total=False):
     """What a node may return."""

@@ -35,9 +35,14 @@ def steps(trace: TraceRecord, step: str) -> list[tuple[NodeRecord, Values, Value
 
 
 def initial(trace: TraceRecord) -> Values:
-    """What the run was asked for, by the names of the state."""
+    """What the run was asked for, by the names of the state, and what a turn remembered."""
     asked = trace.run.input if isinstance(trace.run.input, Mapping) else {}
-    return {"user_id" if name == "user" else name: value for name, value in asked.items()}
+    first = trace.nodes[0].input if trace.nodes else None
+    memory = first.get("memory") if isinstance(first, Mapping) else None
+    return {
+        **{"user_id" if name == "user" else name: value for name, value in asked.items()},
+        **(memory if isinstance(memory, Mapping) else {}),
+    }
 
 
 def updated(state: Mapping[str, Any], node: NodeRecord) -> Values:

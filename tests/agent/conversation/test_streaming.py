@@ -5,6 +5,8 @@ import pytest
 from mllm_srec.agent.conversation.conversation import Conversation, Conversations
 from mllm_srec.agent.conversation.results import TurnResult
 from mllm_srec.agent.events import NodeEnded, NodeStarted, PartialAnswer, Ranked
+from mllm_srec.agent.inspection.reading import load_trace
+from mllm_srec.agent.inspection.state import states
 from mllm_srec.store.traces import TraceStore
 
 from .talk import ids
@@ -29,6 +31,19 @@ def test_one_trace_holds_the_turn_and_its_recommendation(
     with TraceStore.open(path, create=False) as traces:
         names = [span.name for span in traces.spans(turn.trace_id)]
     assert {"turn", "understand", "act", "score_targets", "answer"} <= set(names)
+
+
+def test_the_trace_of_a_turn_has_the_state_that_it_began_with(
+    talks: Conversations, chat: Conversation
+) -> None:
+    first, others = chat.say("two things please"), chat.say("others")
+    with TraceStore.open(talks.home.traces_file, create=False) as traces:
+        [_, before, after] = next(
+            each for each in states(load_trace(traces, others.trace_id)) if each[0].name == "act"
+        )
+    assert [each["item_id"] for each in before["shown"]] == ids(first)
+    assert [each["item_id"] for each in after["shown"]] == ids(others)
+    assert before["last"]["k"] == after["last"]["k"] == "two"
 
 
 def test_a_list_is_told_once_it_is_ranked_and_before_it_has_reasons(chat: Conversation) -> None:
