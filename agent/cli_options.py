@@ -1,5 +1,6 @@
 """What the commands share: options, default folders, and how a group of commands looks."""
 
+import math
 import os
 from pathlib import Path
 from typing import Annotated
@@ -40,6 +41,13 @@ def home_source(context: typer.Context) -> str:
     named = {"COMMANDLINE": "--home", "ENVIRONMENT": HOME_VARIABLE}
     default = DATA_VARIABLE if os.environ.get(DATA_VARIABLE) else "default"
     return named.get(source.name, default) if source else default
+
+
+def finite(value: float | None) -> float | None:
+    """Refuse what no number is more or less than."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is no number to compare with")
+    return value
 
 
 def names(listed: str) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from mllm_srec.agent.cli_options import (
     Home,
     Json,
     Model,
+    finite,
     group,
 )
 from mllm_srec.agent.inspection.keeping_cli import keeping_app
@@ -45,12 +46,19 @@ def list_(
     engine: Annotated[str | None, typer.Option(help="Kind of engine that answered.")] = None,
     model: Annotated[str | None, typer.Option(help="Name of the model.")] = None,
     failed: Annotated[bool, typer.Option("--failed", help="Something in it failed.")] = False,
-    slower: Annotated[float | None, typer.Option(help="Took so many seconds or more.")] = None,
-    faster: Annotated[float | None, typer.Option(help="Took so many seconds or less.")] = None,
-    min_score: Annotated[
-        float | None, typer.Option(help="Best label margin of the run, nats, or more.")
+    slower: Annotated[
+        float | None, typer.Option(min=0, help="Took so many seconds or more.")
     ] = None,
-    max_score: Annotated[float | None, typer.Option(help="The same, or less.")] = None,
+    faster: Annotated[
+        float | None, typer.Option(min=0, help="Took so many seconds or less.")
+    ] = None,
+    min_score: Annotated[
+        float | None,
+        typer.Option(help="Best label margin of the run, nats, or more.", callback=finite),
+    ] = None,
+    max_score: Annotated[
+        float | None, typer.Option(help="The same, or less.", callback=finite)
+    ] = None,
     since: Annotated[
         str | None, typer.Option(help="Started since: 30m, 2h, 7d, or 2026-11-20T18:00 (UTC).")
     ] = None,
@@ -63,8 +71,8 @@ def list_(
 ) -> None:
     """List traces, newest first."""
     with Output(as_json=as_json) as out:
+        from mllm_srec.agent.inspection.listing import WIDE, listed, run_table
         from mllm_srec.agent.inspection.listing import follow as live
-        from mllm_srec.agent.inspection.listing import run_table
         from mllm_srec.agent.inspection.reading import read_run
         from mllm_srec.store.trace_search import TraceFilter, find
 
@@ -88,7 +96,10 @@ def list_(
                 for run in live(traces, wanted, limit):
                     _say(out, run)
             runs = [read_run(root) for root in find(traces, wanted, limit)]
-        out.lines((run.to_dict() for run in runs), lambda _: run_table(runs))
+        out.lines(
+            (listed(run) for run in runs),
+            lambda console: run_table(runs, wide=console.width >= WIDE),
+        )
 
 
 @trace_app.command()
@@ -210,9 +221,9 @@ def annotate_(
 
 
 def _say(out: Output, run: "RunRecord") -> None:
-    from mllm_srec.agent.inspection.listing import run_line
+    from mllm_srec.agent.inspection.listing import listed, run_line
 
-    out.result(run.to_dict(), lambda _: run_line(run))
+    out.result(listed(run), lambda _: run_line(run))
 
 
 def _moment(option: str, text: str | None) -> int | None:

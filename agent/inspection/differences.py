@@ -104,7 +104,9 @@ def _key(before: Sequence[Any], after: Sequence[Any]) -> str | None:
 
 
 def _short(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else str(value)
+    if isinstance(value, str | Missing):
+        return str(value)
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _listed(value: Any) -> bool:

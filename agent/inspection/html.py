@@ -23,7 +23,7 @@ from mllm_srec.agent.inspection.state import states
 from mllm_srec.agent.inspection.summary import asked, gave
 from mllm_srec.agent.inspection.tables import Section
 from mllm_srec.agent.inspection.view import marks, store_line, token_line
-from mllm_srec.agent.inspection.waterfall import PARTS, Bar, bars
+from mllm_srec.agent.inspection.waterfall import PARTS, Bar, bars, slowest
 from mllm_srec.agent.terminal.graph_picture import Drawn, draw
 from mllm_srec.agent.tracing.attributes import as_json
 from mllm_srec.agent.untrusted import visible
@@ -79,9 +79,10 @@ def html_page(trace: TraceRecord, pictures: Find) -> str:
         trace=trace,
         run=trace.run,
         state=STATUS.get(trace.run.status, (trace.run.status, ""))[0],
-        asked=asked(trace),
+        asked=asked(trace.run),
         gave=gave(trace),
         nodes=nodes,
+        slowest=slowest(bars(trace)[0]),
         parts={name: PARTS[name] for name in PARTS if name in used},
         graph=_graph(trace),
     )
@@ -111,7 +112,7 @@ def _shown(trace: TraceRecord, pictures: Find) -> list[Shown]:
             marks=tuple(marks(node)),
             tokens=token_line(node.tokens),
             stores=store_line(node),
-            sections=tuple(sections(node, before, after, trace.run)),
+            sections=tuple(sections(node, before, trace.run)),
             changes=tuple(each.row for each in changes(before, after)),
             calls=tuple(map(call, node.calls)),
             bar=tuple(_placed(timeline[number - 1], total)),

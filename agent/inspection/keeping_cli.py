@@ -110,9 +110,10 @@ def settings(
                 stored = changed_settings(traces, update)
             except ValidationError as error:
                 place, what, _ = problems(error)[0]
-                raise typer.BadParameter(f"{place.partition('.')[0]}: {what}") from error
+                option = f"--{place.partition('.')[0]}".replace("_", "-")
+                raise typer.BadParameter(f"{option}: {what}") from error
             if update:
                 write_settings(traces, stored)
                 out.note("programs that run take the settings up when they start again")
-        facts = stored.model_dump(mode="json")
+        facts = {**stored.model_dump(mode="json"), "redact": sorted(stored.redact)}
         out.result(facts, lambda _: facts_table(facts))

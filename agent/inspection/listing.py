@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from rich.console import RenderableType
 from rich.table import Table
@@ -12,11 +13,14 @@ from rich.text import Text
 
 from mllm_srec.agent.inspection.reading import read_run
 from mllm_srec.agent.inspection.records import RunRecord
+from mllm_srec.agent.inspection.summary import asked
 from mllm_srec.agent.untrusted import words
 from mllm_srec.store.spans import Span
 from mllm_srec.store.trace_search import TraceFilter, find
 from mllm_srec.store.traces import BUSY_S, TraceStore
 
+WIDE = 110
+"""Columns of a terminal from which on the table says more."""
 POLL_S = 0.5
 """Seconds between two looks at a file that is followed."""
 _LATE_NS = round(2 * BUSY_S * 1e9)
@@ -82,32 +86,51 @@ def follow(store: TraceStore, wanted: TraceFilter, limit: int) -> Iterator[RunRe
         time.sleep(POLL_S)
 
 
-def run_table(runs: Sequence[RunRecord]) -> RenderableType:
-    """Traces, newest first, one line each."""
+def run_table(runs: Sequence[RunRecord], *, wide: bool = False) -> RenderableType:
+    """Traces, newest first, one line each.
+
+    Args:
+        runs: What to show.
+        wide: There is room for what few look for: who answered, and how often.
+    """
     if not runs:
         return Text("No traces found: run `srec recommend` or `srec demo` first, or ask for less.")
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
-    for name in ("trace", "started (UTC)", "run", "user"):
+    for name in ("trace", "started (UTC)"):
         table.add_column(name, no_wrap=True)
-    # The one column that gives way on a narrow terminal; `--json` and `show` have it whole.
-    table.add_column("engine", overflow="ellipsis")
-    for name in ("seconds", "calls", "score"):
+    # The one column that gives way; `--json` and `show` have it whole.
+    table.add_column("run")
+    table.add_column("user", no_wrap=True)
+    for name in ("seconds", "score"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("state", no_wrap=True)
+    if wide:
+        table.add_column("engine", no_wrap=True)
+        table.add_column("calls", justify="right", no_wrap=True)
     for run in runs:
         label, style = STATUS.get(run.status, (run.status, ""))
         table.add_row(
             Text(run.trace_id[:12], "cyan"),
             Text(f"{run.started:%m-%d %H:%M:%S}"),
-            words(run.name),
+            Text.assemble(
+                words(run.name),
+                " fork " if run.parent else " ",
+                words(asked(run), "dim"),
+                no_wrap=True,
+                overflow="ellipsis",
+            ),
             words(run.user or "-", limit=14),
-            words(run.engine or "-"),
             seconds_text(run.seconds),
-            _number(run.calls),
             "-" if run.score is None else f"{run.score:.2f}",
             Text(label, style),
+            *((words(run.engine or "-"), _number(run.calls)) if wide else ()),
         )
     return table
+
+
+def listed(run: RunRecord) -> dict[str, Any]:
+    """A run as plain JSON values, with what it was asked for in words."""
+    return {**run.to_dict(), "asked": asked(run)}
 
 
 def run_line(run: RunRecord) -> Text:
@@ -121,6 +144,8 @@ def run_line(run: RunRecord) -> Text:
         words(run.user or "-", limit=24),
         f"  {seconds_text(run.seconds)}  ",
         (label, style),
+        "  ",
+        words(asked(run), "dim", limit=60),
     )
 
 

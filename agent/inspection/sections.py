@@ -18,13 +18,12 @@ NOTHING: Mapping[str, Sequence[Section]] = MappingProxyType({})
 """No tables beside those of the trace."""
 
 
-def sections(node: NodeRecord, before: Values, after: Values, run: RunRecord) -> list[Section]:
+def sections(node: NodeRecord, before: Values, run: RunRecord) -> list[Section]:
     """The tables that fit what the node returned; none for a node that returned nothing known.
 
     Args:
         node: The pass.
         before: The state that it read.
-        after: The state that it left.
         run: Its run, for the noise floor.
     """
     output = node.output if isinstance(node.output, Mapping) else {}
@@ -37,7 +36,7 @@ def sections(node: NodeRecord, before: Values, after: Values, run: RunRecord) ->
     elif node.searches:
         found.append(searches_section(node))
     if entries(output.get("windows")):
-        found.append(_windows(entries(after.get("windows"))))
+        found.append(_windows(entries(output["windows"]), entries(before.get("windows"))))
     if entries(output.get("profile")):
         found.append(_profile(entries(output["profile"])))
     if entries(output.get("reasons")):
@@ -78,42 +77,36 @@ def _scoring(
     )
 
 
-def _windows(windows: Sequence[Mapping[str, Any]]) -> Section:
-    """Every window so far, and what each changed."""
+def _windows(made: Sequence[Mapping[str, Any]], before: Sequence[Mapping[str, Any]]) -> Section:
+    """The windows of a pass, and what each changed."""
 
     def row(number: int, window: Mapping[str, Any], last: Mapping[str, Any]) -> tuple[str, ...]:
         named = {n: v for n, v in window.get("preference", {}).items() if v}
-        carried = {n: v for n, v in last.get("preference", {}).items() if v}
         return (
             f"{number}: {window.get('start')}-{window.get('stop')}",
             "; ".join(f"{name} {', '.join(values)}" for name, values in named.items()) or "nothing",
-            _moved(carried, named) if number > 1 else "the first",
+            _moved(last.get("preference", {}), named) if last else "the first",
             "plain form" if window.get("fallback") else "model",
         )
 
-    before = [{}, *windows]
+    last = [*(before[-1:] or [{}]), *made]
     return Section(
         title="Preference, window by window",
         columns=("window", "preference", "changed", "said by"),
-        rows=tuple(row(number + 1, each, before[number]) for number, each in enumerate(windows)),
+        rows=tuple(row(len(before) + n, each, last[n - 1]) for n, each in enumerate(made, 1)),
     )
 
 
 def _moved(before: Mapping[str, list[str]], after: Mapping[str, list[str]]) -> str:
-    """Values that came to a level and values that left one."""
-    came = [
-        f"+{value} ({name})"
-        for name, values in after.items()
-        for value in values
-        if value not in before.get(name, [])
-    ]
-    left = [
-        f"-{value} ({name})"
-        for name, values in before.items()
-        for value in values
-        if value not in after.get(name, [])
-    ]
-    return ", ".join([*came, *left]) or "nothing"
+    """Values that came to a level and values that left it, level by level."""
+
+    def at(level: str) -> Iterator[str]:
+        came, left = after.get(level, []), before.get(level, [])
+        yield from (f"+{value}" for value in came if value not in left)
+        yield from (f"-{value}" for value in left if value not in came)
+
+    moved = {level: ", ".join(at(level)) for level in dict.fromkeys([*after, *before])}
+    return "; ".join(f"{level} {values}" for level, values in moved.items() if values) or "nothing"
 
 
 def _profile(statements: Sequence[Mapping[str, Any]]) -> Section:
@@ -188,7 +181,7 @@ def shown(
                 "sections": [
                     each.to_dict()
                     for each in (
-                        *sections(node, before, after, trace.run),
+                        *sections(node, before, trace.run),
                         *added.get(node.step, ()),
                     )
                 ],

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from mllm_srec.agent.inspection.records import TraceRecord
+from mllm_srec.agent.inspection.records import RunRecord, TraceRecord
 from mllm_srec.agent.tracing.attributes import as_json
 
 ITEMS_NAMED = 3
@@ -13,9 +13,9 @@ VALUES_NAMED = 5
 LINE_CHARS = 300
 
 
-def asked(trace: TraceRecord) -> str:
+def asked(run: RunRecord) -> str:
     """What the run was asked for; empty where nothing was recorded."""
-    given = trace.run.input
+    given = run.input
     if not isinstance(given, Mapping):
         return _line(given)
     if "said" in given:
@@ -32,9 +32,9 @@ def _request(given: Mapping[str, Any]) -> Iterator[str]:
         yield str(given["conditions"])
     if given.get("as_of") is not None:
         yield f"as of position {given['as_of']}"
-    for name, told in (("only", "of {} given items"), ("given_history", "a history of {} events")):
+    for name, told in (("only", "of {} given item"), ("given_history", "a history of {} event")):
         if isinstance(given.get(name), Sequence):
-            yield told.format(len(given[name]))
+            yield told.format(len(given[name])) + ("" if len(given[name]) == 1 else "s")
     if given.get("picture"):
         yield "with a picture"
     if wishes := given.get("wishes"):

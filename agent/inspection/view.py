@@ -1,12 +1,13 @@
 """Traces as rich renderables: pure, records in, renderables out."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 from rich.tree import Tree
 
@@ -21,6 +22,7 @@ from mllm_srec.agent.inspection.tables import Section
 from mllm_srec.agent.inspection.waterfall import waterfall
 from mllm_srec.agent.results import Tokens
 from mllm_srec.agent.terminal.graph_picture import NODES
+from mllm_srec.agent.terminal.views import path_text
 from mllm_srec.agent.tracing.attributes import LATE, as_json
 from mllm_srec.agent.untrusted import words
 
@@ -30,6 +32,8 @@ ROWS_SHOWN = 10
 """Rows of a table, and changes of the state, that are shown without `--full`."""
 VALUE_CHARS = 600
 """Characters of a value, prompt or answer that are shown without `--full`."""
+STATE_CHARS = 160
+"""The same of a value of the state, most of which the tables and calls say in words."""
 
 
 def trace_tree(
@@ -55,11 +59,12 @@ def trace_tree(
     tree = Tree(_head(trace), guide_style="dim")
     branches = {0: tree}
     for node, before, after in states(trace) if step is None else steps(trace, step):
-        tables = [*sections(node, before, after, trace.run), *added.get(node.step, ())]
+        tables = [*sections(node, before, trace.run), *added.get(node.step, ())]
         above = branches[max(depth for depth in branches if depth < max(node.depth, 1))]
         branches[node.depth] = above.add(_node(node, before, after, tables, draw, full))
         branches = {depth: each for depth, each in branches.items() if depth <= node.depth}
-    return Group(tree, Text(""), waterfall(trace), *_remarks(trace))
+    times = (Text(""), waterfall(trace)) if trace.nodes else ()
+    return Group(tree, *times, *_remarks(trace))
 
 
 def _head(trace: TraceRecord) -> Text:
@@ -67,13 +72,13 @@ def _head(trace: TraceRecord) -> Text:
     label, style = STATUS.get(run.status, (run.status, ""))
     head = Text.assemble(
         (run.trace_id, "cyan"),
-        f"  {run.started:%Y-%m-%d %H:%M:%S} UTC  ",
+        f"  {run.started:%Y-%m-%d %H:%M:%S} UTC\n",
         words(run.name, "bold"),
         *((" for ", words(run.user, "bold")) if run.user else ()),
         f"  {seconds_text(run.seconds)}  ",
         (label, style),
     )
-    for name, told in (("asked", asked(trace)), ("gave", gave(trace))):
+    for name, told in (("asked", asked(run)), ("gave", gave(trace))):
         if told:
             head.append_text(Text.assemble((f"\n{name} ", "dim"), words(told, "bold")))
     if run.engine:
@@ -83,7 +88,7 @@ def _head(trace: TraceRecord) -> Text:
         head.append_text(Text.assemble("\nforked from ", words(run.parent, "cyan")))
         head.append_text(words(f", changed {as_json(run.edits)}", "dim"))
     if run.path:
-        head.append_text(Text.assemble("\npath ", words(" → ".join(run.path), "green")))
+        head.append_text(Text.assemble("\npath ", words(path_text(run.path), "green")))
     if left := not_taken(run):
         head.append_text(Text(f"\nnot taken: {', '.join(left)}", "dim"))
     if run.error:
@@ -131,17 +136,17 @@ def _node(
     if node.error:
         parts.append(words(node.error, "red"))
     parts += [_event(event.name, dict(event.attributes)) for event in node.events]
-    rows = [each.row for each in changes(before, after)]
-    if rows:
+    parts += [_table(section, full, VALUE_CHARS) for section in tables]
+    if rows := tuple(each.row for each in changes(before, after)):
         columns = ("state", "before", "after")
-        tables.append(Section(title="What changed", columns=columns, rows=tuple(rows)))
+        changed = Section(title="What changed", columns=columns, rows=rows)
+        parts.append(_table(changed, full, STATE_CHARS))
     elif not tables:
         parts += [
             _field(name, value, full)
             for name, value in (("in", node.input), ("out", node.output))
             if value is not None
         ]
-    parts += [_table(section, full) for section in tables]
     shown = node.calls if full else node.calls[:CALLS_SHOWN]
     parts += [_call(call, draw, full) for call in shown]
     if left := len(node.calls) - len(shown):
@@ -175,24 +180,20 @@ def marks(node: NodeRecord) -> Iterator[str]:
         yield "all from the cache"
 
 
-def _table(section: Section, full: bool) -> RenderableType:
-    table = Table(
-        title=Text(section.title, "bold"),
-        title_justify="left",
-        box=None,
-        pad_edge=False,
-        header_style="dim",
-        caption=words(section.note, "dim") if section.note else None,
-        caption_justify="left",
-    )
+def _table(section: Section, full: bool, limit: int) -> RenderableType:
+    table = Table(box=None, pad_edge=False, header_style="dim")
     for name in section.columns:
         table.add_column(name, overflow="fold")
     shown = section.rows if full else section.rows[:ROWS_SHOWN]
     for row in shown:
-        table.add_row(*(words(cell, limit=None if full else 160) for cell in row))
+        table.add_row(*(words(cell, limit=None if full else limit) for cell in row))
     left = len(section.rows) - len(shown)
-    more = (Text(f"… and {left} more (--full shows them)", "dim"),) if left else ()
-    return Padding(Group(table, *more), (0, 0, 0, 2))
+    parts: list[RenderableType] = [Text(section.title, "bold"), table]
+    if left:
+        parts.append(Text(f"… and {left} more (--full shows them)", "dim"))
+    if section.note:
+        parts.append(words(section.note, "dim"))
+    return Padding(Group(*parts), (0, 0, 0, 2))
 
 
 def _event(name: str, facts: dict[str, Any]) -> Text:
@@ -215,7 +216,9 @@ def _call(call: CallRecord, draw: Draw, full: bool) -> RenderableType:
     pictures = [picture for image in call.images if (picture := draw(image)) is not None]
     parts: list[RenderableType] = [head, *pictures, _long(call.prompt, "", full)]
     if call.answer is not None:
-        parts.append(Text.assemble(("← ", "green"), _long(call.answer, "green", full)))
+        answer = Table.grid(Column(), Column(overflow="fold"), padding=(0, 1))
+        answer.add_row(Text("←", "green"), _long(call.answer, "green", full))
+        parts.append(answer)
     elif call.kind != "embed" and not call.error:
         parts.append(Text("no answer was recorded", "yellow"))
     if call.problem is not None:
@@ -238,8 +241,12 @@ def _long(text: str, style: str, full: bool) -> Text:
     shown = words(text, style, lines=True)
     if full or len(shown) <= VALUE_CHARS:
         return shown
-    cut = Text(f"\n… {len(shown) - VALUE_CHARS} characters (--full shows them) …\n", "dim")
-    return Text.assemble(shown[: VALUE_CHARS // 2], cut, shown[-VALUE_CHARS // 2 :])
+    half = VALUE_CHARS // 2
+    # At a blank, where there is one near by.
+    first = len(re.sub(r"\s\S{0,30}\Z", "", shown.plain[:half]))
+    last = len(shown) - len(re.sub(r"\A\S{0,30}\s", "", shown.plain[-half:]))
+    cut = Text(f"\n… {last - first} characters (--full shows them) …\n", "dim")
+    return Text.assemble(shown[:first], cut, shown[last:])
 
 
 def store_line(node: NodeRecord) -> str:
@@ -253,7 +260,9 @@ def token_line(tokens: Tokens) -> str:
     parts = []
     if tokens.calls:
         calls = "1 call" if tokens.calls == 1 else f"{tokens.calls} calls"
-        parts.append(f"{calls}, {tokens.prompt} + {tokens.completion} tokens")
+        parts.append(calls)
+    if tokens.prompt or tokens.completion:
+        parts.append(f"{tokens.prompt} + {tokens.completion} tokens")
     if tokens.cached:
         parts.append(f"{tokens.cached} in the prefix cache")
     if tokens.stored:

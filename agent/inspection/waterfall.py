@@ -1,9 +1,11 @@
 """Where the time of a run went: each node as a bar of parts, for terminal and page."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
 
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -13,14 +15,15 @@ from mllm_srec.agent.inspection.retrieval import SIMILARITIES
 from mllm_srec.agent.tracing.attributes import PHASES
 from mllm_srec.agent.untrusted import words
 
-BAR_CELLS = 40
-"""Width of a bar in a terminal."""
+BAR_CELLS = 10, 40
+"""Least and most width of a bar in a terminal."""
 PARTS = {
     "queue": "waiting in the engine",
     "prefill": "reading prompts",
     "decode": "answering",
     "engine": "with the engine or waiting for it",
     "store": "stores",
+    "nodes": "nodes below",
     "code": "code",
 }
 """What a bar is made of, and what that is; `engine` is what the engine does not tell apart."""
@@ -30,6 +33,7 @@ _CELLS = {
     "decode": ("█", "green"),
     "engine": ("█", "blue"),
     "store": ("▒", "magenta"),
+    "nodes": ("─", "dim"),
     "code": ("▒", "cyan"),
 }
 
@@ -39,6 +43,8 @@ class Bar:
     """A line of the waterfall. Its parts are sums: what ran by turns stands side by side."""
 
     name: str
+    depth: int
+    """1 below the run, 2 below a node, ..."""
     offset: float
     """Seconds from the start of the run."""
     seconds: float | None
@@ -47,24 +53,52 @@ class Bar:
     below: tuple["Bar", ...] = ()
     """What is told apart inside of it: the sources of a retrieval."""
 
+    @property
+    def own_seconds(self) -> float:
+        """Its seconds without those of the nodes below it."""
+        return (self.seconds or 0.0) - self.parts.get("nodes", 0.0)
+
 
 def bars(trace: TraceRecord) -> tuple[list[Bar], float]:
     """The bars of a run, one for each node, and the seconds that its widest line stands for."""
     ends = [node.offset + (node.seconds or 0.0) for node in trace.nodes]
     made = [
-        Bar(each.step, each.offset, each.seconds, _parts(each), tuple(_searched(each)))
-        for each in trace.nodes
+        Bar(
+            name=node.step,
+            depth=node.depth,
+            offset=node.offset,
+            seconds=node.seconds,
+            parts=_parts(node, _below(node, trace.nodes[number:])),
+            below=tuple(_searched(node)),
+        )
+        for number, node in enumerate(trace.nodes, 1)
     ]
     return made, max([trace.run.seconds or 0.0, *ends, 1e-9])
+
+
+def slowest(made: Sequence[Bar]) -> str:
+    """Which node took most of the time, in words; empty where nothing took any."""
+    most = max(made, key=lambda bar: bar.own_seconds, default=None)
+    if most is None or not most.own_seconds:
+        return ""
+    share = most.own_seconds / sum(bar.own_seconds for bar in made)
+    return f"slowest: {most.name}, {seconds_text(most.own_seconds)}, {share:.0%}"
+
+
+def _below(node: NodeRecord, later: Sequence[NodeRecord]) -> float:
+    """Seconds of the nodes directly below a node, which are the first of those after it."""
+    inside = takewhile(lambda each: each.depth > node.depth, later)
+    return sum(each.seconds or 0.0 for each in inside if each.depth == node.depth + 1)
 
 
 def _searched(node: NodeRecord) -> Iterator[Bar]:
     for each in node.searches:
         part = "store" if each.source in SIMILARITIES else "code"
-        yield Bar(each.source, each.offset, each.seconds, {part: each.seconds})
+        parts = {part: each.seconds}
+        yield Bar(each.source, node.depth + 1, each.offset, each.seconds, parts)
 
 
-def _parts(node: NodeRecord) -> dict[str, float]:
+def _parts(node: NodeRecord, below: float) -> dict[str, float]:
     total = node.seconds or 0.0
     phases = node.phases
     if phases:
@@ -73,6 +107,7 @@ def _parts(node: NodeRecord) -> dict[str, float]:
     else:
         parts = {"engine": node.engine_seconds}
     parts["store"] = node.store_seconds or 0.0
+    parts["nodes"] = below
     # Calls side by side, and clocks of other processes, may add up to more than the node.
     scale = min(1.0, total / sum(parts.values())) if sum(parts.values()) else 1.0
     parts = {name: seconds * scale for name, seconds in parts.items()}
@@ -83,30 +118,46 @@ def _parts(node: NodeRecord) -> dict[str, float]:
 def waterfall(trace: TraceRecord) -> RenderableType:
     """When each node ran, and on what."""
     made, total = bars(trace)
-    slowest = max((node.seconds or 0.0 for node in trace.nodes), default=0.0)
     table = Table(box=None, pad_edge=False, show_header=False)
+    for wraps in (False, True, False, True):
+        table.add_column(no_wrap=not wraps)
     for bar in made:
-        style = "bold" if bar.seconds == slowest else ""
-        table.add_row(*_line(bar, total, style))
+        table.add_row(*_line(bar, total))
         for each in bar.below:
-            table.add_row(*_line(replace(each, name=f"└ {each.name}"), total, "dim"))
+            table.add_row(*_line(each, total, "dim"))
     used = [name for name in PARTS if any(name in bar.parts for bar in made)]
     key = Text("  ").join(
         Text.assemble(_CELLS[name], f" {name}: {PARTS[name]}", style="dim") for name in used
     )
-    return Group(table, key)
+    return Group(table, key, Text(slowest(made), "dim"))
 
 
-def _line(bar: Bar, total: float, style: str) -> tuple[Text, ...]:
+def _line(bar: Bar, total: float, style: str = "") -> tuple[RenderableType, ...]:
     told = [f"{name} {bar.parts[name]:.2f}" for name in PARTS if bar.parts.get(name, 0) >= 0.005]
     seconds = Text(seconds_text(bar.seconds), style)
-    return words(bar.name, style), _drawn(bar, total), seconds, Text(", ".join(told), "dim")
+    indent = Text("  " * (bar.depth - 2) + "└ " if bar.depth > 1 else "", "dim")
+    name = Text.assemble(indent, words(bar.name, style))
+    return name, _Drawn(bar, total), seconds, Text(", ".join(told), "dim")
 
 
-def _drawn(bar: Bar, total: float) -> Text:
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    """A bar as wide as its column, so that a narrow terminal shows all of it."""
+
+    bar: Bar
+    total: float
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement(*BAR_CELLS).with_maximum(options.max_width)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
+        yield _cells(self.bar, self.total, min(options.max_width, BAR_CELLS[1]))
+
+
+def _cells(bar: Bar, total: float, width: int) -> Text:
     seconds = bar.seconds or 0.0
-    start = min(int(bar.offset / total * BAR_CELLS), BAR_CELLS - 1)
-    length = min(max(1, round(seconds / total * BAR_CELLS)), BAR_CELLS - start)
+    start = min(int(bar.offset / total * width), width - 1)
+    length = min(max(1, round(seconds / total * width)), width - start)
     text, until = Text(" " * start), 0.0
     for name, part in bar.parts.items():
         sign, style = _CELLS[name]
@@ -115,4 +166,4 @@ def _drawn(bar: Bar, total: float) -> Text:
         text.append(sign * cells, style)
     if len(text) == start:  # Too short for its parts.
         text.append("▒" * length, "cyan")
-    return text.append(" " * (BAR_CELLS - len(text)))
+    return text

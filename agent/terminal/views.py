@@ -218,9 +218,15 @@ def facts_table(facts: Mapping[str, object]) -> Table:
         if isinstance(value, Mapping):
             shown: RenderableType = facts_table(value)
         else:
-            shown = words("-" if value is None else str(value))
+            shown = words(_fact(value))
         table.add_row(Text(name.replace("_", " "), "dim"), shown)
     return table
+
+
+def _fact(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "-"
+    return "-" if value is None else str(value)
 
 
 def score_digits(noise_floor: float | None) -> int:

@@ -146,7 +146,7 @@ def test_the_trace_names_it_and_replays(
     for _ in ("asked", "answered before"):
         spans = store.spans(srec_.recommend("guest", k=2, picture=photo()).trace_id)
         trace = load_trace(store, spans[0].trace_id)
-        assert asked(trace) == "2 items, a history of 1 events, with a picture"
+        assert asked(trace.run) == "2 items, a history of 1 event, with a picture"
         assert replay(deployment, spans).changes == ()
         console = Console(width=160, color_system=None)
         with console.capture() as shown:

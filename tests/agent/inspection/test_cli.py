@@ -137,7 +137,7 @@ def test_settings_are_shown_and_refused_when_they_make_no_sense(
     home: tuple[Path, list[str]],
 ) -> None:
     path, _ = home
-    assert "users" in srec(path, "settings", "--redact", "users,text", "--days", "30")[1]
+    assert "text, users" in srec(path, "settings", "--redact", "users,text", "--days", "30")[1]
     assert "30" in srec(path, "settings")[1]
     assert "when they start again" not in srec(path, "settings")[1]
     assert "when they start again" in srec(path, "settings", "--days", "20")[1]

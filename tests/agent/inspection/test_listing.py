@@ -105,6 +105,13 @@ def test_a_run_that_ends_after_newer_ones_began_is_followed(store: TraceStore) -
     assert new.trace_id in {run.trace_id for run in seen}
 
 
+@pytest.mark.parametrize("option", ["--slower", "--faster", "--min-score", "--max-score"])
+def test_what_is_no_number_is_no_limit(store: TraceStore, option: str) -> None:
+    done = srec(store, "list", option, "nan")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert option in done.stderr
+
+
 def test_a_list_that_follows_shows_a_run_when_it_starts_and_when_it_ends(store: TraceStore) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", SREC, "trace", "list", "--follow", "--json", "--user", "ada"],

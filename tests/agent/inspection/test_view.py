@@ -9,10 +9,12 @@ from PIL import Image
 from rich.console import Console, RenderableType
 
 from mllm_srec.agent.inspection.html import html_page
-from mllm_srec.agent.inspection.listing import run_table
+from mllm_srec.agent.inspection.listing import listed, run_line, run_table
 from mllm_srec.agent.inspection.pictures import drawing
 from mllm_srec.agent.inspection.reading import read_run, read_trace
-from mllm_srec.agent.inspection.view import marks, trace_tree
+from mllm_srec.agent.inspection.sections import shown
+from mllm_srec.agent.inspection.view import marks, token_line, trace_tree
+from mllm_srec.agent.results import Tokens
 from mllm_srec.agent.terminal.output import dumps
 from mllm_srec.store.spans import Attribute, Event, Span
 
@@ -281,6 +283,50 @@ def test_nodes_that_were_not_visited_are_named(spans: list[Span]) -> None:
     assert "not taken" not in head("score_targets", "explain")
     assert "not taken" not in head("search_text")
     assert "not taken" not in head("load_user", status="ERROR")
+
+
+def test_each_window_is_shown_once_and_whole_with_what_it_moved() -> None:
+    def passed(number: int, **preference: list[str]) -> Span:
+        window = {"start": number, "stop": number + 1, "preference": preference}
+        update = {"output.value": json.dumps({"windows": [window]})}
+        return span(number, 1, "summarize_preferences", "CHAIN", attributes=update)
+
+    values = [f"value-{number}" for number in range(30)]
+    passes = passed(2, clear=["red"], slight=["wood"]), passed(3, strong=["red"], slight=values)
+    trace = read_trace([span(1, None, "recommend", "AGENT"), *passes])
+    [[first], [second]] = (node["sections"][0]["rows"] for node in shown(trace)["nodes"])
+    assert (first["window"], first["changed"]) == ("1: 2-3", "the first")
+    assert first["preference"] == "clear red; slight wood"
+    came = ", ".join(f"+{value}" for value in values)
+    assert (second["window"], second["changed"]) == (
+        "2: 3-4",
+        f"strong +red; slight {came}, -wood; clear -red",
+    )
+    assert "-wood" in render(trace_tree(trace), 80)
+
+
+def test_a_long_answer_is_not_cut_by_a_narrow_terminal(spans: list[Span]) -> None:
+    answer = json.dumps({"seen": ["x" * 9] * 30}, separators=(",", ":"))
+    text = render(trace_tree(read_trace([*spans, call(6, 5, "What is it?", answer)])), 60)
+    assert answer in "".join(text.replace("│", "").split())
+
+
+def test_a_list_says_what_was_asked_and_fits_a_terminal(spans: list[Span]) -> None:
+    attributes = {"input.value": json.dumps({"turn": 1, "said": "red kites"}), "user.id": "u1"}
+    turn = read_run(span(1, None, "turn", "AGENT", attributes=attributes))
+    long = replace(turn, input={"said": "words " * 30}, parent=f"{TRACE} explain")
+    text = render(run_table([turn, long]), 80)
+    assert "turn red kites" in text
+    assert "turn fork words words" in text
+    assert [len(line.rstrip()) <= 80 for line in text.splitlines()] == [True] * 3
+    assert listed(turn)["asked"] == "red kites"
+    assert "red kites" in render(run_line(turn))
+    assert "srec-engine" in render(run_table([replace(turn, engine="srec-engine")], wide=True))
+
+
+def test_nothing_is_said_of_tokens_where_there_were_none() -> None:
+    assert token_line(Tokens(calls=1)) == "1 call"
+    assert token_line(Tokens(calls=2, prompt=3)) == "2 calls, 3 + 0 tokens"
 
 
 def test_many_calls_are_counted_unless_all_are_wanted(spans: list[Span]) -> None:

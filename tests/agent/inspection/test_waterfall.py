@@ -5,6 +5,7 @@ import io
 import re
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -75,7 +76,8 @@ def test_phases_and_store_time_are_recorded(tmp_path: Path) -> None:
     assert phases["other"] == pytest.approx(node.engine_seconds - 0.003)
     # The store that a call looks into is a part of the call.
     assert node.store_seconds is not None
-    assert SLEEP_S <= node.store_seconds < 2 * SLEEP_S
+    assert node.seconds is not None
+    assert SLEEP_S <= node.store_seconds <= node.seconds - node.engine_seconds + 0.001
     assert node.engine_seconds >= SLEEP_S
     assert node.to_dict()["store_seconds"] == node.store_seconds
     [(store, (uses, seconds))] = node.stores.items()
@@ -146,10 +148,7 @@ def test_a_bar_is_as_long_as_its_node(trace: TraceRecord, wanted: dict[str, floa
 
 def test_terminal_and_page_name_the_parts_that_are_there() -> None:
     trace = made(1.0, ask(0.5, prefill=0.3, decode=0.2), store_s=0.25)
-    console = Console(file=io.StringIO(), width=160, color_system=None)
-    console.print(waterfall(trace))
-    assert isinstance(console.file, io.StringIO)
-    text = console.file.getvalue()
+    text = screen(trace, 160)
     assert "▓" * 12 + "█" * 8 + "▒" * 20 in text
     assert "prefill 0.30, decode 0.20, store 0.25, code 0.25" in text
     assert "store: stores" in text
@@ -164,6 +163,43 @@ def test_terminal_and_page_name_the_parts_that_are_there() -> None:
     ]
     assert '<span class="key store"></span> stores' in page
     assert "key queue" not in page
+
+
+def screen(trace: TraceRecord, width: int) -> str:
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    console.print(waterfall(trace))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def nested() -> TraceRecord:
+    """A turn whose `act` runs two nodes."""
+    outer = made(4.0)
+    [act] = outer.nodes
+    inner = [
+        replace(act, name=name, step=name, depth=2, offset=at, seconds=1.5, calls=(ask(1.25),))
+        for name, at in (("profile_user", 0.5), ("explain", 2.25))
+    ]
+    answer = replace(act, name="answer", step="answer", offset=4.0, seconds=0.5)
+    return replace(outer, nodes=(replace(act, name="act", step="act"), *inner, answer))
+
+
+def test_the_time_of_the_nodes_below_a_node_is_not_called_its_own() -> None:
+    act, profile, explain, answer = bars(nested())[0]
+    assert act.parts == pytest.approx({"nodes": 3.0, "code": 1.0})
+    assert act.own_seconds == 1.0
+    assert profile.parts == explain.parts == pytest.approx({"engine": 1.25, "code": 0.25})
+    assert answer.parts == {"code": 0.5}
+    assert "slowest: profile_user, 1.50 s, 33%" in screen(nested(), 100)
+    assert "slowest: profile_user, 1.50 s, 33%" in html_page(nested(), lambda _: None)
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_a_terminal_of_any_width_shows_whole_bars(width: int) -> None:
+    text = screen(nested(), width)
+    assert "…" not in text
+    *_, last = [line for line in text.splitlines() if line.startswith("answer")]
+    assert "▒" in last
 
 
 def test_store_time_counts_once_and_only_where_it_is_watched() -> None:
