@@ -1,7 +1,6 @@
 """A home with a model on top: what ingest, recommendation and evaluation run on."""
 
 import asyncio
-import hashlib
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
@@ -14,6 +13,7 @@ from pydantic import ValidationError
 
 from mllm_srec.agent.cache import CachedCalls
 from mllm_srec.agent.calls import Calls
+from mllm_srec.agent.collaborative_cache import kept_model
 from mllm_srec.agent.dispatch import AsyncEngine
 from mllm_srec.agent.nodes.fuse_items import described
 from mllm_srec.agent.nodes.score_targets import NO, YES
@@ -203,20 +203,8 @@ class Deployment(Closing):
             self._say(line)
 
     def collaborative(self) -> CollaborativeModel:
-        """The collaborative model of the whole log, fitted again when the log has changed."""
-        frame = self.home.catalogue.interactions_frame()
-        item_ids = self.home.catalogue.item_ids()
-        digest = hashlib.sha256("\0".join(item_ids).encode())
-        digest.update(frame.hash_rows(seed=0).to_numpy().tobytes())
-        path = self.home.path / "collaborative" / f"{digest.hexdigest()[:16]}.npz"
-        if path.exists():
-            return CollaborativeModel.load(path)
-        model = CollaborativeModel.fit(frame, item_ids, min_rating=self.settings.liked_rating)
-        path.parent.mkdir(mode=0o700, exist_ok=True)
-        for old in path.parent.glob("*.npz"):
-            old.unlink()
-        model.save(path)
-        return model
+        """The collaborative model of the whole log; see `kept_model`."""
+        return kept_model(self.home, self.settings.liked_rating)
 
     def facets(self, without: Part | None = None) -> FacetModel:
         """The values of all described items, but for those that an ablation leaves out."""

@@ -10,17 +10,21 @@ weak likes (.3) ranked no better on validation (NDCG@10 .119 both), dislikes (-.
 against .112, low ratings counted in the ages of both).
 """
 
+import io
 import json
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, Self
+from zipfile import BadZipFile
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 from scipy import sparse
 
+from mllm_srec.store.files import write_private
 from mllm_srec.store.records import Interaction
 from mllm_srec.tools.item_links import cosine, ease, sparse_matrix, strongest, transitions
 
@@ -210,7 +214,11 @@ class CollaborativeModel:
         return shares
 
     def save(self, path: Path) -> None:
-        """Write the model to an `.npz` file, without pickle."""
+        """Write the model to an `.npz` file, whole or not at all, without pickle.
+
+        Raises:
+            StoreError: The disk is full.
+        """
         arrays: dict[str, NDArray[np.generic]] = {
             "settings": np.array(json.dumps(asdict(self.settings))),
             "item_ids": np.array(self.item_ids, dtype=np.str_),
@@ -219,29 +227,34 @@ class CollaborativeModel:
         for part, matrix in self.links.items():
             for name in ("data", "indices", "indptr"):
                 arrays[f"{part}.{name}"] = getattr(matrix, name)
-        with path.open("wb") as file:
-            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+        file = io.BytesIO()
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+        write_private(path, file.getvalue())
 
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read what `save` wrote.
 
         Raises:
-            ValueError: The file is not one of ours.
+            ValueError: The file is damaged, or not one of ours.
+            OSError: It is missing, or cannot be read.
         """
-        with np.load(path, allow_pickle=False) as file:
-            if "settings" not in file:
-                raise ValueError(f"{str(path)!r} is not a collaborative model: fit it again")
-            item_ids = [str(item_id) for item_id in file["item_ids"]]
-            shape = (len(item_ids), len(item_ids))
-            links: dict[Part, sparse.csr_matrix] = {}
-            parts: tuple[Part, ...] = ("neighbours", "ease", "transitions")
-            for part in parts:
-                if f"{part}.data" in file:
-                    fields = tuple(file[f"{part}.{name}"] for name in ("data", "indices", "indptr"))
-                    links[part] = sparse.csr_matrix(fields, shape=shape)
-            settings = CollaborativeSettings(**json.loads(str(file["settings"])))
-            return cls(item_ids, file["popularity"], links, settings)
+        try:
+            with path.open("rb") as content, np.load(content, allow_pickle=False) as file:
+                item_ids = [str(item_id) for item_id in file["item_ids"]]
+                shape = (len(item_ids), len(item_ids))
+                links: dict[Part, sparse.csr_matrix] = {}
+                parts: tuple[Part, ...] = ("neighbours", "ease", "transitions")
+                for part in parts:
+                    if f"{part}.data" in file:
+                        fields = (file[f"{part}.{name}"] for name in ("data", "indices", "indptr"))
+                        links[part] = sparse.csr_matrix(tuple(fields), shape=shape)
+                settings = CollaborativeSettings(**json.loads(str(file["settings"])))
+                return cls(item_ids, file["popularity"], links, settings)
+        except (ValueError, KeyError, TypeError, EOFError, BadZipFile, zlib.error) as error:
+            raise ValueError(
+                f"{str(path)!r} is not a collaborative model ({error}): fit it again"
+            ) from error
 
     def _weighted(self, histories: Sequence[WeightedHistory]) -> sparse.csr_matrix:
         """Histories as a matrix (U, N) of weights times recency; unknown items age the others."""

@@ -137,6 +137,40 @@ def test_a_file_that_is_not_a_model_is_refused(tmp_path: Path) -> None:
         CollaborativeModel.load(tmp_path / "other.npz")
 
 
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
+def test_a_file_that_was_cut_off_is_refused(tmp_path: Path, share: float) -> None:
+    path = tmp_path / "model.npz"
+    CollaborativeModel.fit(log("ab", "ac"), ITEMS).save(path)
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    with pytest.raises(ValueError, match="fit it again"):
+        CollaborativeModel.load(path)
+
+
+def test_a_file_with_a_changed_byte_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model.npz"
+    CollaborativeModel.fit(log("ab", "ac"), ITEMS).save(path)
+    content = bytearray(path.read_bytes())
+    content[content.index(b"settings.npy") + 60] ^= 0xFF  # inside what is packed
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="fit it again"):
+        CollaborativeModel.load(path)
+
+
+def test_what_cannot_be_written_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "model.npz"
+    CollaborativeModel.fit(log("ab", "ac"), ITEMS).save(path)
+
+    def killed(descriptor: int) -> None:
+        raise OSError(descriptor, "the disk went away")
+
+    monkeypatch.setattr("os.fsync", killed)
+    with pytest.raises(OSError, match="went away"):
+        CollaborativeModel.fit(log("bc"), ITEMS).save(path)
+    assert CollaborativeModel.load(path).popularity.tolist() == [2, 1, 1, 0, 0]
+
+
 @settings(max_examples=25)
 @given(
     users=st.lists(st.text("abcde", max_size=8), max_size=8),
