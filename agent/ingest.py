@@ -110,6 +110,7 @@ def rebuild_index(
 
     Raises:
         ModelError: The model could not be loaded.
+        HomeBusy: Another process writes to the home.
     """
     with Deployment.open(home, engine=engine, model=model, say=say) as deployment:
         return make_vectors_anew(deployment, progress)
@@ -118,18 +119,28 @@ def rebuild_index(
 def make_vectors_anew(
     deployment: Deployment, progress: Progress = lambda stage, done, total: None
 ) -> int:
-    """Replace all vectors by those of this deployment's model; returns how many."""
-    entries = list(deployment.home.catalogue.representations().values())
-    batch = deployment.settings.ingest_batch
+    """Replace all vectors by those of this deployment's model; returns how many.
 
-    def batches() -> Iterator[tuple[list[str], NDArray[np.float32]]]:
-        for start in range(0, len(entries), batch):
-            progress("vectors", start, len(entries))
-            part = entries[start : start + batch]
-            vectors = deployment.run(deployment.calls.embed([entry.fused.line for entry in part]))
-            yield [entry.item_id for entry in part], vectors
+    Raises:
+        HomeBusy: Another process writes to the home.
+    """
+    home, batch = deployment.home, deployment.settings.ingest_batch
+    facts = deployment.index_facts()
+    # From the reading on: what another process described meanwhile would be left without a vector.
+    with home.lock():
+        entries = list(home.catalogue.representations().values())
 
-    return deployment.home.representations.rebuild(deployment.index_facts(), batches())
+        def batches() -> Iterator[tuple[list[str], NDArray[np.float32]]]:
+            for start in range(0, len(entries), batch):
+                progress("vectors", start, len(entries))
+                part = entries[start : start + batch]
+                lines = [entry.fused.line for entry in part]
+                yield (
+                    [entry.item_id for entry in part],
+                    deployment.run(deployment.calls.embed(lines)),
+                )
+
+        return home.representations.rebuild(facts, batches())
 
 
 def stale_items(context: Context) -> list[Item]:

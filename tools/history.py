@@ -61,17 +61,19 @@ def add_to_history(
         raise WrongCall(f"rating is {rating!r}: give a number, or none")
     if home.catalogue.item(item_id) is None:
         raise WrongCall(f"no item has the id {item_id!r}: search for it first")
-    others = [one for one in home.catalogue.history(user_id) if one.item_id != item_id]
-    # A log without times stays without: a single time would not order it.
-    timed = not others or others[-1].timestamp is not None
-    added = Interaction(
-        user_id=user_id,
-        item_id=item_id,
-        position=others[-1].position + 1 if others else 0,
-        rating=rating,
-        timestamp=int(clock()) if timed else None,
-    )
-    home.catalogue.put_interactions([added])
+    # From the reading on: another process could take the same position meanwhile.
+    with home.lock():
+        others = [one for one in home.catalogue.history(user_id) if one.item_id != item_id]
+        # A log without times stays without: a single time would not order it.
+        timed = not others or others[-1].timestamp is not None
+        added = Interaction(
+            user_id=user_id,
+            item_id=item_id,
+            position=others[-1].position + 1 if others else 0,
+            rating=rating,
+            timestamp=int(clock()) if timed else None,
+        )
+        home.catalogue.put_interactions([added])
     return added
 
 

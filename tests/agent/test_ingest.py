@@ -11,16 +11,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from mllm_srec.agent.deployment import Deployment
-from mllm_srec.agent.ingest import fuse_missing, ingest, rebuild_index, stale_items
+from mllm_srec.agent.ingest import (
+    fuse_missing,
+    ingest,
+    make_vectors_anew,
+    rebuild_index,
+    stale_items,
+)
 from mllm_srec.agent.recommender import Recommender
 from mllm_srec.agent.state import Settings
 from mllm_srec.llm.engine import Prompt
 from mllm_srec.llm.scripted import ScriptedEngine
 from mllm_srec.store.errors import IndexMismatch
 from mllm_srec.store.home import Home
-from mllm_srec.store.records import Representation
+from mllm_srec.store.records import FusedItem, Item, Representation
 
 from .shop import ITEMS, MODEL, answer, fill, scripted
 
@@ -211,6 +218,30 @@ def test_a_rebuilt_index_serves_the_new_model(tmp_path: Path) -> None:
         assert fuse_missing(deployment) == (8, 0)
         assert len(titles(engine.generated)) == 8
         assert Recommender(deployment).recommend("mia", k=1).items
+
+
+def test_what_another_process_describes_before_a_rebuild_has_a_vector_after_it(
+    tmp_path: Path,
+) -> None:
+    path, changed = tmp_path / "home", of_another_model()
+    with opened(path, scripted()) as deployment:
+        fuse_missing(deployment)
+    plain_embed = changed.embed
+
+    def embed(texts: Sequence[str]) -> NDArray[np.float32]:
+        """Load the model, which takes a while: another process describes one item more."""
+        if list(texts) == ["dimension"]:
+            with Home.open(path) as other:
+                other.catalogue.put_items([Item(item_id="i9", title="Fine wagon")])
+                other.catalogue.put_representations(
+                    [Representation(item_id="i9", fused=FusedItem(what="wagon"), key="")]
+                )
+        return plain_embed(texts)
+
+    changed.embed = embed  # type: ignore[method-assign]
+    with opened(path, changed) as deployment:
+        assert make_vectors_anew(deployment) == 9
+        assert "i9" in deployment.home.representations.ids()
 
 
 def test_the_whole_ingest_from_files(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from mllm_srec.store.errors import HomeBusy
 from mllm_srec.store.home import Home
 from mllm_srec.tools.errors import CannotDo, WrongCall
 from mllm_srec.tools.history import add_to_history, history, remove_from_history
@@ -29,6 +30,15 @@ def test_history_is_shown_added_to_and_taken_back(home: Home) -> None:
         add_to_history(home, "mia", "x")
     with pytest.raises(WrongCall, match="rating is nan"):
         add_to_history(home, "mia", "s1", rating=float("nan"))
+
+
+def test_no_other_process_takes_the_same_place_in_a_history(home: Home) -> None:
+    def another_adds() -> float:
+        with Home.open(home.path) as other, pytest.raises(HomeBusy):
+            add_to_history(other, "mia", "s2", clock=lambda: 2_000)
+        return 2_000
+
+    assert add_to_history(home, "mia", "s1", clock=another_adds).position == 2
 
 
 @pytest.mark.parametrize("count", [-1, 0, 101])
