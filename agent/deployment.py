@@ -1,7 +1,5 @@
 """A home with a model on top: what ingest, recommendation and evaluation run on."""
 
-import asyncio
-import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from contextlib import ExitStack
@@ -15,6 +13,7 @@ from mllm_srec.agent.cache import CachedCalls
 from mllm_srec.agent.calls import Calls
 from mllm_srec.agent.collaborative_cache import kept_model
 from mllm_srec.agent.dispatch import AsyncEngine
+from mllm_srec.agent.loop import LoopThread
 from mllm_srec.agent.nodes.fuse_items import described
 from mllm_srec.agent.nodes.score_targets import NO, YES
 from mllm_srec.agent.state import Context, Part, Settings
@@ -69,16 +68,22 @@ class Deployment(Closing):
         """Nats by which the engine's arithmetic moves a margin; None before it is loaded, and for
         a model whose labels are not single tokens."""
         self._index_facts: IndexFacts | None = None
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="graph", daemon=True)
-        self._thread.start()
-        traces = self._closing.enter_context(TraceStore.open(home.traces_file))
-        self.tracer = Tracer(traces)
+        self._closing.callback(home.close)
+        with ExitStack() as opened:
+            traces = opened.enter_context(TraceStore.open(home.traces_file))
+            self.tracer = Tracer(traces)
+            self._loop = LoopThread(str(home.path))
+            self._closing.push(opened.pop_all())
 
     @classmethod
     def open(cls, path: Path | str, *, create: bool = False, **options: Any) -> Self:
         """Open a home and put a model on top; see `Home.open` and the constructor."""
-        return cls(Home.open(path, create=create), **options)
+        home = Home.open(path, create=create)
+        try:
+            return cls(home, **options)
+        except BaseException:
+            home.close()
+            raise
 
     @property
     def calls(self) -> TracedCalls:
@@ -213,16 +218,11 @@ class Deployment(Closing):
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the graph's loop and wait for it; callable from any other thread."""
-        future = self.start(work)
-        try:
-            return future.result()
-        except KeyboardInterrupt:
-            future.cancel()
-            raise
+        return self._loop.run(work)
 
     async def arun(self, work: Coroutine[Any, Any, T]) -> T:
         """`run` for asynchronous callers, from any loop; cancelling it cancels the work."""
-        return await asyncio.wrap_future(self.start(work))
+        return await self._loop.arun(work)
 
     def start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         """Run a coroutine on the graph's loop; cancelling the future cancels it there.
@@ -230,29 +230,12 @@ class Deployment(Closing):
         Raises:
             StoreError: The home was closed.
         """
-        if self._loop.is_closed():
-            work.close()  # Python warns of one that nobody awaits.
-            raise StoreError(f"{str(self.home.path)!r} was closed: open it again")
-        return asyncio.run_coroutine_threadsafe(work, self._loop)
+        return self._loop.start(work)
 
     def close(self) -> None:
         """End what still runs, and close the engine, the traces and the home; once is enough."""
-        if self._loop.is_closed():
-            return
-        self.run(_unwound())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-        self._closing.close()
-        self.home.close()
-
-
-async def _unwound() -> None:
-    """Cancel the other tasks of this loop, and let them end what they began: spans, files."""
-    others = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in others:
-        task.cancel()
-    await asyncio.gather(*others, return_exceptions=True)
+        with self._closing:
+            self._loop.close()
 
 
 def _measured(engine: Engine) -> float | None:

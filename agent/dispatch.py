@@ -139,8 +139,11 @@ class AsyncEngine:
                 future.set_result(mine)
 
     def close(self) -> None:
-        """Let the workers go; the engine itself is closed by its owner."""
-        self._workers.shutdown(wait=False, cancel_futures=True)
+        """Wait for the calls under way, and let the workers go; the owner closes the engine.
+
+        Whoever waits for a call is to be gone by now, which tells the engine to stop.
+        """
+        self._workers.shutdown(cancel_futures=True)
 
 
 def _stoppable(parts: Sequence[Part]) -> Stop:

@@ -69,9 +69,13 @@ class TraceStore(Closing):
                 path, timeout=BUSY_S, isolation_level=None, check_same_thread=False
             )
             store = cls(connection, path)
-            # First: what is written from here on takes the place of what was cut off.
-            store.is_torn = is_torn(connection, path)
-            prepare(connection, path, store._fill)
+            try:
+                # First: what is written from here on takes the place of what was cut off.
+                store.is_torn = is_torn(connection, path)
+                prepare(connection, path, store._fill)
+            except BaseException:
+                store.close()
+                raise
         except (OSError, sqlite3.Error) as error:
             raise TraceError(_refusal(path, error)) from error
         return store

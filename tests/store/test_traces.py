@@ -5,6 +5,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -208,6 +209,19 @@ def test_text_that_is_no_database_is_refused(tmp_path: Path) -> None:
     path.write_text("not a database, but long enough to be read as one" * 100)
     with pytest.raises(StoreError, match="cannot use the traces"):
         TraceStore.open(path)
+
+
+@pytest.mark.parametrize("version", [99, 1])
+def test_a_file_that_is_refused_is_let_go(store: TraceStore, version: int) -> None:
+    store.close()
+    connection = sqlite3.connect(store.path)
+    # Version 1 has no table of words yet: making it fails here.
+    connection.execute(f"PRAGMA user_version = {version}")
+    connection.close()
+    with pytest.raises(TraceError) as refused:
+        TraceStore.open(store.path)
+    held = [file.path for file in psutil.Process().open_files()]
+    assert str(store.path) not in held, refused
 
 
 def test_a_failed_write_leaves_nothing_behind(store: TraceStore) -> None:
