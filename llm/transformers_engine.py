@@ -1,8 +1,8 @@
 """Transformers in this process: for machines where vLLM does not install."""
 
 import queue
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -84,23 +84,14 @@ class TransformersEngine:
         """Yield the pieces of one answer; a consumer that stops early stops the model too."""
         rows = self._encode([prompt])
         tokens = _TokenQueue()
-        worker = threading.Thread(target=self._produce, args=(rows, max_tokens, tokens))
-        worker.start()
-        shown, ids = "", list[int]()
-        try:
-            while (token := tokens.queue.get()) is not None:
-                if token not in self._ends:
-                    ids.append(token)
-                text = self._text(ids)
-                # An unfinished character shows as a replacement mark until its last byte is there.
-                if len(text) > len(shown) and not text.endswith("\ufffd"):
-                    yield text[len(shown) :]
-                    shown = text
-            if self._text(ids) != shown:
-                yield self._text(ids)[len(shown) :]
-        finally:
-            tokens.stop.ask()
-            worker.join()
+        with ThreadPoolExecutor(1, thread_name_prefix="stream") as worker:
+            made = worker.submit(self._produce, rows, max_tokens, tokens)
+            try:
+                came = iter(tokens.queue.get, None)
+                yield from self._pieces(token for token in came if token not in self._ends)
+                made.result()  # raises what broke the answer off
+            finally:
+                tokens.stop.ask()
 
     @torch.inference_mode()
     def score_labels(self, prompts: Sequence[Prompt], labels: Sequence[str]) -> list[LabelScores]:
@@ -191,6 +182,21 @@ class TransformersEngine:
     def _text(self, ids: Sequence[int]) -> str:
         text: str = self._template.tokenizer.decode(list(ids), skip_special_tokens=True)
         return text
+
+    def _pieces(self, tokens: Iterable[int]) -> Iterator[str]:
+        """The text of tokens as they come, joined that of all together."""
+        ids = list[int]()
+        start = end = shown = 0
+        for token in tokens:
+            ids.append(token)
+            # With the piece before it: how a piece is spelt depends on what it follows.
+            before, now = self._text(ids[start:end]), self._text(ids[start:])
+            # An unfinished character shows as a replacement mark until its last byte is there.
+            if len(now) > len(before) and not now.endswith("\ufffd"):
+                yield now[len(before) :]
+                start, end, shown = end, len(ids), shown + len(now) - len(before)
+        if rest := self._text(ids)[shown:]:
+            yield rest
 
     def _produce(self, rows: Sequence[Encoded], max_tokens: int, tokens: "_TokenQueue") -> None:
         try:

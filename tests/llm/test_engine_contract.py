@@ -319,3 +319,37 @@ def test_transformers_computes_the_shared_beginning_once(transformers_engine: En
     for score in transformers_engine.score_labels(prompts, LABELS):
         assert score.usage.cached_tokens is not None
         assert score.usage.cached_tokens > 0.8 * score.usage.prompt_tokens
+
+
+def test_an_error_in_the_middle_of_a_stream_is_raised(
+    transformers_engine: Engine, prompts: list[Prompt], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def break_off(rows: object, max_tokens: int, schemas: object, *, streamer: Any) -> None:
+        prompt, first = np.array([[1, 2]]), np.array([5])
+        streamer.put(prompt)
+        streamer.put(first)
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(transformers_engine, "_decode", break_off)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        list(transformers_engine.stream(prompts[0], max_tokens=8))
+
+
+def test_a_stream_decodes_each_token_a_few_times_and_whole_characters_alone(
+    transformers_engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "a b\u00e9 \u6f22 \U0001f600, " * 40
+    ids = transformers_engine._template.encode(text)
+    decode, decoded = transformers_engine._text, list[int]()
+
+    def counted(part: list[int]) -> str:
+        decoded.extend(part)
+        found: str = decode(part)
+        return found
+
+    monkeypatch.setattr(transformers_engine, "_text", counted)
+    pieces = list(transformers_engine._pieces(iter(ids)))
+    assert "".join(pieces) == decode(ids)
+    assert not any(piece.endswith("\ufffd") for piece in pieces)
+    assert len(pieces) > 100
+    assert len(decoded) < 20 * len(ids)
