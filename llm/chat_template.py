@@ -33,6 +33,8 @@ class ChatTemplate:
         }
         self.tokenizer = _read_tokenizer(model_path)
         self._reserved = _reserved(self.tokenizer)
+        self.label_ids: dict[tuple[str, ...], Mapping[str, int]] = {}
+        """Token ids of the labels that `label_token_ids` has looked up."""
 
     def render(self, prompt: Prompt, answer: str | None = None) -> str:
         """Write a prompt as the model expects it, up to the place where its answer begins.
@@ -156,9 +158,11 @@ def _tojson(value: Any, indent: int | None = None) -> str:
 def _reserved(tokenizer: Tokenizer) -> re.Pattern[str] | None:
     added = tokenizer.get_added_tokens_decoder().values()
     marks: Sequence[str] = [
-        token.content for token in added if token.special or re.fullmatch("<.+>", token.content)
+        token.content
+        for token in added
+        if len(token.content) > 1 and (token.special or re.fullmatch("<.+>", token.content))
     ]
     if not marks:
         return None
-    longest_first = sorted((mark for mark in marks if len(mark) > 1), key=len, reverse=True)
+    longest_first = sorted(marks, key=len, reverse=True)
     return re.compile("|".join(map(re.escape, longest_first)))

@@ -112,17 +112,17 @@ def families(prompts: Sequence[Encoded]) -> Iterator[tuple[int, list[int]]]:
     """
     order = sorted(range(len(prompts)), key=lambda i: (prompts[i].keys, prompts[i].ids))
     group: list[int] = []
-    common = 0
+    common = longest = 0
     for index in order:
+        length = len(prompts[index].ids)
         if group:
             joint = min(common, _common(prompts[group[0]], prompts[index]))
-            longest = max(len(prompts[index].ids), *(len(prompts[i].ids) for i in group))
-            if 2 * joint >= longest:
+            if 2 * joint >= max(longest, length):
                 group.append(index)
-                common = joint
+                common, longest = joint, max(longest, length)
                 continue
             yield (common if len(group) > 1 else 0), group
-        group, common = [index], len(prompts[index].ids) - 1
+        group, common, longest = [index], length - 1, length
     if group:
         yield (common if len(group) > 1 else 0), group
 

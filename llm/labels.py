@@ -1,6 +1,6 @@
 """Labels as tokens: one resolver for training data, serving and evaluation."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from mllm_srec.llm.chat_template import ChatTemplate
 from mllm_srec.llm.engine import Message, ModelError, Prompt
@@ -9,8 +9,8 @@ from mllm_srec.llm.engine import Message, ModelError, Prompt
 _PROBE = Prompt((Message("user", "?"),))
 
 
-def label_token_ids(template: ChatTemplate, labels: Sequence[str]) -> dict[str, int]:
-    """Token id of each label, as the first token of an answer.
+def label_token_ids(template: ChatTemplate, labels: Sequence[str]) -> Mapping[str, int]:
+    """Token id of each label, as the first token of an answer; looked up once a template.
 
     Templates differ in whether a space stands between header and answer; the label takes the
     form that training gave it.
@@ -18,6 +18,13 @@ def label_token_ids(template: ChatTemplate, labels: Sequence[str]) -> dict[str, 
     Raises:
         ModelError: A label is not exactly one token there, or two labels share one.
     """
+    key = tuple(labels)
+    if key not in template.label_ids:
+        template.label_ids[key] = _look_up(template, labels)
+    return template.label_ids[key]
+
+
+def _look_up(template: ChatTemplate, labels: Sequence[str]) -> Mapping[str, int]:
     header = template.render(_PROBE)
     before = template.encode(header)
     found = {label: _label_id(template, header, before, label) for label in labels}

@@ -154,7 +154,10 @@ class VLLMServerEngine:
 
         Pictures of one batch count alike, which is exact where the model's pictures are square.
         """
-        texts = [len(self._template.encode(self._template.render(prompt))) for prompt in prompts]
+        if len(prompts) == 1:
+            return [total]
+        written = self._template.encode_all([self._template.render(prompt) for prompt in prompts])
+        texts = list(map(len, written))
         pictures = sum(len(prompt.pictures) for prompt in prompts)
         each = (total - sum(texts)) // pictures if pictures else 0
         return [

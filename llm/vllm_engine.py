@@ -54,7 +54,6 @@ class VLLMEngine:
             raise ModelError("vLLM runs one model in a process: close the other engine first")
         self._template = ChatTemplate(model_path)
         self._embedder = TokenEmbedder(model_path, self._template.tokenizer)
-        self._label_ids: dict[tuple[str, ...], dict[str, int]] = {}
         self._llm, self._vllm = _load(model_path, vllm_settings(dtype, max_pictures=max_pictures))
         VLLMEngine._open = True
         self._info = EngineInfo(
@@ -106,10 +105,7 @@ class VLLMEngine:
 
     def score_labels(self, prompts: Sequence[Prompt], labels: Sequence[str]) -> list[LabelScores]:
         """Log-probabilities of labels under the whole next-token distribution."""
-        key = tuple(labels)
-        if key not in self._label_ids:
-            self._label_ids[key] = label_token_ids(self._template, labels)
-        ids = self._label_ids[key]
+        ids = label_token_ids(self._template, labels)
         params = self._vllm.SamplingParams(
             temperature=0.0, max_tokens=1, logprob_token_ids=list(ids.values()), detokenize=False
         )

@@ -4,6 +4,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 from transformers import AutoProcessor
 
 from mllm_srec.llm.chat_template import ChatTemplate
@@ -60,6 +62,14 @@ def test_labels_that_are_not_one_token_each_are_refused(
         label_token_ids(template, labels)
 
 
+def test_labels_are_looked_up_once(template: ChatTemplate, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = label_token_ids(template, ("Yes", "No"))
+    other = label_token_ids(template, ("No",))
+    monkeypatch.delattr(ChatTemplate, "render")
+    assert label_token_ids(template, ["Yes", "No"]) == first
+    assert label_token_ids(template, ["No"]) == other == {"No": first["No"]}
+
+
 MARKS = ("<image>", "<end_of_utterance>", "<|im_start|>", "<|pad|>", "<global-img>")
 
 
@@ -79,3 +89,11 @@ def test_text_without_marks_is_left_alone(template: ChatTemplate) -> None:
 def test_a_folder_without_tokenizer_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="tokenizer"):
         ChatTemplate(tmp_path)
+
+
+def test_a_mark_of_one_character_is_left_alone(tmp_path: Path) -> None:
+    tokenizer = Tokenizer(WordLevel({"a": 0}, unk_token="a"))
+    tokenizer.add_special_tokens(["~"])
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "tokenizer_config.json").write_text('{"chat_template": ""}')
+    assert ChatTemplate(tmp_path).defuse("a ~ b") == "a ~ b"
