@@ -115,8 +115,7 @@ class Chain:
         self.graph: CompiledStateGraph[State, Context, State, State] = build_graph().compile(
             checkpointer=False
         )
-        newest = deployment.home.catalogue.interactions_frame()["timestamp"].max()
-        self._now = int(newest) if isinstance(newest, int) else None
+        self._now = deployment.home.catalogue.newest_timestamp()
 
     async def run(
         self, request: Request, k: int, tell: Listener | None = None

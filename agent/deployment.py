@@ -23,7 +23,7 @@ from mllm_srec.agent.tracing.tracer import Tracer
 from mllm_srec.llm.engine import Engine, EngineInfo, ModelError
 from mllm_srec.llm.load import bundled_model, load_engine, resolve_model
 from mllm_srec.llm.noise import noise_floor
-from mllm_srec.llm.pictures import PREPARATION_VERSION, PictureBudget, load_budget
+from mllm_srec.llm.pictures import PictureBudget, load_budget, preparation
 from mllm_srec.llm.prompting import prompt_hash
 from mllm_srec.llm.trained import changed_prompts, read_settings
 from mllm_srec.store.closing import Closing
@@ -173,7 +173,7 @@ class Deployment(Closing):
                 model=self.info.model,
                 model_hash=self.info.model_hash,
                 prompt_hash=prompt_hash("look", "fuse"),
-                preparation_hash=f"{PREPARATION_VERSION} {load_budget(self.model)}",
+                preparation_hash=preparation(load_budget(self.model)),
                 dimension=dimension,
             )
         return self._index_facts

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mllm_srec.agent.deployment import Deployment
-from mllm_srec.agent.nodes.fuse_items import fuse, fuse_key, item_key
+from mllm_srec.agent.nodes.fuse_items import fuse, fuse_key, stale
 from mllm_srec.agent.results import IngestReport, Progress
 from mllm_srec.agent.state import Context
 from mllm_srec.llm.engine import Engine
@@ -76,8 +76,8 @@ def fuse_missing(
     """
     context = deployment.context()
     deployment.run(_fuse_all(context, stale_items(context), progress))
-    entries = deployment.home.catalogue.representations()
-    return len(entries), sum(entry.fallback for entry in entries.values())
+    catalogue = deployment.home.catalogue
+    return catalogue.representation_count(), catalogue.fallback_count()
 
 
 async def _fuse_all(context: Context, items: Sequence[Item], progress: Progress) -> None:
@@ -145,13 +145,8 @@ def make_vectors_anew(
 
 def stale_items(context: Context) -> list[Item]:
     """Items whose representation is missing or was made from something else."""
-    known = context.home.catalogue.representations()
-    key = fuse_key(context)
-    return [
-        item
-        for item_id, item in context.home.catalogue.items().items()
-        if item_id not in known or known[item_id].key != item_key(item, key)
-    ]
+    catalogue = context.home.catalogue
+    return stale(catalogue.items(), catalogue.representations(), fuse_key(context))
 
 
 def _report(

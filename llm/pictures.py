@@ -61,6 +61,11 @@ def save_budget(model_path: Path, budget: PictureBudget) -> None:
     (model_path / BUDGET_FILE).write_text(json.dumps(content) + "\n", "utf-8")
 
 
+def preparation(budget: PictureBudget) -> str:
+    """What decides how `prepare` makes pixels of an image, as it stands in hashes."""
+    return f"{PREPARATION_VERSION} {budget}"
+
+
 def prepare(image: Image.Image, budget: PictureBudget) -> Picture:
     """Turn an image into what the model sees: upright, RGB, within the budget.
 

@@ -256,6 +256,16 @@ class Catalogue(SqlStore):
         """How many items have a description."""
         return self._count(select(func.count()).select_from(_REPRESENTATIONS))
 
+    def fallback_count(self) -> int:
+        """How many descriptions are plain forms, put there by code."""
+        table = _REPRESENTATIONS
+        return self._count(select(func.count()).select_from(table).where(table.c.fallback))
+
+    def newest_timestamp(self) -> int | None:
+        """The newest time of the log, seconds since 1970 UTC; None without any times."""
+        newest: int | None = self._rows(select(func.max(_INTERACTIONS.c.timestamp)))[0][0]
+        return newest
+
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
         with self._lock(), super()._writing() as connection:

@@ -6,7 +6,7 @@ The model is asked about the picture alone, then merges its own answer with the 
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from langgraph.runtime import Runtime
 from pydantic import Field
@@ -15,7 +15,7 @@ from mllm_srec.agent.ask import Question, Reply, ask
 from mllm_srec.agent.state import YOUR_PICTURE, Context, Part, State, Update
 from mllm_srec.llm.answer_schema import answer_schema, spans
 from mllm_srec.llm.engine import Picture, Prompt
-from mllm_srec.llm.pictures import PREPARATION_VERSION, prepare
+from mllm_srec.llm.pictures import preparation, prepare
 from mllm_srec.llm.prompting import prompt_hash, render
 from mllm_srec.llm.structured import InvalidAnswer, parse
 from mllm_srec.store.catalogue import Catalogue
@@ -59,13 +59,7 @@ async def fuse_items(state: State, runtime: Runtime[Context]) -> Update:
     item_ids = list(dict.fromkeys(event["item_id"] for event in state.history))
     items = context.home.catalogue.items(item_ids)
     known = context.home.catalogue.representations(item_ids)
-    key = fuse_key(context)
-    missing = [
-        item
-        for item_id, item in items.items()
-        if item_id not in known or known[item_id].key != item_key(item, key)
-    ]
-    if missing:
+    if missing := stale(items, known, fuse_key(context)):
         await fuse(context, missing)
     if state.picture is None:
         return {}
@@ -347,7 +341,7 @@ def fuse_key(context: Context) -> str:
     parts = (
         context.calls.info.model_hash,
         prompt_hash("look", "fuse"),
-        f"{PREPARATION_VERSION} {context.budget}",
+        preparation(context.budget),
     )
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
@@ -355,3 +349,18 @@ def fuse_key(context: Context) -> str:
 def item_key(item: Item, key: str) -> str:
     """Content hash under which an item's representation is current."""
     return hashlib.sha256(f"{key}\0{item.model_dump_json()}".encode()).hexdigest()
+
+
+def stale(items: Mapping[str, Item], known: Mapping[str, Representation], key: str) -> list[Item]:
+    """Items whose representation is missing or was made from something else.
+
+    Args:
+        items: By id.
+        known: Representations by item id.
+        key: What `fuse_key` gives now.
+    """
+    return [
+        item
+        for item_id, item in items.items()
+        if item_id not in known or known[item_id].key != item_key(item, key)
+    ]

@@ -97,7 +97,7 @@ def test_an_engine_that_does_not_close_leaves_nothing_open(
     load(Stuck())
     deployment = Deployment.open(tmp_path, create=True, model=MODEL)
     fill(deployment.home)
-    assert deployment.calls.info
+    assert deployment.info.engine == "scripted"
     with pytest.raises(RuntimeError, match="does not close"):
         deployment.close()
     assert held(tmp_path) == []

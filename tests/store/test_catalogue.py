@@ -128,6 +128,9 @@ class CatalogueIsAsGoodAsDicts(RuleBasedStateMachine):
         assert counts == (len(self.items), len(self.log))
         assert self.catalogue.user_count() == len({user for user, _ in self.log})
         assert self.catalogue.representation_count() == len(self.fused)
+        assert self.catalogue.fallback_count() == sum(one.fallback for one in self.fused.values())
+        times = [one.timestamp for one in self.log.values() if one.timestamp is not None]
+        assert self.catalogue.newest_timestamp() == max(times, default=None)
 
 
 def test_the_catalogue_is_as_good_as_dicts(catalogue: Catalogue) -> None:
