@@ -101,6 +101,15 @@ def _rows(home: Path, server_file: Path, model: Path, folder: Path) -> Iterator[
         log_to_driver=False,
         _temp_dir=str(folder),
     )
+    try:
+        yield from _described(ray, items, home, server_file, model)
+    finally:
+        ray.shutdown()
+
+
+def _described(
+    ray: Any, items: list[dict[str, str]], home: Path, server_file: Path, model: Path
+) -> Iterator[Mapping[str, Any]]:
     ray.data.DataContext.get_current().enable_progress_bars = False
     # A block a batch, and one batch under way, so that no worker takes all while another starts.
     described = ray.data.from_items(items, override_num_blocks=-(-len(items) // BATCH)).map_batches(
@@ -116,7 +125,6 @@ def _rows(home: Path, server_file: Path, model: Path, folder: Path) -> Iterator[
         udf_modifying_row_count=False,
     )
     yield from described.iter_rows()
-    ray.shutdown()
 
 
 if __name__ == "__main__":

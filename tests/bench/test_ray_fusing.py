@@ -1,13 +1,18 @@
 """What Ray's workers do and return, without Ray: the description that the product would make."""
 
 import json
+import os
+import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import NoReturn
 
 import numpy as np
+import pytest
 
 from bench.ray_fusing import Described, different, keep, read
-from bench.ray_once import Describer, line
+from bench.ray_once import Describer, _rows, line
 from mllm_srec.agent.ingest import fuse_missing
 from mllm_srec.store.home import Home
 from tests.agent.shop import ITEMS, MODEL, deploy, scripted
@@ -59,3 +64,24 @@ def test_another_word_and_another_vector_are_differences(tmp_path: Path) -> None
     keep(other, changed, scripted(), MODEL)
     with Home.open(target) as left, Home.open(other) as right:
         assert different(left, right) == ["i1", "i2"]
+
+
+def test_ray_is_shut_down_also_where_describing_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [home] = homes(tmp_path, "home")
+    happened: list[str] = []
+
+    def fail() -> NoReturn:
+        raise RuntimeError("no workers")
+
+    ray = SimpleNamespace(
+        init=lambda *_, **__: happened.append("begun"),
+        shutdown=lambda: happened.append("ended"),
+        data=SimpleNamespace(DataContext=SimpleNamespace(get_current=fail)),
+    )
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.setattr(os, "environ", {**os.environ})
+    with pytest.raises(RuntimeError, match="no workers"):
+        list(_rows(home, tmp_path / "server.json", MODEL, tmp_path))
+    assert happened == ["begun", "ended"]
