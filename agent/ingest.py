@@ -13,6 +13,7 @@ from mllm_srec.agent.results import IngestReport, Progress
 from mllm_srec.agent.state import Context
 from mllm_srec.llm.engine import Engine
 from mllm_srec.llm.together import together
+from mllm_srec.store.fields import shown
 from mllm_srec.store.home import Home
 from mllm_srec.store.intake import IntakeReport, load_shop
 from mllm_srec.store.records import Item
@@ -56,6 +57,8 @@ def ingest(
             now=time.time(),
             progress=progress,
         )
+    for file, names in taken.unread.items():
+        say(f"not read in {file!r}, as no field is called so: {shown(list(names))}")
     if not fuse_now:
         return _report(taken, 0, 0, started, "none")
     with (

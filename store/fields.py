@@ -1,5 +1,6 @@
 """Values of input rows as typed fields: cleaned, or refused with a reason."""
 
+import ast
 import json
 import math
 import re
@@ -10,8 +11,6 @@ from typing import Any
 
 MAX_ID = 200
 """Longest id, characters."""
-
-MAX_CATEGORIES = 50
 
 _EXACT = 2**53
 """Beyond it a float no longer tells whole numbers apart."""
@@ -35,6 +34,10 @@ _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(?:,\d{3})+(?:\.\d*)?")
 
 # A day as 20240115: as seconds all of them lie in one week of August 1970.
 _DAY = re.compile(r"(?:19[7-9]\d|20\d\d)(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:\.0)?")
+
+_TIME = "a time such as 2024-01-15, 2024-01-15T10:30:00Z or seconds since 1970"
+
+_FINER = {"milliseconds": 1e3, "microseconds": 1e6, "nanoseconds": 1e9}
 
 
 class FieldError(ValueError):
@@ -95,7 +98,9 @@ def text(row: Mapping[str, Any], field: str) -> str:
 
 
 def words(row: Mapping[str, Any], field: str) -> tuple[str, ...]:
-    """A list of texts: a list, a list of paths, a JSON list, or text with `|` between.
+    """A list of texts: a list, a list of paths, text that writes one, or text with `|` between.
+
+    All of them, each once; written as JSON or as Python writes a list.
 
     Raises:
         FieldError: It is none of these.
@@ -103,17 +108,16 @@ def words(row: Mapping[str, Any], field: str) -> tuple[str, ...]:
     value = row.get(field)
     if is_missing(value):
         return ()
-    if isinstance(value, str):
-        value = _split(value)
-    if not isinstance(value, (list, tuple)):
-        raise _wrong(field, "a list", value)
+    listed = _split(value) if isinstance(value, str) else value
+    if not isinstance(listed, (list, tuple)):
+        raise _wrong(field, "a list, or text with | between", value)
     found = []
-    for part in value:
+    for part in listed:
         path = part if isinstance(part, (list, tuple)) else [part]
         if not all(isinstance(step, str) or step is None for step in path):
             raise _wrong(field, "a list of text", value)
         found.append(" > ".join(filter(None, (clean_text(step or "") for step in path))))
-    return tuple(dict.fromkeys(filter(None, found)))[:MAX_CATEGORIES]
+    return tuple(dict.fromkeys(filter(None, found)))
 
 
 def number(row: Mapping[str, Any], field: str) -> float | None:
@@ -187,19 +191,23 @@ def seconds(row: Mapping[str, Any], field: str, *, now: float) -> int | None:
         try:
             value = datetime.fromisoformat(value.strip())
         except ValueError as error:
-            raise _wrong(field, "a time", value) from error
+            raise _wrong(field, _TIME, value) from error
     if isinstance(value, date) and not isinstance(value, datetime):
         value = datetime(value.year, value.month, value.day, tzinfo=UTC)
     if isinstance(value, datetime):
         zoned = value if value.tzinfo else value.replace(tzinfo=UTC)
         value = (zoned - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds()
-    found = number({field: value}, field)
+    try:
+        found = number({field: value}, field)
+    except FieldError as error:
+        raise _wrong(field, _TIME, value) from error
     if found is None:
         return None
     if found < 0:
         raise FieldError(field, f"before 1970: {shown(row.get(field))}")
     if found > now:
-        hint = " (milliseconds? seconds are expected)" if found / 1000 <= now < found / 100 else ""
+        units = (name for name, parts in _FINER.items() if now / 10 < found / parts <= now)
+        hint = "".join(f" ({unit}? seconds are expected)" for unit in units)
         raise FieldError(field, f"in the future: {shown(row.get(field))}{hint}")
     return int(found)
 
@@ -223,9 +231,18 @@ def _wrong(field: str, wanted: str, value: object) -> FieldError:
 
 
 def _split(value: str) -> object:
-    if value.lstrip().startswith("["):
-        try:
-            return json.loads(value)
-        except (ValueError, RecursionError):
-            return [value]
-    return value.split("|")
+    listed = value.strip()
+    if not listed.startswith("["):
+        return value.split("|")
+    try:
+        return json.loads(listed)
+    except (ValueError, RecursionError):
+        pass
+    if not listed.lstrip("[").startswith(("'", '"')):
+        return [value]
+    try:
+        found = ast.literal_eval(listed)
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return None
+    # Without commas, as arrays are written, Python would make one text of all.
+    return found if repr(found) == listed else None

@@ -4,7 +4,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -56,6 +56,8 @@ class IntakeReport:
     """Good interactions with these items."""
     reject_file: Path | None
     """Every rejected row, rejected picture and cut, one JSON object a line; None without any."""
+    unread: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """File to the names of the fields in it that are not read."""
 
     @property
     def left_out(self) -> int:
@@ -70,6 +72,7 @@ class _Shop:
     items: dict[str, ItemRow] = field(default_factory=dict)
     log: list[InteractionRow] = field(default_factory=list)
     rejects: list[Reject] = field(default_factory=list)
+    unread: dict[str, set[str]] = field(default_factory=dict)
     items_left_out: int = 0
     interactions_left_out: int = 0
 
@@ -134,7 +137,8 @@ def _sweep(home: Home) -> None:
 
 def _take_items(shop: _Shop, path: Path, max_bad_share: float, progress: Progress) -> None:
     rows, bad = 0, list[Reject]()
-    for rows, row in enumerate(read_items(path), 1):
+    unread = shop.unread.setdefault(str(path), set())
+    for rows, row in enumerate(read_items(path, unread=unread), 1):
         if isinstance(row, Reject):
             bad.append(row)
         elif row.item.item_id in shop.items:
@@ -154,9 +158,9 @@ def _take_items(shop: _Shop, path: Path, max_bad_share: float, progress: Progres
         )
     shop.rejects += bad
     shop.rejects += [
-        Reject(str(path), row.line, name, f"cut from {length:,} characters", "cut")
+        Reject(str(path), row.line, name, f"cut from {size}", "cut")
         for row in shop.items.values()
-        for name, length in row.cut
+        for name, size in row.cut
     ]
 
 
@@ -173,8 +177,9 @@ def _take_log(
     progress: Progress,
 ) -> None:
     rows, bad = 0, list[Reject]()
+    unread = shop.unread.setdefault(str(path), set())
     lines: dict[tuple[str, str], int] = {}
-    for rows, row in enumerate(read_interactions(path, now=now), 1):
+    for rows, row in enumerate(read_interactions(path, now=now, unread=unread), 1):
         if isinstance(row, Reject):
             bad.append(row)
         elif row.item_id not in known:
@@ -297,4 +302,7 @@ def _report(shop: _Shop, reject_file: Path | None) -> IntakeReport:
         items_left_out=shop.items_left_out,
         interactions_left_out=shop.interactions_left_out,
         reject_file=reject_file,
+        unread={
+            file: tuple(sorted(map(str, names))) for file, names in shop.unread.items() if names
+        },
     )

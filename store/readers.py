@@ -7,6 +7,7 @@ import json
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -19,6 +20,8 @@ from mllm_srec.store.records import MAX_TITLE, Item
 
 MAX_TEXT = 20_000
 """Characters kept of a description and of keywords; longer ones are cut and the cut is reported."""
+
+MAX_CATEGORIES = 50
 
 _CAPS = {"title": MAX_TITLE, "brand": MAX_TITLE, "description": MAX_TEXT, "keywords": MAX_TEXT}
 
@@ -42,6 +45,16 @@ _SLICE = 200_000
 _MAX_CELL = 2**31 - 1
 """Characters of a CSV field that are read; the reader's own bound would break a long description
 into rows."""
+
+# How files begin that are no UTF-8 text; the longer beginnings first.
+_OTHER_KINDS = {
+    b"\xff\xfe\x00\x00": "UTF-32: convert it with iconv -f utf-32 -t utf-8",
+    b"\xff\xfe": "UTF-16: convert it with iconv -f utf-16 -t utf-8",
+    b"\xfe\xff": "UTF-16: convert it with iconv -f utf-16 -t utf-8",
+    b"\x1f\x8b": "compressed by gzip: let its name end in .gz",
+    b"PAR1": "Parquet: let its name end in .parquet",
+    b"PK\x03\x04": "a ZIP archive or a workbook: unpack it, or export it as CSV in UTF-8",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +80,8 @@ class ItemRow:
     """Without its picture."""
     image: object
     """What the file names as its picture; None without one. Not checked yet."""
-    cut: tuple[tuple[str, int], ...]
-    """Fields that were cut, with the length that they had."""
+    cut: tuple[tuple[str, str], ...]
+    """Fields that were cut, with the size that they had: `("title", "100,000 characters")`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,35 +100,45 @@ Values = Mapping[str, Any]
 _Row = TypeVar("_Row", ItemRow, InteractionRow)
 
 
-def read_items(path: Path) -> Iterator[ItemRow | Reject]:
+def read_items(path: Path, *, unread: set[str] | None = None) -> Iterator[ItemRow | Reject]:
     """Yield the items of a file in their order.
+
+    Args:
+        path: The file.
+        unread: Gets the names of the fields that the file has and an item has not.
 
     Raises:
         InputError: The file cannot be read, is empty, not UTF-8, or of no known format.
     """
-    yield from _parsed(path, _ITEM_COLUMNS, _item)
+    yield from _parsed(path, _ITEM_COLUMNS, _item, unread)
 
 
-def read_interactions(path: Path, *, now: float) -> Iterator[InteractionRow | Reject]:
+def read_interactions(
+    path: Path, *, now: float, unread: set[str] | None = None
+) -> Iterator[InteractionRow | Reject]:
     """Yield the interactions of a file in their order.
 
     Args:
         path: The file.
         now: Seconds since 1970; later interactions are rejected.
+        unread: Gets the names of the fields that the file has and an interaction has not.
 
     Raises:
         InputError: The file cannot be read, is empty, not UTF-8, or of no known format.
     """
     yield from _parsed(
-        path, _INTERACTION_COLUMNS, lambda line, row: _interaction(line, row, now=now)
+        path, _INTERACTION_COLUMNS, lambda line, row: _interaction(line, row, now=now), unread
     )
 
 
 def _parsed(
-    path: Path, columns: tuple[str, ...], parse: Callable[[int, Values], _Row]
+    path: Path,
+    columns: tuple[str, ...],
+    parse: Callable[[int, Values], _Row],
+    unread: set[str] | None,
 ) -> Iterator[_Row | Reject]:
     rows = 0
-    for line, values in _rows(path, columns):
+    for line, values in _rows(path, columns, set() if unread is None else unread):
         rows += 1
         if isinstance(values, str):
             yield Reject(str(path), line, None, values)
@@ -133,11 +156,19 @@ def _item(line: int, row: Values) -> ItemRow:
     for field, cap in _CAPS.items():
         value = fields.text(row, field)
         if len(value) > cap:
-            cut.append((field, len(value)))
+            cut.append((field, f"{len(value):,} characters"))
         texts[field] = value[:cap].rstrip()
+    categories = fields.words(row, "categories")
+    if len(categories) > MAX_CATEGORIES:
+        cut.append(("categories", f"{len(categories):,} of them"))
+    cut += [
+        ("categories", f"{len(name):,} characters")
+        for name in categories[:MAX_CATEGORIES]
+        if len(name) > MAX_TITLE
+    ]
     item = Item(
         item_id=fields.identifier(row, "item_id"),
-        categories=tuple(name[:MAX_TITLE] for name in fields.words(row, "categories")),
+        categories=tuple(name[:MAX_TITLE] for name in categories[:MAX_CATEGORIES]),
         price=fields.not_negative(row, "price"),
         **texts,
     )
@@ -157,8 +188,13 @@ def _interaction(line: int, row: Values, *, now: float) -> InteractionRow:
     )
 
 
-def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, Values | str]]:
-    """Yield line and values of each row; a text in the place of values says what is wrong."""
+def _rows(
+    path: Path, columns: tuple[str, ...], unread: set[str]
+) -> Iterator[tuple[int, Values | str]]:
+    """Yield line and values of each row; a text in the place of values says what is wrong.
+
+    Names of fields that are none of `columns` are added to `unread`.
+    """
     name = path.name.lower().removesuffix(".gz")
     readers = {
         ".jsonl": _json_rows,
@@ -168,29 +204,42 @@ def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, Values | 
         ".parquet": _parquet_rows,
     }
     reader = readers.get(Path(name).suffix)
-    if reader is None:
-        raise InputError(
-            f"{str(path)!r}: no reader for this ending; known are {', '.join(readers)}, "
-            "all but Parquet also with .gz"
-        )
     try:
-        yield from reader(path, columns)
+        if path.is_dir():
+            raise InputError(f"{str(path)!r} is a folder: name a file")
+        if reader is None:
+            raise InputError(
+                f"{str(path)!r}: no reader for this ending; known are {', '.join(readers)}, "
+                "all but Parquet also with .gz"
+            )
+        yield from reader(path, columns, unread)
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{str(path)!r} cannot be read: {reason}") from error
 
 
-def _json_rows(path: Path, _columns: tuple[str, ...]) -> Iterator[tuple[int, Values | str]]:
+def _json_rows(
+    path: Path, columns: tuple[str, ...], unread: set[str]
+) -> Iterator[tuple[int, Values | str]]:
+    first = True
     for number, line in enumerate(_lines(path), 1):
         if not line.strip():
             continue
+        if first and (line.lstrip().startswith("[") or line.strip() == "{"):
+            raise InputError(
+                f"{str(path)!r} has not one JSON object a line: convert it with jq -c '.[]' where "
+                "it is one list, with jq -c . where its objects stand over several lines"
+            )
+        first = False
         try:
             values = _json(line)
         except (ValueError, SyntaxError, RecursionError, MemoryError) as error:
             yield number, f"not JSON: {error}"
             continue
         if isinstance(values, dict):
-            yield number, _amazon(values)
+            values = _amazon(values)
+            unread |= values.keys() - columns
+            yield number, values
         else:
             yield number, f"expected a JSON object, got {type(values).__name__}"
 
@@ -215,10 +264,12 @@ def _amazon(values: dict[str, Any]) -> dict[str, Any]:
     return renamed
 
 
-def _csv_rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, Values | str]]:
+def _csv_rows(
+    path: Path, columns: tuple[str, ...], unread: set[str]
+) -> Iterator[tuple[int, Values | str]]:
     csv.field_size_limit(_MAX_CELL)
     # Strict: else a quote that is not closed takes the rows behind it into its field, unseen.
-    reader = csv.reader(_lines(path), strict=True)
+    reader = csv.reader(_csv_lines(path), strict=True)
     header: list[str] | None = None
     while True:
         line = reader.line_num + 1
@@ -231,6 +282,8 @@ def _csv_rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, Value
             if reader.line_num > line:
                 reason += f"; a quote opens in line {line} or behind it and is not closed"
             reason += "; inside a field a quote is written twice"
+            if header is None:
+                raise InputError(f"{str(path)!r}, header in line {line}: {reason}") from error
             # Each line may have been a row: all of them count as bad.
             for lost in range(line, reader.line_num + 1):
                 yield lost, reason
@@ -239,20 +292,30 @@ def _csv_rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, Value
             continue
         if header is None:
             header = [cell.strip() for cell in cells]
-            _check_columns(path, header, columns)
+            _check_columns(path, header, columns, unread)
         elif len(cells) != len(header):
             yield line, f"{len(cells)} fields where the header has {len(header)}"
         else:
             yield line, _amazon({k: v or None for k, v in zip(header, cells, strict=True)})
 
 
-def _parquet_rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, Values | str]]:
+def _csv_lines(path: Path) -> Iterator[str]:
+    lines = _lines(path)
+    first = next(lines, "")
+    if first.startswith(("{", "[")):
+        raise InputError(f"{str(path)!r} holds JSON: let its name end in .jsonl")
+    return chain([first], lines)
+
+
+def _parquet_rows(
+    path: Path, columns: tuple[str, ...], unread: set[str]
+) -> Iterator[tuple[int, Values | str]]:
     if path.stat().st_size == 0:
         raise InputError(f"{str(path)!r} is empty: it has no rows")
     try:
         lazy = pl.scan_parquet(path, glob=False)
         schema = lazy.collect_schema()
-        _check_columns(path, schema.names(), columns)
+        _check_columns(path, schema.names(), columns, unread)
         known = lazy.select(
             # In seconds, as Python's own dates end with the year 9999 and those of a file do not.
             pl.col(name).dt.epoch("s")
@@ -270,11 +333,19 @@ def _parquet_rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, V
         raise InputError(f"{str(path)!r} is no readable Parquet file: {error}") from error
 
 
-def _check_columns(path: Path, found: list[str], columns: tuple[str, ...]) -> None:
+def _check_columns(
+    path: Path, found: list[str], columns: tuple[str, ...], unread: set[str]
+) -> None:
     ids = [name for name in columns if name.endswith("_id")]
     names = {_AMAZON.get(name, name) for name in found}
     missing = [name for name in ids if name not in names]
     if missing:
+        other = next((mark for mark in ";\t|" if len(found) == 1 and mark in found[0]), None)
+        if other:
+            raise InputError(
+                f"{str(path)!r} has {other!r} between its fields: write it with commas, "
+                "and decimals with a '.'"
+            )
         raise InputError(
             f"{str(path)!r} has no column {missing[0]!r}: it has {shown(found)}, "
             f"wanted are {', '.join(columns)}"
@@ -282,12 +353,15 @@ def _check_columns(path: Path, found: list[str], columns: tuple[str, ...]) -> No
     for name in columns:
         if found.count(name) > 1:
             raise InputError(f"{str(path)!r} has two columns {name!r}: keep one of them")
+    unread |= names.difference(columns)
 
 
 def _lines(path: Path) -> Iterator[str]:
     opened = gzip.open if path.name.lower().endswith(".gz") else open
     with opened(path, "rb") as file:
         for number, line in enumerate(file, 1):
+            if number == 1:
+                _check_kind(path, line)
             try:
                 yield line.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError as error:
@@ -295,3 +369,13 @@ def _lines(path: Path) -> Iterator[str]:
                     f"{str(path)!r} is not UTF-8 at line {number}: convert it, for example with "
                     "iconv -f latin1 -t utf-8"
                 ) from error
+
+
+def _check_kind(path: Path, start: bytes) -> None:
+    """Refuse a file that is no UTF-8 text, by its first line, and say what it is."""
+    kind = next((kind for sign, kind in _OTHER_KINDS.items() if start.startswith(sign)), None)
+    if kind is None and b"\0" in start[:2]:
+        # Without the mark of the byte order: every other byte of plain letters is a zero.
+        kind = f"UTF-16: convert it with iconv -f utf-16{'be' if start[0] == 0 else 'le'} -t utf-8"
+    if kind:
+        raise InputError(f"{str(path)!r} is not UTF-8 text but {kind}")

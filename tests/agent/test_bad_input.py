@@ -129,6 +129,19 @@ def test_a_hostile_title_is_kept_as_plain_text(
     assert " ".join(stored(tmp_path / "home")[0]["i9"].split()) == kept
 
 
+def test_the_person_is_told_which_fields_are_not_read(
+    srec: Srec, shop: Shop, tmp_path: Path
+) -> None:
+    shop.write(
+        [{"item_id": "i9", "name": "Kite"}, "{'item_id': 'j', 1: 2}"],
+        [{"user_id": "u9", "item_id": "i9", "time\x1b[31m": 5}],
+    )
+    done = srec(*shop.ingest(tmp_path / "home"), "--json")
+    assert (done.code, done.report["rejected"]) == (0, 0), done.err
+    assert "items.jsonl', as no field is called so: ['1', 'name']\n" in done.err
+    assert r"log.jsonl', as no field is called so: ['time\x1b[31m']" in done.err
+
+
 @dataclass(frozen=True)
 class Refused:
     """An ingest that cannot be: what is made of the shop, and what the person is told."""

@@ -19,7 +19,7 @@ FULL = {
     "price": 99.5,
     "keywords": "red, forest",
     "image": "images/1.jpg",
-    "colour_of_the_box": "extra columns are ignored",
+    "colour_of_the_box": "extra columns are not read",
 }
 
 

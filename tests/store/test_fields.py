@@ -11,9 +11,23 @@ from mllm_srec.store.fields import FieldError, clean_text, identifier, number, s
 from tests.store.conftest import NOW
 
 
-def test_milliseconds_are_named_as_such() -> None:
-    with pytest.raises(FieldError, match="milliseconds"):
-        seconds({"t": 1_700_000_000_000}, "t", now=NOW)
+@pytest.mark.parametrize(
+    ("value", "unit"),
+    [
+        (1_700_000_000_000, "milliseconds"),
+        (17e14, "microseconds"),
+        ("1700000000000000000", "nanoseconds"),
+    ],
+)
+def test_finer_times_are_named_as_such(value: object, unit: str) -> None:
+    with pytest.raises(FieldError, match=rf"\({unit}\? seconds are expected\)"):
+        seconds({"t": value}, "t", now=NOW)
+
+
+@pytest.mark.parametrize("value", ["15.01.2024", "01/15/2024", "2024-1-5", "yesterday", True, [1]])
+def test_what_is_no_time_is_refused_with_what_would_be_one(value: object) -> None:
+    with pytest.raises(FieldError, match="expected a time such as 2024-01-15, "):
+        seconds({"t": value}, "t", now=NOW)
 
 
 @pytest.mark.parametrize("value", [20240115, "20240115", " 20240115", 20240115.0, "19991231"])
@@ -69,6 +83,17 @@ def test_lists_may_be_json_or_have_bars_between() -> None:
     assert words({"c": "a|b||a"}, "c") == ("a", "b")
     assert words({"c": "[unknown"}, "c") == ("[unknown",)
     assert words({"c": [["a", "b"], None, "c"]}, "c") == ("a > b", "c")
+
+
+def test_a_list_as_data_frames_write_it_is_a_list() -> None:
+    assert words({"c": str(["a's", 'b"', "c"])}, "c") == ("a's", 'b"', "c")
+    assert words({"c": str([["a", "b"], ["c"]])}, "c") == ("a > b", "c")
+
+
+@pytest.mark.parametrize("written", ["['a' 'b']", "['a', nan]", '["a"', "['a', f()]"])
+def test_a_list_that_cannot_be_told_is_not_taken_for_one_name(written: str) -> None:
+    with pytest.raises(FieldError, match=r"expected a list, or text with \| between"):
+        words({"c": written}, "c")
 
 
 def test_control_characters_escapes_and_hidden_text_are_removed() -> None:

