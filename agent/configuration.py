@@ -21,6 +21,7 @@ from mllm_srec.llm.load import bundled_model
 from mllm_srec.llm.vllm_settings import LEFT_TO_THE_USER
 from mllm_srec.store.database import without_password
 from mllm_srec.store.home import TRACES_FILE
+from mllm_srec.store.home_mark import home_folder
 from mllm_srec.store.home_settings import NAME as FILE
 from mllm_srec.store.home_settings import read_home_settings
 from mllm_srec.store.trace_settings import TraceSettings, read_settings
@@ -74,7 +75,7 @@ def configuration(home: Path, *, home_source: str) -> list[Setting]:
     Raises:
         StoreError: The file of the home, or its trace file, says what is not known.
     """
-    folder = home.expanduser().resolve()
+    folder = home_folder(home)
     found = [
         Setting("home", str(folder), home_source, ("--home", HOME_VARIABLE, DATA_VARIABLE)),
         Setting("engine", DEFAULT_ENGINE, DEFAULT, ("--engine",)),

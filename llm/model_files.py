@@ -37,7 +37,8 @@ def resolve_model(name: str | os.PathLike[str]) -> Path:
     Raises:
         ModelError: There is no such model on this machine.
     """
-    folder = Path(name).expanduser()
+    # `Path.expanduser` raises where there is no such user.
+    folder = Path(os.path.expanduser(name))
     if (folder / "config.json").is_file():
         return folder.resolve()
     text = str(name)

@@ -15,10 +15,15 @@ def private_folder(path: Path) -> Path:
     """Make the folder, if need be, and close it to everybody but its owner.
 
     Raises:
-        StoreError: The disk is full.
+        StoreError: A file is in its place, or the disk is full.
     """
-    with disk_errors(path):
-        path.mkdir(mode=0o700, exist_ok=True)
+    try:
+        with disk_errors(path):
+            path.mkdir(mode=0o700, exist_ok=True)
+    except FileExistsError as error:
+        raise StoreError(
+            f"{str(path)!r} is a file, and a folder of the home belongs there: move the file away"
+        ) from error
     if path.stat().st_mode & 0o077:
         path.chmod(0o700)
     return path

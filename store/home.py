@@ -20,7 +20,7 @@ from mllm_srec.store.database import claim, database_name
 from mllm_srec.store.errors import HomeBusy, HomeError, StoreError
 from mllm_srec.store.feedback import FeedbackStore
 from mllm_srec.store.files import disk_errors, owner_only, private_folder, write_private
-from mllm_srec.store.home_mark import check_format, is_home, make_home
+from mllm_srec.store.home_mark import check_format, home_folder, is_home, make_home
 from mllm_srec.store.home_settings import HomeSettings, read_home_settings
 from mllm_srec.store.pictures import PictureStore
 from mllm_srec.store.representations import RepresentationIndex
@@ -83,7 +83,7 @@ class Home(Closing):
             HomeError: The folder is missing, is not a home, is one of a newer version, cannot be
                 read or made, or its `srec.toml` is wrong.
         """
-        folder = Path(path).expanduser().resolve()
+        folder = home_folder(path)
         try:
             settings = _enter(folder, create=create)
         except OSError as error:
@@ -110,13 +110,21 @@ class Home(Closing):
 
         Raises:
             HomeBusy: Another process is the writer.
+            HomeError: Nobody may write there.
+            StoreError: The disk is full.
         """
         writer = self.path / "writer.json"
-        with self._lock_guard, disk_errors(writer):
+        with self._lock_guard:
             try:
-                self._file_lock.acquire()
+                with disk_errors(writer):
+                    self._file_lock.acquire()
             except Timeout as error:
                 raise HomeBusy(self._busy()) from error
+            except OSError as error:
+                raise HomeError(
+                    f"the home {str(self.path)!r} cannot be written to ({error.strerror}: "
+                    f"{error.filename!r}): make it writable, or give another --home"
+                ) from error
             # A courtesy to whoever has to wait; it must not fail the writer.
             with suppress(OSError), open(writer, "w", opener=owner_only) as file:
                 json.dump({"pid": os.getpid()}, file)

@@ -15,6 +15,21 @@ _KIND = "mllm-srec home"
 _MARK = "home.json"
 
 
+def home_folder(path: Path | str) -> Path:
+    """The folder that a person calls a home, in full; it may be missing.
+
+    Raises:
+        HomeError: It cannot be found: `~` names no user, or links lead round in a circle.
+    """
+    try:
+        return Path(path).expanduser().resolve()
+    except (OSError, RuntimeError) as error:
+        raise HomeError(
+            f"the home {str(path)!r} cannot be found ({str(error).rstrip('.')}): give --home a "
+            "folder in which you may write"
+        ) from error
+
+
 def is_home(folder: Path) -> bool:
     """Whether the folder bears the mark, fit or not."""
     return (folder / _MARK).is_file()

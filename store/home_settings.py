@@ -65,6 +65,7 @@ def read_home_settings(folder: Path) -> HomeSettings:
         return HomeSettings()
     except ValidationError as error:
         # Not from the error: it has the values, and an address may hold a password.
-        raise HomeError(f"{str(path)!r}: {problems(error)[0]}") from None
+        known = ", ".join(HomeSettings.model_fields)
+        raise HomeError(f"{str(path)!r}: {problems(error)[0]}; it may say {known}") from None
     except ValueError as error:
         raise HomeError(f"{str(path)!r} is no TOML ({error}): write {_EXAMPLE}") from error

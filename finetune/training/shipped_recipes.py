@@ -1,5 +1,6 @@
 """The recipes that ship with the package, and which of them fits some data."""
 
+import os
 from collections.abc import Collection
 from importlib.resources import files
 from pathlib import Path
@@ -19,7 +20,8 @@ def recipe_at(given: str) -> Recipe:
     Raises:
         RecipeError: There is no such file and no such name, or the recipe is wrong.
     """
-    path = Path(given).expanduser()
+    # `Path.expanduser` raises where there is no such user.
+    path = Path(os.path.expanduser(given))
     if path.is_file():
         return Recipe.load(path)
     shipped = shipped_recipes()

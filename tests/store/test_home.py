@@ -60,6 +60,36 @@ def test_a_home_that_cannot_be_there_is_refused_in_one_line(
         Home.open(tmp_path / place, create=create)
 
 
+def test_a_home_that_cannot_be_found_is_refused_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    for place in (tmp_path / "circle", Path("~nobody-of-that-name/home")):
+        with pytest.raises(HomeError, match=r"cannot be found .*give --home a folder"):
+            Home.open(place, create=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "member"),
+    [
+        ("pictures", "pictures"),
+        ("vectors", "representations"),
+        ("rejects", "rejects_path"),
+        ("traces", "traces_path"),
+    ],
+)
+def test_a_file_where_a_folder_of_the_home_belongs_is_named(
+    home: Home, name: str, member: str
+) -> None:
+    (home.path / name).write_text("")
+    with pytest.raises(StoreError, match=rf"/{name}' is a file.*move the file away"):
+        getattr(home, member)
+
+
+def test_a_home_in_which_nobody_may_write_says_so(home: Home) -> None:
+    (home.path / "lock").mkdir()
+    with pytest.raises(HomeError, match=r"cannot be written to \(Is a directory.*make it writable"):
+        home.catalogue.put_items([Item(item_id="1")])
+
+
 def test_a_home_of_a_newer_format_is_refused(home: Home) -> None:
     mark = {"kind": "mllm-srec home", "format": FORMAT + 1}
     (home.path / "home.json").write_text(json.dumps(mark))

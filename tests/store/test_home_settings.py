@@ -85,7 +85,10 @@ def test_a_home_that_has_a_shop_does_not_change_its_database(
     ("text", "problem"),
     [
         ("database_url = ", "is no TOML"),
-        ('database = "postgresql://u:hunter2@h/d"', "database: Extra inputs"),
+        (
+            'database = "postgresql://u:hunter2@h/d"',
+            "database: Extra inputs.*say database_url, chroma_url, model",
+        ),
         ('database_url = "sqlite:////hunter2"', "database_url: .*postgresql://USER"),
         ('database_url = "hunter2"', "database_url: .*postgresql://USER"),
         ('database_url = "mystery://u:hunter2@h/d"', "database_url: .*postgresql://USER"),
