@@ -111,7 +111,7 @@ def _one_of(option: str, given: str, *choices: Choice) -> Choice:
 @sample_shop_app.command("sample-shop")
 def sample_shop(
     out: Annotated[Path, typer.Option(help="Folder to write to; made when missing.")],
-    seed: Annotated[int, typer.Option(help="Another seed is another shop.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed is another shop.")] = 1,
     items: Annotated[int, typer.Option(min=64)] = 1600,
     users: Annotated[int, typer.Option(min=10)] = 2000,
     pictures: Annotated[bool, typer.Option("--pictures/--no-pictures")] = True,

@@ -18,6 +18,7 @@ from mllm_srec.finetune.ablation.measure import Measured, copy_shop, measure
 from mllm_srec.finetune.ablation.records import write_later_steps
 from mllm_srec.finetune.ablation.variants import AblationError, Variant
 from mllm_srec.finetune.data.records import prompt_hashes
+from mllm_srec.finetune.output_folder import make_output_folder
 from mllm_srec.finetune.training.meter import Show, unseen
 from mllm_srec.finetune.training.recipe import Recipe
 from mllm_srec.finetune.training.train import train
@@ -101,7 +102,7 @@ def ablate(
     """
     if plan.recipe.then is not None:
         raise AblationError("the recipe has a second run, 'then': a variant is trained in one")
-    out.mkdir(parents=True, exist_ok=True)
+    make_output_folder(out)
     with _alone(out), Home.open(home) as opened:
         _require_same_plan(out, _describe(opened, plan))
         runs = [

@@ -20,6 +20,7 @@ from mllm_srec.finetune.data.settings import DataSettings as DataSettings
 from mllm_srec.finetune.data.soft_labels import Picks, Softening, soften
 from mllm_srec.finetune.data.teacher import annotate_labelled, read_labels, share
 from mllm_srec.finetune.errors import FinetuneError
+from mllm_srec.finetune.output_folder import make_output_folder
 from mllm_srec.store.home import Home
 
 
@@ -133,7 +134,7 @@ def write_split(
     softening: Softening | None = None,
 ) -> DataReport:
     """Write both files of a data folder, shuffled, with their origins and `data.json`."""
-    out.mkdir(parents=True, exist_ok=True)
+    make_output_folder(out)
     rng = np.random.default_rng(seed)
     tasks: dict[str, int] = {}
     origins: dict[str, list[str]] = {}

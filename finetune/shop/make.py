@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from mllm_srec.finetune.output_folder import make_output_folder
 from mllm_srec.finetune.shop.catalogue import make_items, write_catalogue
 from mllm_srec.finetune.shop.users import write_interactions
 
@@ -17,7 +18,11 @@ def make_shop(seed: int, items: int, users: int, out: Path, *, pictures: bool = 
         users: How many users.
         out: A folder; made when missing.
         pictures: False draws none, for large shops.
+
+    Raises:
+        FinetuneError: The folder cannot be made.
     """
+    make_output_folder(out)
     truths = make_items(seed, items)
     write_catalogue(truths, out, seed=seed, pictures=pictures)
     write_interactions(truths, seed=seed, users=users, out_dir=out)

@@ -16,6 +16,7 @@ from mllm_srec.agent.nodes.score_targets import NO, YES
 from mllm_srec.agent.results import Progress
 from mllm_srec.finetune.data.entries import Entry, read_entries
 from mllm_srec.finetune.data.records import RecordGroup
+from mllm_srec.finetune.output_folder import make_output_folder
 from mllm_srec.finetune.training.best_model import BEST_FILE, BestModel
 from mllm_srec.finetune.training.check import OverLong, check_entries, check_tasks, refuse
 from mllm_srec.finetune.training.clock import Clock
@@ -174,7 +175,7 @@ def _is_trained(out: Path, recipe: Recipe, data: Path, base: Path | None) -> boo
 def _checkpoint(out: Path, say: Callable[[str], None], *, resume: bool) -> str | None:
     """The checkpoint to go on from; a folder of another run is no place for a new one."""
     if leads():
-        out.mkdir(parents=True, exist_ok=True)
+        make_output_folder(out)
         # What a process left half written when it was killed.
         shutil.rmtree(out / PARTIAL, ignore_errors=True)
     wait()

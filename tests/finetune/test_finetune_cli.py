@@ -140,3 +140,28 @@ def test_several_successive_targets_of_a_user_can_be_asked_for(
         refused = srec(home, *asked, "--split-by", "time", group=None)
         assert refused.returncode == 1
         assert "a time split asks each user once" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (["--seed", "-1", "--out", "shop"], 2, "--seed"),
+        (["--out", "file"], 1, "srec: the folder '"),
+        (["--out", "file/shop"], 1, "(Not a directory): give --out a folder"),
+    ],
+)
+def test_a_sample_shop_that_cannot_be_drawn_says_why(
+    tmp_path: Path, arguments: list[str], code: int, told: str
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    done = subprocess.run(
+        [sys.executable, "-c", SREC, "sample-shop", "--items", "64", "--users", "10", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert done.returncode == code, done.stderr
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
