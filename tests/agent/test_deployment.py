@@ -45,7 +45,7 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Callable[[ScriptedEngine], None]:
 
 def test_what_cannot_be_opened_leaves_nothing_open(tmp_path: Path) -> None:
     with Home.open(tmp_path, create=True) as home:
-        (home.traces_path / "traces.sqlite").write_text("mine" * 1_000)
+        home.traces_file.write_text("mine" * 1_000)
     before = loops()
     with pytest.raises(TraceError) as refused:
         Deployment.open(tmp_path, model=MODEL)
