@@ -149,10 +149,16 @@ def check_reason(text: str, exhibits: Sequence[Exhibit], item: FusedItem) -> Cit
     """Parse a reason, hold its claims against the item, and cite each interaction that it names.
 
     Raises:
-        InvalidAnswer: It is malformed, cites what was not shown, names what stands nowhere, or
-            gives the item a value that it does not have.
+        InvalidAnswer: It is malformed, cites what was not shown, names what stands nowhere, gives
+            the item a value that it does not have, tells of likes where none was shown, or says
+            one part again.
     """
     reason = parse(text, CitedReason)
+    parts = [_spoken(part) for part in reason.reason.split(";")]
+    if len(set(parts)) < len(parts):
+        raise InvalidAnswer(text, "it says the same part again")
+    if not exhibits and "you liked" in reason.reason:
+        raise InvalidAnswer(text, "no interaction that the user liked was shown")
     for cite in reason.cites:
         if not 1 <= cite <= len(exhibits):
             raise InvalidAnswer(text, f"interaction [{cite}] was not shown")

@@ -83,13 +83,17 @@ class TestExplain:
             ("This drum is red and budget.", [1], "'budget' is not a value"),
             ("This drum is red, from Caltag.", [1], "'caltag' stands nowhere"),
             ("This drum is red, and 5 are left.", [1], "'5' stands nowhere"),
+            ("This drum is new; red, with it; Red with it.", [1], "the same part again"),
         ],
     )
-    def test_a_stray_value_or_citation_is_refused(
-        self, reason: str, cites: list[int], problem: str
-    ) -> None:
+    def test_a_wrong_reason_is_refused(self, reason: str, cites: list[int], problem: str) -> None:
         with pytest.raises(InvalidAnswer, match=re.escape(problem)):
             check_reason(compact({"reason": reason, "cites": cites}), self.exhibits, FUSED["i2"])
+
+    def test_a_like_that_was_not_shown_is_refused(self) -> None:
+        said = compact({"reason": "This drum is red, like a drum you liked."})
+        with pytest.raises(InvalidAnswer, match="no interaction that the user liked was shown"):
+            check_reason(said, [], FUSED["i2"])
 
     @pytest.mark.parametrize(
         ("said", "kept"),
