@@ -196,7 +196,7 @@ def recommend(
             drawn = build_graph().compile().get_graph().draw_mermaid()
             out.result({"mermaid": drawn}, lambda _: drawn)
             return
-        if (user is None) == (image is None):
+        if bool(user) == (image is not None):
             raise typer.BadParameter(
                 "say whom to recommend to: srec recommend USER, or by a picture: --image FILE"
             )

@@ -129,6 +129,7 @@ print([name for name in {HEAVY} if name in sys.modules])
     "arguments",
     [
         ("recommend",),
+        ("recommend", ""),
         ("recommend", "u1", "-k", "0"),
         ("recommend", "u1", "--colour"),
         ("ingest", "--interactions", "x"),
