@@ -69,9 +69,13 @@ class Request:
                 without one as the only like, in place of the stored history.
 
         Raises:
-            WrongCall: A text stands where a list of ids belongs, or `as_of` is no position of the
-                stored history.
+            WrongCall: The user is no text, the picture are no bytes, a text stands where a list of
+                ids belongs, or `as_of` is no position of the stored history.
         """
+        if not user or not isinstance(user, str):
+            raise WrongCall(f"the user is {user!r}: give an id, as a text")
+        if picture is not None and not isinstance(picture, bytes):
+            raise WrongCall(f"the picture is {picture!r}: give the bytes of its file")
         _check_lists(history=history, candidates=candidates, exclude=exclude)
         if as_of is not None and as_of < 0:
             raise WrongCall(f"as_of is {as_of!r}: the positions of a history begin at 0")

@@ -33,6 +33,7 @@ class Changes(Closing):
         """Keep that a user wants more, less or nothing of a value: see `tools.feedback`.
 
         Raises:
+            WrongCall: The stance is none.
             CannotDo: No item of the shop has such a value.
         """
         return tools.give_feedback(self.deployment.home, user, stance, words, origin=origin)

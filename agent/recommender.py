@@ -156,12 +156,13 @@ class Recommender(Changes):
         return await self.deployment.arun(self._one(asked, k, deadline_s))
 
     def recommend_many(
-        self, requests: Iterable[Request], k: int = 10, *, deadline_s: float | None = None
+        self, requests: Iterable[Request | str], k: int = 10, *, deadline_s: float | None = None
     ) -> list[Recommendation]:
         """Recommend to many users at once, so that their calls fill the engine's batches.
 
         Args:
-            requests: Whom to recommend to; the results come in their order.
+            requests: Whom to recommend to, by a user's id, or with what `Request` may say besides;
+                the results come in their order.
             k: Length of each list.
             deadline_s: Longest wait for all of them, in seconds.
 
@@ -174,7 +175,7 @@ class Recommender(Changes):
         return self.deployment.run(self._all(requests, k, deadline_s))
 
     async def arecommend_many(
-        self, requests: Iterable[Request], k: int = 10, *, deadline_s: float | None = None
+        self, requests: Iterable[Request | str], k: int = 10, *, deadline_s: float | None = None
     ) -> list[Recommendation]:
         """`recommend_many` for asynchronous callers, from any loop; cancelling it stops all."""
         return await self.deployment.arun(self._all(requests, k, deadline_s))
@@ -283,10 +284,11 @@ class Recommender(Changes):
         return await together(one(request) for request in requests)
 
     async def _all(
-        self, requests: Iterable[Request], k: int, deadline_s: float | None
+        self, requests: Iterable[Request | str], k: int, deadline_s: float | None
     ) -> list[Recommendation]:
         _check_length(k)
-        return await within(deadline_s, self._many(requests, lambda one: self._one(one, k)))
+        asked = [Request.of(each) if isinstance(each, str) else each for each in requests]
+        return await within(deadline_s, self._many(asked, lambda one: self._one(one, k)))
 
     async def _one(
         self,

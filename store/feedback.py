@@ -1,6 +1,6 @@
 """What users said about values and items: more of this, less of that, never again."""
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from sqlalchemy import (
     BigInteger,
@@ -20,6 +20,7 @@ from mllm_srec.store.records import Record
 from mllm_srec.store.sql import ID, SqlStore
 
 Stance = Literal["more", "less", "never"]
+STANCES: tuple[Stance, ...] = get_args(Stance)
 SubjectKind = Literal["value", "item"]
 
 _TABLES = MetaData()

@@ -15,7 +15,7 @@ import numpy as np
 # Pydantic reads no other before Python 3.12.
 from typing_extensions import TypedDict
 
-from mllm_srec.store.feedback import Feedback, Stance
+from mllm_srec.store.feedback import STANCES, Feedback, Stance
 from mllm_srec.store.home import Home
 from mllm_srec.store.records import FusedItem
 from mllm_srec.tools.errors import CannotDo, WrongCall
@@ -50,8 +50,10 @@ def give_feedback(
     """Keep that a user wants more, less or nothing of a value; the last word about it counts.
 
     Raises:
+        WrongCall: The stance is none.
         CannotDo: No item of the shop has such a value.
     """
+    _check_stance(stance)
     value = Vocabulary.of(home).value(words)
     return home.feedback.add(
         user_id, stance, "value", value, origin=origin, timestamp=int(clock()), key=key
@@ -71,13 +73,19 @@ def give_item_feedback(
     """Keep that a user wants more or less like an item, or never sees it again.
 
     Raises:
-        WrongCall: The item is unknown.
+        WrongCall: The item is unknown, or the stance is none.
     """
+    _check_stance(stance)
     if home.catalogue.item(item_id) is None:
         raise WrongCall(f"no item has the id {item_id!r}: search for it first")
     return home.feedback.add(
         user_id, stance, "item", item_id, origin=origin, timestamp=int(clock()), key=key
     )
+
+
+def _check_stance(stance: str) -> None:
+    if stance not in STANCES:
+        raise WrongCall(f"stance is {stance!r}: say {', '.join(STANCES[:-1])} or {STANCES[-1]}")
 
 
 def feedback_of(home: Home, user_id: str) -> list[Feedback]:

@@ -28,7 +28,7 @@ from mllm_srec.agent.events import Event, Listener, afollow, follow
 from mllm_srec.agent.recommender import Recommender
 from mllm_srec.agent.untrusted import sound
 from mllm_srec.store.closing import Closing
-from mllm_srec.store.errors import HomeBusy, StoreError
+from mllm_srec.store.errors import BadPicture, HomeBusy, StoreError
 from mllm_srec.store.home import Home
 from mllm_srec.store.threads import KeptTurn, Thread
 
@@ -265,6 +265,8 @@ class Conversation(Closing):
     ) -> dict[str, Any]:
         if isinstance(picture, bytes):
             picture = self._home.pictures.add(picture, giver=self.user)
+        elif picture is not None and picture not in self._home.pictures:
+            raise BadPicture(f"{picture!r} is no picture that is kept: give the bytes of its file")
         return {
             "text": sound(text),
             "picture": picture,

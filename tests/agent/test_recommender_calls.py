@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -60,6 +61,21 @@ def test_a_text_is_no_list_of_ids(srec: Recommender, name: str) -> None:
     wrong = {name: "i4"}
     with pytest.raises(WrongCall, match=f"{name} is the text 'i4': give a list of ids"):
         srec.recommend("ben", **wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("user", [17, None, ""])
+def test_a_user_is_named_by_a_text(srec: Recommender, user: Any) -> None:
+    with pytest.raises(WrongCall, match=f"the user is {user!r}: give an id"):
+        srec.recommend(user)
+
+
+def test_what_is_no_picture_and_no_stance_is_told(srec: Recommender) -> None:
+    wrong: Any = "3"
+    with pytest.raises(WrongCall, match="the picture is '3': give the bytes of its file"):
+        srec.recommend("mia", picture=wrong)
+    with pytest.raises(WrongCall, match="stance is '3': say more, less or never"):
+        srec.feedback("mia", wrong, "red")
+    assert srec.feedback_of("mia") == []
 
 
 def test_a_position_that_no_stored_history_has_is_refused(srec: Recommender) -> None:
@@ -195,7 +211,7 @@ def test_an_asynchronous_program_gets_the_same(srec: Recommender) -> None:
 
 
 def test_many_users_are_answered_in_the_order_of_the_requests(srec: Recommender) -> None:
-    results = srec.recommend_many([Request("ben"), Request("mia")], k=1)
+    results = srec.recommend_many(["ben", Request("mia")], k=1)
     assert [result.user for result in results] == ["ben", "mia"]
 
 

@@ -2,11 +2,14 @@
 
 import io
 from pathlib import Path
+from typing import Any
 
+import pytest
 from PIL import Image
 
 from mllm_srec.agent.conversation.conversation import Conversation
 from mllm_srec.agent.conversation.intents import Understood
+from mllm_srec.store.errors import BadPicture
 from mllm_srec.store.records import Item
 
 from .talk import ids, opened
@@ -44,6 +47,15 @@ def test_a_search_by_words_and_by_a_picture(chat: Conversation) -> None:
     assert turn.intent == "search"
     assert set(ids(turn)[:2]) == {"i7", "i8"}
     assert "green" in turn.answer
+
+
+def test_the_name_of_a_picture_is_no_picture(chat: Conversation) -> None:
+    name: Any = "photo.png"
+    with pytest.raises(
+        BadPicture, match=r"'photo\.png' is no picture that is kept: give the bytes"
+    ):
+        chat.say("like this", picture=name)
+    assert chat.turns() == []
 
 
 def test_a_search_goes_on_with_others_and_by_what_is_said_next(chat: Conversation) -> None:
