@@ -222,6 +222,8 @@ def plain_reason(
     preference: Preference, exhibits: Sequence[Exhibit], item: FusedItem
 ) -> CitedReason:
     """A reason by rule: what the item shares with what the user liked."""
+    if not exhibits and item.line == UNKNOWN:
+        return _cut("This item is something new, and nothing else is known of it.", [])
     if not exhibits:
         return _cut(f"This {item.what} is something new: {item.line}.", [])
     values = [value for value in exhibits[0].shared if value != item.what][:3]

@@ -21,7 +21,7 @@ from mllm_srec.agent.nodes.profile_user import Profile
 from mllm_srec.agent.nodes.summarize_preferences import Preference, plain_preference
 from mllm_srec.agent.state import Event
 from mllm_srec.llm.structured import InvalidAnswer
-from mllm_srec.store.records import FusedItem
+from mllm_srec.store.records import UNKNOWN, FusedItem
 
 from .described_items import FUSED, ITEMS, as_answer, event, histories, item, property_test
 
@@ -176,6 +176,10 @@ class TestExplain:
         own = FusedItem(what="cup", told={"{0!r} {x}": "tin"})
         shown = exhibits_for(own, [event("i1")], {"i1": own})
         assert "{0!r} {x} tin" in plain_reason(Preference(), shown, own).reason
+
+    def test_the_counted_form_of_an_item_of_which_nothing_is_known_says_so(self) -> None:
+        found = plain_reason(Preference(), [], FusedItem(what=UNKNOWN))
+        assert found.reason == "This item is something new, and nothing else is known of it."
 
     def test_the_counted_form_of_the_longest_item_is_a_reason(self) -> None:
         long = item("w" * 80, *(f"{n}" * 80 for n in range(8)), told=tuple("abcdefghij"))
