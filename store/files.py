@@ -2,6 +2,7 @@
 
 import errno
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,7 +45,8 @@ def write_private(path: Path, content: bytes) -> None:
             path.write_bytes(content)
         return
     path = Path(os.path.realpath(path))
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    # Of this process and thread: others may be writing the same file.
+    partial = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.partial")
     with disk_errors(path):
         try:
             with open(partial, "wb", opener=owner_only) as file:

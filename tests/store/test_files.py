@@ -2,6 +2,7 @@
 
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -36,3 +37,11 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError):
         write_private(tmp_path, b"told")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_threads_that_write_one_file_leave_it_whole(tmp_path: Path) -> None:
+    path, contents = tmp_path / "model", [bytes([n]) * 50_000 for n in range(8)]
+    with ThreadPoolExecutor(len(contents)) as threads:
+        list(threads.map(lambda content: write_private(path, content), contents * 10))
+    assert path.read_bytes() in contents
+    assert list(tmp_path.iterdir()) == [path]
