@@ -12,6 +12,7 @@ from collections.abc import (
 )
 from contextlib import aclosing
 from dataclasses import replace
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -310,5 +311,5 @@ class Recommender(Changes):
 
 
 def _check_length(k: int) -> None:
-    if k < 1:
-        raise WrongCall(f"k is {k!r}: ask for at least one item")
+    if not isinstance(k, Integral) or k < 1:
+        raise WrongCall(f"k is {k!r}: ask for at least one item, as a whole number")

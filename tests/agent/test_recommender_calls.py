@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -222,6 +222,9 @@ def test_a_list_of_no_length_is_refused_wherever_it_is_asked(srec: Recommender) 
         list(srec.stream("mia", k=0))
     with pytest.raises(WrongCall, match="k is 0"):
         srec.recommend_many([], k=0)
+    for k in ("3", 2.5):
+        with pytest.raises(WrongCall, match="as a whole number"):
+            srec.recommend("mia", k=cast("int", k))
 
 
 def test_a_deadline_ends_the_wait_with_an_error_that_says_so(tmp_path: Path) -> None:
