@@ -13,6 +13,7 @@ from mllm_srec.store.home import Home
 from mllm_srec.store.records import Item
 from mllm_srec.tools import feedback as tools
 from mllm_srec.tools.errors import WrongCall
+from mllm_srec.tools.values import Vocabulary
 
 
 class Changes(Closing):
@@ -30,13 +31,15 @@ class Changes(Closing):
     def feedback(
         self, user: str, stance: Stance, words: str, *, origin: str = "Python"
     ) -> Feedback:
-        """Keep that a user wants more, less or nothing of a value: see `tools.feedback`.
+        """Keep that a user wants more, less or nothing of the value that some words name.
 
         Raises:
             WrongCall: The stance is none.
             CannotDo: No item of the shop has such a value.
         """
-        return tools.give_feedback(self.deployment.home, user, stance, words, origin=origin)
+        home = self.deployment.home
+        value = Vocabulary.of(home).value(words)
+        return tools.give_feedback(home, user, stance, value, origin=origin)
 
     async def afeedback(
         self, user: str, stance: Stance, words: str, *, origin: str = "Python"

@@ -4,6 +4,7 @@ One list of functions serves LangChain (`langchain_toolbox`) and MCP (`mcp_serve
 arguments and descriptions are read off them.
 """
 
+import asyncio
 import base64
 import binascii
 import functools
@@ -28,6 +29,7 @@ from mllm_srec.tools import items, search
 from mllm_srec.tools import recommend as recommending
 from mllm_srec.tools.errors import CannotDo, ToolError, WrongCall
 from mllm_srec.tools.filters import ItemFilter
+from mllm_srec.tools.values import Vocabulary
 
 Result = dict[str, Any]
 Tool = Callable[..., Coroutine[Any, Any, Result]]
@@ -123,8 +125,9 @@ class Toolbox:
     ) -> Result:
         """Find items by words: what they are, their colour, material, brand, purpose."""
         conditions = _conditions(departments, having, without, min_price, max_price)
+        vocabulary = await asyncio.to_thread(Vocabulary.of, self._home)
         found = await search.search_text(
-            self._home, self._embed, words, count=count, conditions=conditions
+            self._home, self._embed, words, vocabulary, count=count, conditions=conditions
         )
         return {"items": [asdict(each) for each in found]}
 
@@ -211,7 +214,7 @@ class Toolbox:
 
     async def give_feedback(self, stance: Stance, value: str) -> Result:
         """Keep that the user wants more, less or never again a value such as a colour."""
-        said = wishes.give_feedback(self._home, self._user, stance, value, origin=self._origin)
+        said = await self._srec.afeedback(self._user, stance, value, origin=self._origin)
         return said.model_dump()
 
     async def give_item_feedback(self, stance: Stance, item_id: str) -> Result:

@@ -21,7 +21,7 @@ from mllm_srec.store.records import FusedItem
 from mllm_srec.tools.errors import CannotDo, WrongCall
 from mllm_srec.tools.filters import ItemFilter
 from mllm_srec.tools.ranking import Ranked
-from mllm_srec.tools.values import Vocabulary, item_values, value_of
+from mllm_srec.tools.values import item_values, value_of
 
 STEP = 2.0
 """How far a wish moves a candidate that meets it whole, in standard deviations of the final scores
@@ -41,7 +41,7 @@ def give_feedback(
     home: Home,
     user_id: str,
     stance: Stance,
-    words: str,
+    value: str,
     *,
     origin: str,
     key: str | None = None,
@@ -49,12 +49,12 @@ def give_feedback(
 ) -> Feedback:
     """Keep that a user wants more, less or nothing of a value; the last word about it counts.
 
+    The value is one of the shop's: `Vocabulary.value` finds it by the words of a person.
+
     Raises:
         WrongCall: The stance is none.
-        CannotDo: No item of the shop has such a value.
     """
     _check_stance(stance)
-    value = Vocabulary.of(home).value(words)
     return home.feedback.add(
         user_id, stance, "value", value, origin=origin, timestamp=int(clock()), key=key
     )

@@ -4,6 +4,7 @@ Near vectors bring the items; those that have more of the words asked for come f
 of word vectors knows what belongs together better than what was named.
 """
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -39,11 +40,20 @@ async def search_text(
     home: Home,
     embed: Embed,
     words: str,
+    vocabulary: Vocabulary,
     *,
     count: int = 5,
     conditions: ItemFilter | None = None,
 ) -> list[Found]:
     """The items that some words describe, best first.
+
+    Args:
+        home: The shop.
+        embed: Texts to vectors.
+        words: What is looked for.
+        vocabulary: The values of the shop.
+        count: Items at most.
+        conditions: What an item must be.
 
     Raises:
         WrongCall: There are no words, or the count is not between 1 and `MOST`.
@@ -51,7 +61,9 @@ async def search_text(
     """
     if not value_of(words):
         raise WrongCall(f"there is nothing to search in {words!r}: say what it should be")
-    wanted = frozenset(Vocabulary.of(home).values(words)) | frozenset(value_of(words).split())
+    # Any program may hand in pages of text: other conversations go on while they are read.
+    values = await asyncio.to_thread(vocabulary.values, words)
+    wanted = frozenset((*values, *value_of(words).split()))
     [vector] = await embed([words])
     return _near(home, vector, wanted, count, conditions or ItemFilter())
 

@@ -1,15 +1,16 @@
 """The values that items have (`red`, `cotton`, `stroller`), and the words people use for them."""
 
-import difflib
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
 from mllm_srec.store.home import Home
 from mllm_srec.store.records import FusedItem, Item
 from mllm_srec.tools.errors import CannotDo
+from mllm_srec.tools.spelling import Spellings
 
 CLOSE = 0.8
 """Likeness (difflib's ratio) from which a word counts as a misspelt value: `stoller`, `grren`."""
@@ -28,7 +29,7 @@ def item_values(item: Item, fused: FusedItem | None) -> frozenset[str]:
     return frozenset(map(value_of, (*facets, item.brand, *item.categories))) - {""}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Vocabulary:
     """The values of a shop, by how many items have them."""
 
@@ -36,7 +37,7 @@ class Vocabulary:
 
     @classmethod
     def of(cls, home: Home) -> Self:
-        """Count the values of all items."""
+        """Count the values of all items; reads the whole catalogue."""
         fused = home.catalogue.representations()
         counts: Counter[str] = Counter()
         for item_id, item in home.catalogue.items().items():
@@ -45,17 +46,25 @@ class Vocabulary:
         return cls(counts)
 
     def value(self, words: str) -> str:
-        """The value that some words mean.
+        """The first value that some words name.
+
+        Raises:
+            CannotDo: No item has such a value; the message names near ones.
+        """
+        return self.named(words)[0]
+
+    def named(self, words: str) -> list[str]:
+        """All values that some words name, at least one.
 
         Raises:
             CannotDo: No item has such a value; the message names near ones.
         """
         found = self.values(words)
         if not found:
-            near = self._near(value_of(words), 3, cutoff=0.6)
+            near = self._spellings.near(value_of(words), 3, cutoff=0.6)
             hint = f"; near are {', '.join(near)}" if near else ""
             raise CannotDo(f"no item here is {words!r}{hint}")
-        return found[0]
+        return found
 
     def values(self, words: str) -> list[str]:
         """All values that some words name, longest first tried: `red cotton bib` names three."""
@@ -63,7 +72,7 @@ class Vocabulary:
         found: list[str] = []
         start = 0
         while start < len(tokens):
-            for stop in range(len(tokens), start, -1):
+            for stop in range(min(start + self._longest, len(tokens)), start, -1):
                 match = self._match(" ".join(tokens[start:stop]))
                 if match:
                     found.append(match)
@@ -73,16 +82,22 @@ class Vocabulary:
                 start += 1
         return list(dict.fromkeys(found))
 
+    @cached_property
+    def _longest(self) -> int:
+        """Words that a value can be said in: one more than any has, as `back pack` for backpack."""
+        return 1 + max((len(value.split()) for value in self.counts), default=0)
+
+    @cached_property
+    def _spellings(self) -> Spellings:
+        return Spellings(self.counts)
+
     def _match(self, phrase: str) -> str | None:
         for form in forms(phrase):
             if form in self.counts:
                 return form
         if len(phrase) < SHORTEST_GUESS:
             return None
-        return next(iter(self._near(phrase, 1, cutoff=CLOSE)), None)
-
-    def _near(self, phrase: str, count: int, *, cutoff: float) -> list[str]:
-        return difflib.get_close_matches(phrase, sorted(self.counts), count, cutoff)
+        return next(iter(self._spellings.near(phrase, 1, cutoff=CLOSE)), None)
 
 
 def forms(phrase: str) -> Iterable[str]:

@@ -3,6 +3,8 @@
 import os
 import re
 import shlex
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -52,16 +54,25 @@ def count(words: str) -> str:
     return words
 
 
-def names_item(home: Home, words: str) -> bool:
-    """Whether some words are a place in the list, an item's id, or the whole of its title.
+@dataclass(frozen=True)
+class ItemNames:
+    """What names an item: a place in the list, its id, or the whole of its title.
 
     A title that is also a value of the shop, such as `red`, means the value.
     """
-    if place(words) is not None or home.catalogue.item(words) is not None:
-        return True
-    wanted = value_of(words)
-    titles = (value_of(item.title) for item in home.catalogue.items().values())
-    return bool(wanted) and wanted in titles and not Vocabulary.of(home).counts[wanted]
+
+    home: Home
+
+    def __contains__(self, words: str) -> bool:
+        """Whether some words name an item."""
+        if place(words) is not None or self.home.catalogue.item(words) is not None:
+            return True
+        return value_of(words) in self._titles
+
+    @cached_property
+    def _titles(self) -> frozenset[str]:
+        titles = {value_of(item.title) for item in self.home.catalogue.items().values()}
+        return frozenset(titles - {""} - set(Vocabulary.of(self.home).counts))
 
 
 def two_items(home: Home, words: str) -> tuple[str, str]:
@@ -78,8 +89,9 @@ def two_items(home: Home, words: str) -> tuple[str, str]:
         [(words[: joint.start()], words[joint.end() :]) for joint in re.finditer(kind, words)]
         for kind in JOINTS
     ]
+    names = ItemNames(home)
     for pair in (pair for found in splits for pair in found):
-        if all(names_item(home, each) for each in pair):
+        if all(each in names for each in pair):
             return pair
     for found in splits:
         if len(found) == 1:

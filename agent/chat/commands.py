@@ -9,10 +9,10 @@ from typing import Any, Literal, Protocol
 from rich.console import RenderableType
 
 from mllm_srec.agent.chat.arguments import (
+    ItemNames,
     asked,
     count,
     file_path,
-    names_item,
     picture,
     two_items,
 )
@@ -110,7 +110,7 @@ def _criticise(intent: Intent) -> Callable[[Session, str], None]:
     def run(session: Session, words: str) -> None:
         meant = words.removeprefix("like ").strip()
         is_item = meant != words or (
-            bool(meant) and (points_back(meant) or names_item(session.talks.home, meant))
+            bool(meant) and (points_back(meant) or meant in ItemNames(session.talks.home))
         )
         slots: dict[str, Any] = {"having": (words,) if words else ()}
         if is_item:

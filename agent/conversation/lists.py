@@ -49,7 +49,9 @@ async def search(turn: Turn) -> TurnUpdate:
     elif not words:
         raise AskBack("What should it be? A word for the thing is enough.")
     else:
-        found = await search_text(turn.home, embed, words, count=count, conditions=conditions)
+        found = await search_text(
+            turn.home, embed, words, turn.vocabulary, count=count, conditions=conditions
+        )
         also = f" ({conditions.text})" if conditions.text else ""
         lead = f"Nearest to “{words}”{also}:"
     return {**_listed(lead, map(shown_card, found), request, passed), "last_picture": picture}

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 from mllm_srec.agent.conversation.intents import Understood
 from mllm_srec.agent.conversation.places import Place, place, points_back
@@ -32,7 +32,7 @@ class AskBack(Exception):
     """One short question is needed before the action can be done."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Turn:
     """What an action works with; every tool is bound to the user of the thread."""
 
@@ -60,6 +60,11 @@ class Turn:
     def key(self, subject: str) -> str:
         """Under which a wish is kept once, also when the turn is worked on again."""
         return f"{self.state.thread_id}/{self.state.turn}/{subject}"
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The values of the shop, read once a turn."""
+        return Vocabulary.of(self.home)
 
     def recommender(self) -> GraphRecommend:
         """The recommendation graph as a tool."""
@@ -132,11 +137,8 @@ class Turn:
         Raises:
             CannotDo: No item has one of them.
         """
-        if not words:
-            return ()
-        vocabulary = Vocabulary.of(self.home)
-        found = (vocabulary.values(each) or [vocabulary.value(each)] for each in words)
-        return tuple(dict.fromkeys(value for values in found for value in values))
+        found = (value for each in words for value in self.vocabulary.named(each))
+        return tuple(dict.fromkeys(found))
 
     def conditions(self, asked: Understood) -> ItemFilter:
         """What an item must be, by the words of a request.

@@ -1,4 +1,5 @@
 import asyncio
+import difflib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -25,9 +26,13 @@ from mllm_srec.tools.filters import ItemFilter, allowed_items
 from mllm_srec.tools.items import cards, compare, find_item, item_details
 from mllm_srec.tools.recommend import Suggestion, Suggestions, explain, recommend
 from mllm_srec.tools.search import search_described, search_similar, search_text
+from mllm_srec.tools.spelling import Spellings
 from mllm_srec.tools.values import Vocabulary
 
 from .toy_shop import embed, toy_home
+
+LETTERS = st.text("abcd ", min_size=1, max_size=12)
+WORDS = [f"{one}{two}" for one in "bdgkp" for two in "aeio"]
 
 
 @pytest.fixture(scope="module")
@@ -44,14 +49,16 @@ def home(tmp_path: Path) -> Iterator[Home]:
 
 
 def test_words_find_the_items_that_have_them_first(shared: Home) -> None:
-    found = asyncio.run(search_text(shared, embed, "a red train", count=2))
+    found = asyncio.run(search_text(shared, embed, "a red train", Vocabulary.of(shared), count=2))
     assert found[0].item_id == "t1"
     assert found[0].price == 24.0
 
 
 def test_a_search_keeps_to_its_conditions(shared: Home) -> None:
     cheap = ItemFilter(departments=("toys", "baby"), max_price=30)
-    found = asyncio.run(search_text(shared, embed, "robot", conditions=cheap))
+    found = asyncio.run(
+        search_text(shared, embed, "robot", Vocabulary.of(shared), conditions=cheap)
+    )
     assert {each.item_id for each in found} == {"b1", "t1"}
 
 
@@ -68,17 +75,18 @@ def test_an_item_is_not_similar_to_itself(shared: Home) -> None:
 
 def test_a_search_for_nothing_is_a_wrong_call(shared: Home) -> None:
     with pytest.raises(WrongCall, match="nothing to search"):
-        asyncio.run(search_text(shared, embed, "?!"))
+        asyncio.run(search_text(shared, embed, "?!", Vocabulary.of(shared)))
 
 
 @pytest.mark.parametrize("count", [-1, 0, 101])
 def test_a_result_has_1_to_100_items(shared: Home, count: int) -> None:
     message = f"count is {count}: ask for 1 to 100 items"
     with pytest.raises(WrongCall, match=message):
-        asyncio.run(search_text(shared, embed, "red", count=count))
+        asyncio.run(search_text(shared, embed, "red", Vocabulary.of(shared), count=count))
     with pytest.raises(WrongCall, match=message):
         asyncio.run(search_similar(shared, embed, "t1", count=count))
-    assert len(asyncio.run(search_text(shared, embed, "red", count=100))) == 6
+    found = asyncio.run(search_text(shared, embed, "red", Vocabulary.of(shared), count=100))
+    assert len(found) == 6
 
 
 def test_details_have_what_a_card_leaves_out(shared: Home) -> None:
@@ -208,6 +216,7 @@ def test_allowed_items_are_exactly_those_that_meet_every_condition(
         ("lether", ["leather"]),
         ("TOYS", ["toys"]),
         ("rad", []),
+        ("red lea ther ball", ["red", "leather", "ball"]),
     ],
 )
 def test_words_are_read_as_values_of_the_shop(shared: Home, words: str, values: list[str]) -> None:
@@ -219,6 +228,32 @@ def test_a_value_that_no_item_has_is_refused_with_near_ones(shared: Home) -> Non
         Vocabulary.of(shared).value("crimson")
 
 
+def test_of_the_values_that_words_name_the_first_counts(shared: Home) -> None:
+    assert Vocabulary.of(shared).value("reds, or cotton") == "red"
+
+
+@given(st.sets(LETTERS, max_size=30), LETTERS, st.sampled_from([0.6, 0.8, 0.85]))
+def test_what_is_spelt_alike_is_what_difflib_finds(
+    texts: set[str], text: str, cutoff: float
+) -> None:
+    found = Spellings(texts).near(text, 3, cutoff=cutoff)
+    assert found == difflib.get_close_matches(text, texts, 3, cutoff)
+
+
+def test_pages_of_text_are_compared_with_few_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[str] = []
+
+    def get_close_matches(phrase: str, texts: Sequence[str], *rest: object) -> list[str]:
+        compared.extend(texts)
+        return []
+
+    monkeypatch.setattr(difflib, "get_close_matches", get_close_matches)
+    values = Vocabulary(Counter(f"{a}{b} {b}{a}" for a in WORDS for b in WORDS))
+    assert len(values.counts) == 400
+    assert values.values(" ".join(["these", "are", "pages", "of", "text"] * 200)) == []
+    assert len(compared) < 100
+
+
 @given(st.text(max_size=200))
 def test_any_text_can_be_read(text: str) -> None:
     assert set(Vocabulary(Counter({"red": 1})).values(text)) <= {"red"}
@@ -226,7 +261,7 @@ def test_any_text_can_be_read(text: str) -> None:
 
 def test_the_last_word_about_a_value_counts_and_can_be_taken_back(home: Home) -> None:
     give_feedback(home, "mia", "more", "red", origin="Python")
-    give_feedback(home, "mia", "never", "reds", origin="chat 1, turn 2")
+    give_feedback(home, "mia", "never", "red", origin="chat 1, turn 2")
     [said] = feedback_of(home, "mia")
     assert (said.stance, said.subject, said.origin) == ("never", "red", "chat 1, turn 2")
     assert undo_feedback(home, "mia") == said

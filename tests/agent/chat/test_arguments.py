@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from prompt_toolkit.document import Document
 
-from mllm_srec.agent.chat.arguments import asked, count, file_path, names_item, picture, two_items
+from mllm_srec.agent.chat.arguments import ItemNames, asked, count, file_path, picture, two_items
 from mllm_srec.agent.chat.session import _Completer
 from mllm_srec.store.home import Home
 from mllm_srec.store.records import Item
@@ -92,8 +92,8 @@ def test_what_are_not_two_items_is_a_wrong_call(home: Home) -> None:
 
 
 def test_a_whole_title_names_an_item_and_a_value_of_the_shop_does_not(home: Home) -> None:
-    assert all(names_item(home, words) for words in ("2", "the second", "t1", "maple  TRAIN"))
-    assert not any(names_item(home, words) for words in ("", "red", "Maple", "wool"))
+    assert all(words in ItemNames(home) for words in ("2", "the second", "t1", "maple  TRAIN"))
+    assert not any(words in ItemNames(home) for words in ("", "red", "Maple", "wool"))
 
 
 def test_how_many_is_a_number() -> None:

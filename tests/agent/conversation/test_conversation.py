@@ -10,7 +10,9 @@ from PIL import Image
 from mllm_srec.agent.conversation.conversation import Conversation
 from mllm_srec.agent.conversation.intents import Understood
 from mllm_srec.store.errors import BadPicture
+from mllm_srec.store.home import Home
 from mllm_srec.store.records import Item
+from mllm_srec.tools.values import Vocabulary
 
 from .talk import ids, opened
 
@@ -37,6 +39,23 @@ def test_a_wish_that_no_item_meets_gets_an_honest_answer(chat: Conversation) -> 
     turn = chat.say("anything purple")
     assert turn.answer.startswith("Sorry: no item here is 'purple'")
     assert turn.items == ()
+
+
+def test_a_turn_reads_the_values_of_the_shop_once(
+    chat: Conversation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of, read = Vocabulary.of, list[Vocabulary]()
+
+    def counted(home: Home) -> Vocabulary:
+        read.append(of(home))
+        return read[-1]
+
+    monkeypatch.setattr(Vocabulary, "of", counted)
+    chat.say("add wood but no rubber to my profile")
+    assert len(read) == 1
+    asked = Understood(intent="search", words="ball", having=("blue",), without=("wood", "red"))
+    assert ids(chat.do(asked))
+    assert len(read) == 2
 
 
 def test_a_search_by_words_and_by_a_picture(chat: Conversation) -> None:
