@@ -1,7 +1,8 @@
 """A finished run as a `Recommendation`: titles, lines and reasons put together."""
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
 
 from mllm_srec.agent.deployment import Deployment
 from mllm_srec.agent.nodes.fuse_items import pictured
@@ -18,6 +19,7 @@ from mllm_srec.agent.results import (
 )
 from mllm_srec.agent.state import State
 from mllm_srec.agent.tracing.tracer import Run
+from mllm_srec.store.catalogue import Catalogue
 from mllm_srec.tools.ranking import CombineWeights
 
 NOTES = {
@@ -31,49 +33,17 @@ def recommendation(
     deployment: Deployment, weights: CombineWeights, state: State, run: Run
 ) -> Recommendation:
     """What a run found, as callers read it."""
-    catalogue, floor = deployment.home.catalogue, deployment.noise_floor
-    top = state.candidates[: state.k]
-    shown = [entry["item_id"] for entry in top]
-    held = [event["item_id"] for event in state.history]
-    titles = {item_id: item.title for item_id, item in catalogue.items([*shown, *held]).items()}
-    lines = {
-        item_id: entry.fused.line
-        for item_id, entry in catalogue.representations([*shown, *held]).items()
-    }
-    for name, fused in pictured(state).items():
-        titles[name], lines[name] = name.capitalize(), fused.line
-    reasons = {reason["item_id"]: reason for reason in state.reasons}
+    told, floor = _Told.of(deployment.home.catalogue, state), deployment.noise_floor
     return Recommendation(
         user=state.user_id,
         engine=deployment.info.engine,
         model=deployment.info.model,
         trace_id=run.trace_id,
-        preference=_preference(state),
-        profile=_profile(state),
-        items=tuple(
-            RecommendedItem(
-                item_id=entry["item_id"],
-                title=titles[entry["item_id"]],
-                score=entry["score"],
-                retrieval_rank=entry["retrieval_rank"],
-                reason=reasons[entry["item_id"]]["reason"],
-                evidence=tuple(reasons[entry["item_id"]]["evidence"]),
-                sources=tuple(name for name, value in entry["sources"].items() if value),
-                line=lines.get(entry["item_id"], ""),
-            )
-            for entry in top
-        ),
+        preference=preference(state),
+        profile=profile(state),
+        items=_items(state, told),
         windows=_windows(state),
-        history=tuple(
-            HistoryEntry(
-                item_id=event["item_id"],
-                title=titles[event["item_id"]],
-                line=lines.get(event["item_id"], ""),
-                rating=event["rating"],
-                timestamp=event["timestamp"],
-            )
-            for event in state.history
-        ),
+        history=_history(state, told),
         fallbacks=_fallbacks(state),
         noise_floor=None if floor is None else weights.score_change(floor),
         seconds={"total": run.total_seconds, **run.seconds},
@@ -88,13 +58,64 @@ def recommendation(
     )
 
 
-def _preference(state: State) -> str:
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What is told of the items of a run, by their ids."""
+
+    titles: Mapping[str, str]
+    lines: Mapping[str, str]
+    """Of those that are described."""
+
+    @classmethod
+    def of(cls, catalogue: Catalogue, state: State) -> Self:
+        ids = [entry["item_id"] for entry in (*state.candidates[: state.k], *state.history)]
+        titles = {item_id: item.title for item_id, item in catalogue.items(ids).items()}
+        described = catalogue.representations(ids)
+        lines = {item_id: entry.fused.line for item_id, entry in described.items()}
+        for name, fused in pictured(state).items():
+            titles[name], lines[name] = name.capitalize(), fused.line
+        return cls(titles, lines)
+
+
+def _items(state: State, told: _Told) -> tuple[RecommendedItem, ...]:
+    reasons = {reason["item_id"]: reason for reason in state.reasons}
+    return tuple(
+        RecommendedItem(
+            item_id=entry["item_id"],
+            title=told.titles[entry["item_id"]],
+            score=entry["score"],
+            retrieval_rank=entry["retrieval_rank"],
+            reason=reasons[entry["item_id"]]["reason"],
+            evidence=tuple(reasons[entry["item_id"]]["evidence"]),
+            sources=tuple(name for name, value in entry["sources"].items() if value),
+            line=told.lines.get(entry["item_id"], ""),
+        )
+        for entry in state.candidates[: state.k]
+    )
+
+
+def _history(state: State, told: _Told) -> tuple[HistoryEntry, ...]:
+    return tuple(
+        HistoryEntry(
+            item_id=event["item_id"],
+            title=told.titles[event["item_id"]],
+            line=told.lines.get(event["item_id"], ""),
+            rating=event["rating"],
+            timestamp=event["timestamp"],
+        )
+        for event in state.history
+    )
+
+
+def preference(state: State) -> str:
+    """What the user wants lately, in words; never empty."""
     if not state.history:
         return "unknown: this user has no interactions to read a preference from"
     return last_preference(state).text
 
 
-def _profile(state: State) -> Profile:
+def profile(state: State) -> Profile:
+    """What is stable in the user's taste."""
     return Profile(
         text=stated(state.profile).text,
         statements=tuple(

@@ -16,6 +16,7 @@ from mllm_srec.agent.deployment import Deployment
 from mllm_srec.agent.events import Listener, Ranked, tell_of_node
 from mllm_srec.agent.graph import build_graph
 from mllm_srec.agent.nodes.load_user import events
+from mllm_srec.agent.nodes.retrieve_candidates import retrieve_candidates
 from mllm_srec.agent.state import YOUR_PICTURE, Context, State
 from mllm_srec.agent.tracing.attributes import LIST, as_json
 from mllm_srec.agent.tracing.tracer import Run, current_step
@@ -154,16 +155,41 @@ class Chain:
             wishes=wished,
             now=self._now if request.now is None else request.now,
         )
-        with self._traced(request, never, state) as run:
+        return await self._run(request, never, state, tell)
+
+    async def profile(self, user: str, tell: Listener | None = None) -> State:
+        """Run the graph for a user as far as the profile: nothing is retrieved or scored.
+
+        Raises:
+            EngineLost: The engine stopped answering, also when tried again.
+        """
+        asked, state = Request(user), State(user_id=user, k=0, now=self._now)
+        before = retrieve_candidates.__name__
+        final, _ = await self._run(asked, ItemFilter(), state, tell, before=before)
+        return final
+
+    async def _run(
+        self,
+        request: Request,
+        never: ItemFilter,
+        state: State,
+        tell: Listener | None,
+        *,
+        before: str | None = None,
+    ) -> tuple[State, Run]:
+        with self._traced(request, never, state, before) as run:
             # Who has LangSmith on for other work has not agreed to send users' histories there.
             with tracing_context(enabled=False):
-                final = await self._steps(state, tell)
+                final = await self._steps(state, tell, before)
             if current_step() is run:
-                run.output({"items": [entry["item_id"] for entry in final["candidates"][:k]]})
+                top = final["candidates"][: state.k]
+                run.output({"items": [entry["item_id"] for entry in top]})
         return State(**final), run
 
-    async def _steps(self, state: State, tell: Listener | None) -> dict[str, Any]:
-        """Run the graph to its end, apart from a LangGraph run that may be around it.
+    async def _steps(
+        self, state: State, tell: Listener | None, before: str | None
+    ) -> dict[str, Any]:
+        """Run the graph to its end, or up to a node, apart from a LangGraph run around it.
 
         As a subgraph of a conversation it would write its state into the thread after every node
         and every window. That state holds the whole history and, where there are conditions, the
@@ -174,16 +200,25 @@ class Chain:
         """
         apart = copy_context()
         apart.run(var_child_runnable_config.set, None)
-        return await asyncio.create_task(self._drive(state, tell), context=apart)
+        return await asyncio.create_task(self._drive(state, tell, before), context=apart)
 
-    async def _drive(self, state: State, tell: Listener | None) -> dict[str, Any]:
+    async def _drive(
+        self, state: State, tell: Listener | None, before: str | None
+    ) -> dict[str, Any]:
         config: RunnableConfig = {"recursion_limit": 10_000}
+        ends = None if before is None else [before]
         if tell is None:
-            return await self.graph.ainvoke(state, config, context=self.context)
+            return await self.graph.ainvoke(
+                state, config, context=self.context, interrupt_before=ends
+            )
         final: dict[str, Any] = {}
         started: dict[str, float] = {}
         parts: AsyncIterator[Any] = self.graph.astream(
-            state, config, context=self.context, stream_mode=["tasks", "values"]
+            state,
+            config,
+            context=self.context,
+            stream_mode=["tasks", "values"],
+            interrupt_before=ends,
         )
         async for mode, chunk in parts:
             if mode == "values":
@@ -196,7 +231,7 @@ class Chain:
         return final
 
     def _traced(
-        self, request: Request, never: ItemFilter, state: State
+        self, request: Request, never: ItemFilter, state: State, before: str | None
     ) -> AbstractContextManager[Run]:
         """A run of its own; inside a turn or a tool call, a part of that run."""
         # Not the ids of all items that are allowed: what they followed from, which `allowed` reads.
@@ -206,6 +241,7 @@ class Chain:
             "only": request.allowed,
             "given_history": state.given_history,
             "picture": state.picture,
+            "before": before,
         }
         asked = {
             "user": request.user_id,

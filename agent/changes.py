@@ -26,7 +26,7 @@ class Changes(Closing):
     @property
     def context(self) -> Context:
         """What the nodes depend on."""
-        return self._chain.context
+        return self.chain.context
 
     def feedback(
         self, user: str, stance: Stance, words: str, *, origin: str = "Python"
@@ -143,7 +143,8 @@ class Changes(Closing):
         # Fitted here, and not in the turn of whoever comes first.
         context.collaborative()
         context.facets()
-        self._chain = Chain(self.deployment, context)
+        self.chain = Chain(self.deployment, context)
+        """The graph at work, on the shop as it is."""
 
 
 def _wanted(home: Home, items: Sequence[Item]) -> list[Item]:

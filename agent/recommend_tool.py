@@ -1,15 +1,26 @@
 """The recommendation graph as a tool: what `tools` ask of it, on top of a `Recommender`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from mllm_srec.agent.events import Listener, Recommended
+from mllm_srec.agent.assembly import preference, profile
+from mllm_srec.agent.events import Listener, Recommended, afollow
 from mllm_srec.agent.recommender import Recommender
-from mllm_srec.agent.results import Recommendation
+from mllm_srec.agent.results import Profile, Recommendation
+from mllm_srec.agent.state import State
 from mllm_srec.store.home import Home
 from mllm_srec.tools.filters import ItemFilter
 from mllm_srec.tools.items import cards
 from mllm_srec.tools.recommend import Suggestion, Suggestions
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the graph knows of a user, without a list."""
+
+    preference: str
+    tastes: Mapping[str, tuple[str, ...]]
+    """As in `Suggestions`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +47,17 @@ class GraphRecommend:
                 self.tell(event)
         raise AssertionError("the stream ended without a list")
 
+    async def known(self, user_id: str) -> Known:
+        """What is known of a user: the graph as far as the profile."""
+        srec = self.srec
+        work = afollow(lambda tell: srec.deployment.start(srec.chain.profile(user_id, tell)))
+        async for event in work:
+            if isinstance(event, State):
+                return Known(preference(event), _tastes(profile(event)))
+            if self.tell:
+                self.tell(event)
+        raise AssertionError("the work ended without a profile")
+
 
 def suggestions(result: Recommendation, home: Home) -> Suggestions:
     """A recommendation as tools hand it out."""
@@ -57,10 +79,12 @@ def suggestions(result: Recommendation, home: Home) -> Suggestions:
             )
             for rank, each in enumerate(result.items, 1)
         ),
-        tastes={
-            f"{each.strength} {each.facet}": each.evidence for each in result.profile.statements
-        },
+        tastes=_tastes(result.profile),
         notes=result.notes,
         trace_id=result.trace_id,
         engine=result.engine,
     )
+
+
+def _tastes(stable: Profile) -> dict[str, tuple[str, ...]]:
+    return {f"{each.strength} {each.facet}": each.evidence for each in stable.statements}

@@ -83,7 +83,7 @@ class Recommender(Changes):
     @property
     def graph(self) -> CompiledStateGraph[State, Context, State, State]:
         """The compiled graph, for callers who run it themselves."""
-        return self._chain.graph
+        return self.chain.graph
 
     def recommend(
         self,
@@ -267,7 +267,7 @@ class Recommender(Changes):
         """
 
         async def rank(request: Request) -> State:
-            state, run = await self._chain.run(request, k=0)
+            state, run = await self.chain.run(request, k=0)
             ranked(request, run)
             return state
 
@@ -299,7 +299,7 @@ class Recommender(Changes):
         tell: Listener | None = None,
     ) -> Recommendation:
         _check_length(k)
-        state, run = await within(deadline_s, self._chain.run(request, k, tell))
+        state, run = await within(deadline_s, self.chain.run(request, k, tell))
         return recommendation(self.deployment, self.context.weights, state, run)
 
     def _begin(self, request: Request, k: int, deadline_s: float | None) -> Begin[Recommendation]:

@@ -204,7 +204,7 @@ class Toolbox:
 
     async def user_profile(self) -> Result:
         """The user's taste, each statement with the items that show it, and the wishes said."""
-        found = await self._graph(self._user, k=1, conditions=ItemFilter())
+        found = await self._graph.known(self._user)
         said = wishes.feedback_of(self._home, self._user)
         return {
             "preference": found.preference,

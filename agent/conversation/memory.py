@@ -10,7 +10,6 @@ from mllm_srec.store.feedback import Stance
 from mllm_srec.store.records import Interaction
 from mllm_srec.tools.errors import CannotDo
 from mllm_srec.tools.feedback import feedback_of, give_feedback, undo_feedback, wish_text
-from mllm_srec.tools.filters import ItemFilter
 from mllm_srec.tools.history import add_to_history, remove_from_history
 from mllm_srec.tools.history import history as read_history
 from mllm_srec.tools.items import cards
@@ -37,7 +36,7 @@ async def profile(turn: Turn) -> TurnUpdate:
         return _wish(turn)
     if turn.understood.do in ("remove", "forget"):
         return _forget(turn)
-    found = await turn.recommender()(turn.user_id, k=1, conditions=ItemFilter())
+    found = await turn.recommender().known(turn.user_id)
     lines = [f"lately: {found.preference}"]
     lines += [f"{taste} (from {_some(evidence)})" for taste, evidence in found.tastes.items()]
     lines += [

@@ -87,7 +87,15 @@ def replay(deployment: Deployment, spans: Sequence[Span]) -> TraceDiff:
         calls = EditedCalls(recorded, [(old, new) for old, new in edits.get("replace", ())])
         context = context_then(deployment, trace, calls, Tracer(store))
         state = _state(deployment, values)
-        work = _run(start, state, trace.run.input, context, facts, retrieves=not kept)
+        work = _run(
+            start,
+            state,
+            trace.run.input,
+            context,
+            facts,
+            retrieves=not kept,
+            before=values.get("before"),
+        )
         try:
             trace_id = deployment.run(work)
         except ModelError:
@@ -141,7 +149,15 @@ def fork(
         EDITS: as_json(changed if kept is None else {**changed, "kept": [RETRIEVAL]}),
     }
     state = _state(deployment, values)
-    work = _run(node.name, state, values, context, facts, retrieves=kept is None)
+    work = _run(
+        node.name,
+        state,
+        values,
+        context,
+        facts,
+        retrieves=kept is None,
+        before=before.get("before"),
+    )
     trace_id = deployment.run(work)
     if calls.unused:
         raise TraceError(
@@ -187,8 +203,12 @@ async def _run(
     facts: Attributes,
     *,
     retrieves: bool,
+    before: str | None,
 ) -> str:
-    """Run the graph from a node on, as a traced run; without retrieval its candidates are given."""
+    """Run the graph from a node on, to its end or up to a node, as a traced run.
+
+    Without retrieval its candidates are given.
+    """
     graph = build_graph()
     if not retrieves:
         graph.edges.discard(("profile_user", RETRIEVAL))
@@ -199,7 +219,10 @@ async def _run(
     with context.run(RUN, user=state.user_id, inputs=inputs) as run:
         run.span.set_attributes(context.tracer.redaction.attributes(facts, state.user_id))
         with tracing_context(enabled=False):
-            final = await graph.compile().ainvoke(state, _CONFIG, context=context)
+            ends = None if before is None else [before]
+            final = await graph.compile().ainvoke(
+                state, _CONFIG, context=context, interrupt_before=ends
+            )
         run.output({"items": [entry["item_id"] for entry in final["candidates"][: state.k]]})
     return run.trace_id
 

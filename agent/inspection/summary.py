@@ -37,6 +37,8 @@ def _request(given: Mapping[str, Any]) -> Iterator[str]:
             yield told.format(len(given[name])) + ("" if len(given[name]) == 1 else "s")
     if given.get("picture"):
         yield "with a picture"
+    if given.get("before"):
+        yield f"ends before {given['before']}"
     if wishes := given.get("wishes"):
         yield f"{len(wishes)} wish{'es' if len(wishes) > 1 else ''}"
 

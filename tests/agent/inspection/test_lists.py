@@ -14,7 +14,9 @@ from mllm_srec.agent.inspection.diff import diff
 from mllm_srec.agent.inspection.neutral import neutral_section
 from mllm_srec.agent.inspection.reading import load_trace
 from mllm_srec.agent.inspection.replay import fork, replay
+from mllm_srec.agent.inspection.summary import asked
 from mllm_srec.agent.recommender import Recommender
+from mllm_srec.agent.terminal.graph_picture import NODES
 from mllm_srec.agent.toolbox import Toolbox
 from mllm_srec.store.spans import Span
 from mllm_srec.store.trace_schema import TraceError
@@ -70,12 +72,30 @@ def test_the_list_of_a_turn_is_replayed_and_forked_with_what_it_was_asked_for(
     assert store.spans(spans[0].trace_id) == spans
 
 
+@pytest.mark.parametrize("user", ["mia", "nobody"])
+def test_what_is_known_of_a_user_takes_no_list_and_is_made_again(
+    deployment: Deployment, store: TraceStore, user: str
+) -> None:
+    spans = turn(deployment, store, user, "who am i to you")
+    made = {node.name for node in load_trace(store, spans[0].trace_id).nodes} & set(NODES)
+    assert made == ({"load_user"} if user == "nobody" else set(NODES[:4]))
+    assert replay(deployment, spans).changes == ()
+    forked = load_trace(store, fork(deployment, spans, "load_user", edits={}))
+    assert {node.name for node in forked.nodes} == made
+    assert asked(forked) == "0 items, ends before retrieve_candidates"
+
+
+def test_what_a_tool_knows_of_a_user_is_replayed(deployment: Deployment, store: TraceStore) -> None:
+    spans = call(deployment, store, "user_profile")
+    assert not {span.name for span in spans} & set(NODES[4:])
+    assert replay(deployment, spans).changes == ()
+
+
 @pytest.mark.parametrize(
     ("tool", "arguments"),
     [
         ("recommend", {"k": 2, "without": ["steel"]}),
         ("explain_item", {"item_id": "i6", "beside": ["i8"]}),
-        ("user_profile", {}),
     ],
 )
 def test_the_list_of_a_tool_call_is_replayed(
