@@ -8,7 +8,7 @@ nothing else.
 import json
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -60,53 +60,71 @@ def measure(folder: Path, model: Path, sizes: Sequence[int] = SIZES) -> list[Fig
 
 def figures(grown: Sequence[Growth]) -> list[Figure]:
     """The largest growth from one size to the next, with what it is made of."""
-    times = ", ".join(f"{one.microseconds_an_item:.0f} at {one.items:,}" for one in grown)
-    memory = ", ".join(f"{one.kib_an_item:.1f} at {one.items:,}" for one in grown)
-    chroma = ", ".join(
-        f"{one.chroma_seconds / one.seconds:.0%} of {one.seconds:.1f} s and "
-        f"{one.chroma_mib:.0f} of {one.mib:.0f} MiB at {one.items:,}"
-        for one in grown
-    )
-    queries = ", ".join(f"{1e3 * one.query_seconds:.0f} at {one.items:,}" for one in grown)
-    held = ", ".join(
-        f"{one.resident_mib:.0f} MiB in memory, {one.disk_mib:.0f} on disk "
-        f"({one.chroma_disk_mib:.0f} Chroma's) at {one.items:,}"
-        for one in grown
+    return [_ingest_time(grown), _ingest_memory(grown), _queries(grown)]
+
+
+def _ingest_time(grown: Sequence[Growth]) -> Figure:
+    times = _at_each(grown, lambda one: f"{one.microseconds_an_item:.0f}")
+    chroma = _at_each(
+        grown,
+        lambda one: (
+            f"{one.chroma_seconds / one.seconds:.0%} of {one.seconds:.1f} s and "
+            f"{one.chroma_mib:.0f} of {one.mib:.0f} MiB"
+        ),
     )
     last = grown[-1]
-    chroma_an_item = {
-        "chroma_microseconds": 1e6 * last.chroma_seconds / last.items,
-        "chroma_kib": 1024 * last.chroma_mib / last.items,
-    }
+    return _figure(
+        "ingest_time_growth",
+        [one.microseconds_an_item for one in grown],
+        INGEST_LIMIT,
+        f"microseconds an item outside Chroma: {times}; Chroma {chroma}",
+        {
+            "microseconds": last.microseconds_an_item,
+            "chroma_microseconds": 1e6 * last.chroma_seconds / last.items,
+            "chroma_kib": 1024 * last.chroma_mib / last.items,
+        },
+    )
+
+
+def _ingest_memory(grown: Sequence[Growth]) -> Figure:
+    memory = _at_each(grown, lambda one: f"{one.kib_an_item:.1f}")
+    return _figure(
+        "ingest_memory_growth",
+        [one.kib_an_item for one in grown],
+        INGEST_LIMIT,
+        f"KiB an item outside Chroma: {memory}",
+        {},
+    )
+
+
+def _queries(grown: Sequence[Growth]) -> Figure:
+    queries = _at_each(grown, lambda one: f"{1e3 * one.query_seconds:.0f}")
+    held = _at_each(
+        grown,
+        lambda one: (
+            f"{one.resident_mib:.0f} MiB in memory, {one.disk_mib:.0f} on disk "
+            f"({one.chroma_disk_mib:.0f} Chroma's)"
+        ),
+    )
     # How the memory of the process that answers grows, from the size before the last.
-    before, more = grown[-2], last.items - grown[-2].items
-    resident = {
-        "resident_mib": last.resident_mib,
-        "resident_kib_an_item": 1024 * (last.resident_mib - before.resident_mib) / more,
-    }
-    return [
-        _figure(
-            "ingest_time_growth",
-            [one.microseconds_an_item for one in grown],
-            INGEST_LIMIT,
-            f"microseconds an item outside Chroma: {times}; Chroma {chroma}",
-            {"microseconds": last.microseconds_an_item, **chroma_an_item},
-        ),
-        _figure(
-            "ingest_memory_growth",
-            [one.kib_an_item for one in grown],
-            INGEST_LIMIT,
-            f"KiB an item outside Chroma: {memory}",
-            {},
-        ),
-        _figure(
-            "query_growth",
-            [one.query_seconds for one in grown],
-            QUERY_LIMIT,
-            f"milliseconds a query without the engine: {queries}; {held}",
-            {"items": last.items, "query_milliseconds": 1e3 * last.query_seconds, **resident},
-        ),
-    ]
+    before, last = grown[-2:]
+    more = 1024 * (last.resident_mib - before.resident_mib) / (last.items - before.items)
+    return _figure(
+        "query_growth",
+        [one.query_seconds for one in grown],
+        QUERY_LIMIT,
+        f"milliseconds a query without the engine: {queries}; {held}",
+        {
+            "items": last.items,
+            "query_milliseconds": 1e3 * last.query_seconds,
+            "resident_mib": last.resident_mib,
+            "resident_kib_an_item": more,
+        },
+    )
+
+
+def _at_each(grown: Sequence[Growth], told: Callable[[Growth], str]) -> str:
+    return ", ".join(f"{told(one)} at {one.items:,}" for one in grown)
 
 
 def _figure(

@@ -109,8 +109,8 @@ def evaluate_chain(
     check_described(deployment.home)
     settings = deployment.settings
     # What is scored here are drawn pairs; the list itself is `srec evaluate`'s to measure.
-    whole, context = recommender, recommender.context
-    recommender = Recommender(
+    context = recommender.context
+    single = Recommender(
         deployment, replace(context, settings=replace(context.settings, candidates=1))
     )
     split = split_home(deployment.home, min_rating=settings.liked_rating, split_by=options.split_by)
@@ -118,10 +118,10 @@ def evaluate_chain(
     warm = _some([case for case in split.cases(options.part) if not case.cold], options)
     cold = _some([case for case in split.cases(options.part) if case.cold], options)
     cases = [*warm, *cold]
-    chain = _Chain.run(recommender, cases, options, progress)
+    chain = _Chain.run(single, cases, options, progress)
     states = chain.states[: len(warm)]
     scoring = score_pairs(
-        recommender,
+        single,
         split,
         cases,
         chain.states,
@@ -130,22 +130,20 @@ def evaluate_chain(
         seed=options.seed,
         progress=progress,
     )
-    free = _Chain.run(recommender, warm[:FREE], options, progress, constrained=False)
+    free = _Chain.run(single, warm[:FREE], options, progress, constrained=False)
     figures: dict[str, Any] = {
         "part": options.part,
         "users": len(warm),
         "engine": deployment.info.engine,
         "fusion": fusion_figures(chain.fusions) if chain.fusions else dict.fromkeys(FUSION),
-        **_tastes(states, recommender, options.truth),
+        **_tastes(states, single, options.truth),
         "scoring": {
             **scoring_figures(scoring, split, cases),
-            "auc_without_picture": _auc_without_picture(
-                recommender, split, warm, options, progress
-            ),
+            "auc_without_picture": _auc_without_picture(single, split, warm, options, progress),
         },
-        "understanding": _understanding(recommender, said, progress),
+        "understanding": _understanding(single, said, progress),
         **chain.counts.to_dict(),
-        **reason_figures(whole, warm, progress),
+        **reason_figures(recommender, warm, progress),
         "without_schema": free.counts.to_dict(),
     }
     scored = scoring.of(np.arange(len(cases)) < len(warm))

@@ -154,10 +154,16 @@ def evaluate_home(
                     "model": deployment.info.model,
                     "model_hash": deployment.info.model_hash,
                 }
-            tried = [
-                _trials(home, options, settings, number, deployment, progress, say, others)
-                for number in range(options.trials)
-            ]
+            evaluation = _Evaluation(
+                home=home,
+                options=options,
+                settings=settings,
+                deployment=deployment,
+                say=say,
+                progress=progress,
+                others=others,
+            )
+            tried = [evaluation.trials(number) for number in range(options.trials)]
     return summarize(
         [trial for trials, _ in tried for trial in trials],
         validation=[validation for _, validation in tried],
@@ -196,79 +202,111 @@ def _deployed(
         yield deployment
 
 
-def _trials(
-    home: Home,
-    options: RankingOptions,
-    settings: Settings,
-    number: int,
-    deployment: Deployment | None,
-    progress: Progress,
-    say: Callable[[str], None],
-    others: Callable[[Split], Mapping[str, Scorer]],
-) -> tuple[list[Trial], Trial]:
-    """One split: everybody's rankings of it, and the baselines' of its validation part.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Evaluation:
+    """What all trials of a home have in common."""
 
-    Of the sampled protocol there are several trials, each with other negatives.
-    """
-    split = split_home(
-        home,
-        min_rating=settings.liked_rating,
-        split_by=options.split_by,
-        day_order=options.day_order,
-        targets=options.targets,
-        seed=options.seed + number,
-    )
-    if deployment is not None:
-        check_fitted(home, options.split_how, deployment.info.model_hash)
-        whole, split = split, without_fitted(home, split, deployment.info.model_hash)
-        if left_out := len(whole.test) - len(split.test):
-            say(f"{left_out} test cases are left out: `srec finetune combine` was fitted on them")
-    require_cases(split, options.part)
-    rankers: dict[str, Ranker] = {}
-    if deployment is not None:
-        stage = "rank" if options.trials == 1 else f"rank in order {number + 1}"
-        # It refuses what cannot be ranked yet, so it comes before the long fits.
-        ranker = GraphRanker(deployment, split, seed=options.seed, progress=progress, stage=stage)
-        rankers[FULL] = ranker
-        rankers |= {f"without {part}": ranker.without(part) for part in options.without}
-    scorers = {**_scorers(options, settings, split), **others(split)}
-    trials = [
-        run_trial(
-            scorers,
+    home: Home
+    options: RankingOptions
+    settings: Settings
+    deployment: Deployment | None
+    """None where no row needs a model."""
+    say: Callable[[str], None]
+    progress: Progress
+    others: Callable[[Split], Mapping[str, Scorer]]
+
+    def trials(self, number: int) -> tuple[list[Trial], Trial]:
+        """One split: everybody's rankings of it, and the baselines' of its validation part.
+
+        Of the sampled protocol there are several trials, each with other negatives.
+        """
+        options, split = self.options, self._split(number)
+        require_cases(split, options.part)
+        # The graph refuses what cannot be ranked yet, so it comes before the long fits.
+        rankers = self._rankers(split, number)
+        scorers = {**self._scorers(split), **self.others(split)}
+        trials = [
+            run_trial(
+                scorers,
+                split,
+                part=options.part,
+                protocol=options.protocol,
+                rankers=rankers,
+                users=options.users,
+                seed=options.seed,
+                draw=draw,
+            )
+            for draw in range(options.pools)
+        ]
+        baselines = {name: one for name, one in scorers.items() if name not in KNOWS_POPULARITY}
+        # The very cases that the settings were chosen on, see `Tuning`.
+        return trials, run_trial(
+            baselines,
             split,
-            part=options.part,
+            part="validation",
             protocol=options.protocol,
-            rankers=rankers,
-            users=options.users,
-            seed=options.seed,
-            draw=draw,
+            users=TUNING_USERS,
+            seed=TUNING_SEED,
         )
-        for draw in range(options.pools)
-    ]
-    baselines = {name: one for name, one in scorers.items() if name not in KNOWS_POPULARITY}
-    # The very cases that the settings were chosen on, see `Tuning`.
-    return trials, run_trial(
-        baselines,
-        split,
-        part="validation",
-        protocol=options.protocol,
-        users=TUNING_USERS,
-        seed=TUNING_SEED,
-    )
 
+    def _split(self, number: int) -> Split:
+        """The split of a trial, without the cases that the weights were fitted on.
 
-def _scorers(options: RankingOptions, settings: Settings, split: Split) -> dict[str, Scorer]:
-    """The rows that score the whole catalogue.
+        Raises:
+            LeakError: A target can be seen by what is evaluated.
+        """
+        options = self.options
+        whole = split_home(
+            self.home,
+            min_rating=self.settings.liked_rating,
+            split_by=options.split_by,
+            day_order=options.day_order,
+            targets=options.targets,
+            seed=options.seed + number,
+        )
+        if self.deployment is None:
+            return whole
+        model_hash = self.deployment.info.model_hash
+        check_fitted(self.home, options.split_how, model_hash)
+        split = without_fitted(self.home, whole, model_hash)
+        if left_out := len(whole.test) - len(split.test):
+            self.say(
+                f"{left_out} test cases are left out: `srec finetune combine` was fitted on them"
+            )
+        return split
 
-    Raises:
-        FinetuneError: A row cannot be had for this log or catalogue.
-    """
-    if options.rows is not None and set(options.rows) <= set(GRAPH_ROWS):
-        return {}
-    scorers = fit_baselines(split, min_rating=settings.liked_rating, tune=True, seed=TUNING_SEED)
-    if options.truth is not None:
-        scorers |= fit_ceilings(options.truth, split, split.cases(options.part))
-    wanted = options.rows or tuple(scorers)
-    if unknown := set(wanted) - set(scorers) - set(GRAPH_ROWS):
-        raise FinetuneError(f"no row {min(unknown)!r}: there are {[*GRAPH_ROWS, *scorers]}")
-    return {name: scorer for name, scorer in scorers.items() if name in wanted}
+    def _rankers(self, split: Split, number: int) -> dict[str, Ranker]:
+        """The rows of the graph."""
+        if self.deployment is None:
+            return {}
+        options = self.options
+        ranker = GraphRanker(
+            self.deployment,
+            split,
+            seed=options.seed,
+            progress=self.progress,
+            stage="rank" if options.trials == 1 else f"rank in order {number + 1}",
+        )
+        return {
+            FULL: ranker,
+            **{f"without {part}": ranker.without(part) for part in options.without},
+        }
+
+    def _scorers(self, split: Split) -> dict[str, Scorer]:
+        """The rows that score the whole catalogue.
+
+        Raises:
+            FinetuneError: A row cannot be had for this log or catalogue.
+        """
+        options = self.options
+        if options.rows is not None and set(options.rows) <= set(GRAPH_ROWS):
+            return {}
+        scorers = fit_baselines(
+            split, min_rating=self.settings.liked_rating, tune=True, seed=TUNING_SEED
+        )
+        if options.truth is not None:
+            scorers |= fit_ceilings(options.truth, split, split.cases(options.part))
+        wanted = options.rows or tuple(scorers)
+        if unknown := set(wanted) - set(scorers) - set(GRAPH_ROWS):
+            raise FinetuneError(f"no row {min(unknown)!r}: there are {[*GRAPH_ROWS, *scorers]}")
+        return {name: scorer for name, scorer in scorers.items() if name in wanted}
