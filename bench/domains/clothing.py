@@ -14,6 +14,7 @@ from scipy.stats import binomtest
 
 from bench.domains.commands import kept, srec
 from bench.domains.training import Training
+from bench.whole import make_whole
 from mllm_srec.llm.model_files import model_hash
 
 FOLDER = "clothing_photos"
@@ -91,11 +92,8 @@ def prepare(source: Path, out: Path) -> Files:
         labels.filter(pl.col("split") == part).drop("split").write_parquet(path)
     if not files.home.exists():
         photos.select("item_id", "image").write_parquet(out / "items.parquet")
-        # Whole or not at all: a home that is there is not made again.
-        unfinished = out / "home.partial"
         given = ("--items", out / "items.parquet", "--images", source)
-        srec("ingest", "--no-fuse", *given, "--home", unfinished)
-        unfinished.rename(files.home)
+        make_whole(files.home, lambda home: srec("ingest", "--no-fuse", *given, "--home", home))
     return files
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from bench.machine import made_on
 from bench.startup import SREC
+from bench.whole import make_whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +55,8 @@ def kept(
             found: dict[str, Any] = held["found"]
             return found
     made = {"asked": question, "made": made_on(), "found": make()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(made, indent=1) + "\n", "utf-8")
-    partial.replace(path)
+    text = json.dumps(made, indent=1) + "\n"
+    make_whole(path, lambda file: file.write_text(text, "utf-8"))
     return dict(made["found"])
 
 

@@ -13,6 +13,7 @@ import polars as pl
 
 from bench.domains.commands import kept, srec
 from bench.domains.training import Training
+from bench.whole import make_whole
 from mllm_srec.finetune.data.metadata_teacher import annotate_catalogue
 from mllm_srec.finetune.data.teacher import share
 from mllm_srec.llm.model_files import model_hash
@@ -78,10 +79,8 @@ def prepare(source: Path, out: Path) -> Files:
         table.write_parquet(paths[f"train-{name}"])
     home = out / "training-home"
     if not home.exists():
-        # Whole or not at all: a home that is there is not made again.
-        unfinished = out / "training-home.partial"
-        _ingest(paths["train-items"], paths["train-log"], unfinished, "--no-fuse")
-        unfinished.rename(home)
+        given = (paths["train-items"], paths["train-log"])
+        make_whole(home, lambda place: _ingest(*given, place, "--no-fuse"))
     return Files(paths["items"], paths["log"], home, held_out)
 
 

@@ -15,8 +15,9 @@ from rich.console import Console
 
 from bench.machine import made_on
 from bench.quality.fits import MODELS, WITH_VECTORS, Fits
-from bench.quality.plans import Plan, make_plans
+from bench.quality.plans import Choices, Plan, make_plans
 from bench.quality.real_sets import SETS, Files, Protocol, RealSet, files_of, take_in
+from bench.whole import make_whole
 from mllm_srec.agent.demo import sample_shop
 from mllm_srec.agent.ingest import ingest
 from mllm_srec.agent.state import Settings
@@ -55,8 +56,17 @@ def main() -> int:
     rows = (RETRIEVAL, FULL, *rows) if options.graph else rows
     names = options.protocol or [one.name for one in _protocols(options.set)]
     protocols = [one for one in _protocols(options.set) if one.name in names]
+    choices = Choices(
+        users=options.users,
+        peers=options.peer,
+        minutes=options.minutes,
+        python=options.python,
+        graph=options.graph,
+        model=options.model,
+        engine=options.engine,
+    )
     try:
-        plans = make_plans(protocols, home, files, out, rows, options)
+        plans = make_plans(protocols, home, files, out, rows, choices)
     except FinetuneError as error:
         _note(str(error))
         return 1
@@ -65,7 +75,7 @@ def main() -> int:
     for plan in plans:
         report = plan.kept()
         if report is None:
-            report = _measured(plan, home, out, options)
+            report = _measured(plan, home, out, choices)
         else:
             _note(f"kept from before: {plan.path}")
         console.print(f"\n{options.set}, {plan.name}")
@@ -123,18 +133,19 @@ def _home(real: RealSet | None, data: Path, out: Path) -> Path:
         return take_in(real, data, out)
     path = out / "home"
     if not path.exists():
-        ingest(path, **_files(None, data, out)._asdict(), fuse_now=False)
+        given = _files(None, data, out)._asdict()
+        make_whole(path, lambda home: ingest(home, **given, fuse_now=False))
     return path
 
 
-def _measured(plan: Plan, home: Path, out: Path, options: argparse.Namespace) -> Report:
+def _measured(plan: Plan, home: Path, out: Path, choices: Choices) -> Report:
     """Carry a plan out, and keep its report."""
     settings = Settings()
     fits = Fits(
         home=home,
         out=out / "fits",
-        python=options.python,
-        minutes=options.minutes,
+        python=choices.python,
+        minutes=choices.minutes,
         min_rating=settings.liked_rating,
         options=plan.options,
         say=_note,
@@ -144,8 +155,8 @@ def _measured(plan: Plan, home: Path, out: Path, options: argparse.Namespace) ->
         home,
         plan.options,
         settings=settings,
-        engine=options.engine,
-        model=options.model,
+        engine=choices.engine,
+        model=choices.model,
         progress=PlainProgress(_note),
         say=_note,
         others=fits if plan.peers else lambda split: {},
@@ -153,12 +164,12 @@ def _measured(plan: Plan, home: Path, out: Path, options: argparse.Namespace) ->
     report.notes += plan.notes
     if plan.peers:
         report.notes.append(
-            f"rows of other libraries: {options.minutes:g} minutes each for tuning on validation; "
+            f"rows of other libraries: {choices.minutes:g} minutes each for tuning on validation; "
             "lists of 500, AUC beyond them counts as a tie"
         )
-    out.mkdir(parents=True, exist_ok=True)
     held = {"asked": plan.asked, "made": made_on(), "report": report.model_dump()}
-    plan.path.write_text(json.dumps(held, indent=1), "utf-8")
+    text = json.dumps(held, indent=1)
+    make_whole(plan.path, lambda file: file.write_text(text, "utf-8"))
     draw_comparison(report, plan.path.with_suffix(".png"))
     return report
 

@@ -2,7 +2,6 @@
 
 import json
 import shlex
-from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,6 +17,25 @@ from mllm_srec.finetune.evaluation.ranking import RankingOptions
 from mllm_srec.finetune.evaluation.report import Report
 from mllm_srec.llm.load import bundled_model, model_hash, resolve_model
 from mllm_srec.store.home import Home
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choices:
+    """What the command line asked for."""
+
+    users: int | None
+    """Users asked in each trial; None for the set's own number."""
+    peers: Sequence[str] | None
+    """Rows of other libraries, or `none`; None for all that can be had."""
+    minutes: float
+    """Of tuning, for each of them."""
+    python: Path
+    """Of the environment of the other libraries."""
+    graph: bool
+    """Whether the rows of the graph are measured, too."""
+    model: Path | None
+    """Of these; None for the home's, or srec-tiny."""
+    engine: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +69,7 @@ def make_plans(
     files: Files | None,
     out: Path,
     rows: tuple[str, ...],
-    given: Namespace,
+    choices: Choices,
 ) -> list[Plan]:
     """The plans of some protocols; those without a kept report can be carried out.
 
@@ -61,7 +79,7 @@ def make_plans(
         files: What the home is made of; None for a home that was given.
         out: The folder of the reports.
         rows: Of our own.
-        given: The options of the command line.
+        choices: What the command line asked for.
 
     Raises:
         FinetuneError: The items have no descriptions and a row needs them, weights know test cases
@@ -69,9 +87,9 @@ def make_plans(
     """
     with Home.open(home) as opened:
         described = set(opened.catalogue.item_ids()) <= opened.representations.ids()
-        peers = [name for name in given.peer or (*MODELS, *WITH_VECTORS) if name != "none"]
+        peers = [name for name in choices.peers or (*MODELS, *WITH_VECTORS) if name != "none"]
         # Asked for by name, a row is not left out but refused.
-        lacking = () if described or given.peer else WITH_VECTORS
+        lacking = () if described or choices.peers else WITH_VECTORS
         notes = (
             [
                 f"{', '.join(lacking)}: left out, the home has no vectors: describe its items with "
@@ -81,8 +99,8 @@ def make_plans(
             else []
         )
         had = tuple(name for name in peers if name not in lacking)
-        model = _model(opened, given) if given.graph else {}
-        plans = [_plan(each, out, rows, had, tuple(notes), model, given) for each in protocols]
+        model = _model(opened, choices) if choices.graph else {}
+        plans = [_plan(each, out, rows, had, tuple(notes), model, choices) for each in protocols]
         to_make = [plan for plan in plans if plan.kept() is None]
         asked = {name for plan in to_make for name in (*(plan.options.rows or ()), *plan.peers)}
         needing = [name for name in (RETRIEVAL, FULL, *WITH_VECTORS) if name in asked]
@@ -91,12 +109,12 @@ def make_plans(
                 f"{', '.join(needing)} need items that are described, and those of {str(home)!r} "
                 f"are not: run {_ingest(home, files)}"
             )
-        if given.graph:
+        if choices.graph:
             _require_fitting(opened, to_make, model["model_hash"])
-    if any(plan.peers for plan in to_make) and not given.python.exists():
+    if any(plan.peers for plan in to_make) and not choices.python.exists():
         raise FinetuneError(
-            f"no {str(given.python)!r}: rows of other libraries have an environment of their own, "
-            "which `make .venv/quality/ready` makes; `--peer none` leaves them out"
+            f"no {str(choices.python)!r}: rows of other libraries have an environment of their "
+            "own, which `make .venv/quality/ready` makes; `--peer none` leaves them out"
         )
     return plans
 
@@ -108,20 +126,20 @@ def _plan(
     peers: tuple[str, ...],
     notes: tuple[str, ...],
     model: dict[str, Any],
-    given: Namespace,
+    choices: Choices,
 ) -> Plan:
-    options = replace(protocol.options, users=given.users or protocol.options.users, rows=rows)
+    options = replace(protocol.options, users=choices.users or protocol.options.users, rows=rows)
     peers, notes = (peers, notes) if protocol.peers else ((), ())
-    asked = {**asdict(options), "peers": peers, "minutes": given.minutes if peers else None}
+    asked = {**asdict(options), "peers": peers, "minutes": choices.minutes if peers else None}
     path = out / f"{protocol.name}.json"
     return Plan(protocol.name, options, peers, notes, asked | model, path)
 
 
-def _model(home: Home, given: Namespace) -> dict[str, Any]:
+def _model(home: Home, choices: Choices) -> dict[str, Any]:
     """What the rows of the graph depend on besides the home's data."""
-    model = resolve_model(given.model or home.model or bundled_model())
+    model = resolve_model(choices.model or home.model or bundled_model())
     return {
-        "engine": given.engine,
+        "engine": choices.engine,
         "model_hash": model_hash(model),
         "weights": home.read_setting(WEIGHTS),
     }

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import polars as pl
 
+from bench.whole import make_whole
 from mllm_srec.agent.ingest import ingest
 from mllm_srec.finetune.evaluation.ranking import RankingOptions
 
@@ -109,10 +110,7 @@ def take_in(one: RealSet, data: Path, out: Path) -> Path:
     files = files_of(one, data, out)
     if one.with_pictures:
         _write_pictured(files)
-    # Whole or not at all: a home that is there is not made again.
-    unfinished = out / "home.partial"
-    ingest(unfinished, **files._asdict(), fuse_now=False)
-    unfinished.rename(home)
+    make_whole(home, lambda path: ingest(path, **files._asdict(), fuse_now=False))
     return home
 
 

@@ -1,5 +1,6 @@
 """Real sets as homes, what is kept of a protocol, and the tables made of it."""
 
+import errno
 import json
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from PIL import Image
 from bench.quality import __main__ as quality
 from bench.quality import tables
 from bench.quality.real_sets import SETS, take_in
+from bench.whole import make_whole
 from mllm_srec.agent.deployment import WEIGHTS
 from mllm_srec.agent.ingest import fuse_missing
 from mllm_srec.finetune.data.settings import USUAL_SPLIT
@@ -48,6 +50,43 @@ def test_only_films_with_a_poster_and_a_rating_are_taken(tmp_path: Path) -> None
         assert home.catalogue.items()["1"].picture
     # What is there is not made again.
     assert take_in(SETS["films"], tmp_path / "gone", tmp_path / "out") == path
+
+
+def test_an_interrupted_intake_of_the_shop_is_no_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places: list[Path] = []
+
+    def ingest(home: Path, **given: object) -> None:
+        places.append(home)
+        home.mkdir(exist_ok=True)
+        if len(places) == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(quality, "ingest", ingest)
+    monkeypatch.setattr(quality, "make_plans", lambda *_: [])
+    monkeypatch.setattr(sys, "argv", ["quality", "--out", str(tmp_path)])
+    home = tmp_path / "shop" / "home"
+    with pytest.raises(KeyboardInterrupt):
+        quality.main()
+    assert not home.exists()
+    # The next call goes on in the same place, and the one after it finds the home.
+    assert (quality.main(), quality.main()) == (0, 0)
+    assert home.exists()
+    assert places == [home.with_name("home.partial")] * 2
+
+
+def test_a_report_that_could_not_be_written_leaves_the_one_before(tmp_path: Path) -> None:
+    kept = tmp_path / "published.json"
+    make_whole(kept, lambda file: file.write_text("{}"))
+
+    def broken(file: Path) -> None:
+        file.write_text('{"asked": ')
+        raise OSError(errno.ENOSPC, "disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        make_whole(kept, broken)
+    assert kept.read_text() == "{}"
 
 
 def test_a_set_that_is_not_there_is_skipped_with_a_word(tmp_path: Path) -> None:
