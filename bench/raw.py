@@ -6,14 +6,13 @@ from itertools import groupby
 from typing import Any
 
 from bench.shop import Call, HeardEngine
-from mllm_srec.llm.labels import label_token_ids
 from mllm_srec.llm.vllm_engine import VLLMEngine
 
 
 def raw_seconds(engine: HeardEngine, calls: Sequence[Call]) -> float:
     """Seconds of the engine for these calls, one after the other; preparing them is not counted."""
     inner = engine.inner
-    ready = [(inner._inputs(call.prompts), _params(inner, call)) for call in calls]
+    ready = [(inner.inputs(call.prompts), _params(inner, call)) for call in calls]
     engine.forget()
     started = time.perf_counter()
     for inputs, params in ready:
@@ -41,9 +40,5 @@ def merged(calls: Sequence[Call]) -> list[Call]:
 
 def _params(inner: VLLMEngine, call: Call) -> list[Any]:
     if not call.labels:
-        return [inner._sampling(call.max_tokens, prompt.schema) for prompt in call.prompts]
-    ids = label_token_ids(inner._template, call.labels)
-    scoring = inner._vllm.SamplingParams(
-        temperature=0.0, max_tokens=1, logprob_token_ids=list(ids.values()), detokenize=False
-    )
-    return [scoring] * len(call.prompts)
+        return [inner.sampling(call.max_tokens, prompt.schema) for prompt in call.prompts]
+    return [inner.scoring(call.labels)] * len(call.prompts)

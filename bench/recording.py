@@ -160,7 +160,7 @@ def record_turns(deployment: Deployment, traces: TraceStore, users: Sequence[str
     deployment.tracer = WatchedTracer(traces, watch)
     context = deployment.context()
     # Recording is what lies between the node and the cache.
-    inner = Switched(deployment.calls._inner, watch, on=False)
+    inner = Switched(deployment.calls.inner, watch, on=False)
     outer = Switched(TracedCalls(inner), watch, on=True)
     srec = Recommender(deployment, replace(context, calls=outer))
     first, *rest = users

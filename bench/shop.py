@@ -51,7 +51,7 @@ class HeardEngine:
     @property
     def llm(self) -> Any:
         """The `vllm.LLM` below."""
-        return self.inner._llm
+        return self.inner.llm
 
     def generate(self, prompts: Sequence[Prompt], *, max_tokens: int) -> list[Answer]:
         """See `Engine.generate`."""

@@ -73,6 +73,11 @@ class VLLMEngine:
         return self._info
 
     @property
+    def llm(self) -> Any:
+        """The `vllm.LLM` that answers; None once it is closed."""
+        return self._llm
+
+    @property
     def prefix_hit_rate(self) -> float:
         """Share of all prompt tokens so far that the prefix cache had, 0 to 1."""
         return self._cached_tokens / self._prompt_tokens if self._prompt_tokens else 0.0
@@ -80,7 +85,7 @@ class VLLMEngine:
     def generate(self, prompts: Sequence[Prompt], *, max_tokens: int) -> list[Answer]:
         """Answer each prompt greedily; see `Engine.generate`."""
         answers = []
-        params = [self._sampling(max_tokens, prompt.schema) for prompt in prompts]
+        params = [self.sampling(max_tokens, prompt.schema) for prompt in prompts]
         for out in self._run(prompts, params):
             finished = out.outputs[0].finish_reason == "stop"
             usage = self._usage(out)
@@ -94,9 +99,9 @@ class VLLMEngine:
 
     def stream(self, prompt: Prompt, *, max_tokens: int) -> Iterator[str]:
         """Yield the pieces of one answer; a consumer that stops early stops the engine too."""
-        params = self._sampling(max_tokens, None)
+        params = self.sampling(max_tokens, None)
         params.output_kind = self._vllm.sampling_params.RequestOutputKind.DELTA
-        requests = list(zip(self._inputs([prompt]), [params], strict=True))
+        requests = list(zip(self.inputs([prompt]), [params], strict=True))
         with self._steps.calling(requests, piecewise=True) as call:
             while call.open or call.outputs:
                 for piece in self._steps.wait(call):
@@ -106,11 +111,8 @@ class VLLMEngine:
     def score_labels(self, prompts: Sequence[Prompt], labels: Sequence[str]) -> list[LabelScores]:
         """Log-probabilities of labels under the whole next-token distribution."""
         ids = label_token_ids(self._template, labels)
-        params = self._vllm.SamplingParams(
-            temperature=0.0, max_tokens=1, logprob_token_ids=list(ids.values()), detokenize=False
-        )
         scores = []
-        for out in self._run(prompts, [params] * len(prompts)):
+        for out in self._run(prompts, [self.scoring(labels)] * len(prompts)):
             position = out.outputs[0].logprobs[0]
             found = {label: float(position[token].logprob) for label, token in ids.items()}
             scores.append(LabelScores(found, self._usage(out), ids))
@@ -128,7 +130,8 @@ class VLLMEngine:
             self._llm = None
             VLLMEngine._open = False
 
-    def _sampling(self, max_tokens: int, schema: str | None) -> Any:
+    def sampling(self, max_tokens: int, schema: str | None) -> Any:
+        """The `SamplingParams` of an answer."""
         structured = None
         if schema is not None:
             structured = self._vllm.sampling_params.StructuredOutputsParams(json=schema)
@@ -136,7 +139,15 @@ class VLLMEngine:
             temperature=0.0, max_tokens=max_tokens, structured_outputs=structured
         )
 
-    def _inputs(self, prompts: Sequence[Prompt]) -> list[dict[str, Any]]:
+    def scoring(self, labels: Sequence[str]) -> Any:
+        """The `SamplingParams` of label scores."""
+        ids = list(label_token_ids(self._template, labels).values())
+        return self._vllm.SamplingParams(
+            temperature=0.0, max_tokens=1, logprob_token_ids=ids, detokenize=False
+        )
+
+    def inputs(self, prompts: Sequence[Prompt]) -> list[dict[str, Any]]:
+        """Prompts as vLLM takes them: tokens, and the pixels of pictures."""
         tokens = self._template.encode_all([self._template.render(prompt) for prompt in prompts])
         contents: list[dict[str, Any]] = [{"prompt_token_ids": ids} for ids in tokens]
         for content, prompt in zip(contents, prompts, strict=True):
@@ -150,7 +161,7 @@ class VLLMEngine:
         """The last output of each prompt, in their order."""
         for each in params:
             each.output_kind = self._vllm.sampling_params.RequestOutputKind.FINAL_ONLY
-        requests = list(zip(self._inputs(prompts), params, strict=True))
+        requests = list(zip(self.inputs(prompts), params, strict=True))
         with self._steps.calling(requests) as call:
             found = {output.request_id: output for output in self._steps.wait(call)}
         if any(out.outputs[0].finish_reason == "error" for out in found.values()):

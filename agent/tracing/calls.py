@@ -45,17 +45,18 @@ class TracedCalls:
     """Passes calls on and records them below the current step; outside a run it only passes on."""
 
     def __init__(self, inner: Calls) -> None:
-        self._inner = inner
+        self.inner = inner
+        """What they go through."""
 
     @property
     def info(self) -> EngineInfo:
         """What answers."""
-        return self._inner.info
+        return self.inner.info
 
     async def generate(self, prompts: Sequence[Prompt], *, max_tokens: int) -> list[Answer]:
         """As `Engine.generate`."""
         with self._recorded("generate", prompts, {"max_tokens": max_tokens}) as spans:
-            answers = await self._inner.generate(prompts, max_tokens=max_tokens)
+            answers = await self.inner.generate(prompts, max_tokens=max_tokens)
             for span, answer in zip(spans, answers, strict=True):
                 span.update(output_message(answer.text))
                 span.update(_usage(answer.usage))
@@ -68,7 +69,7 @@ class TracedCalls:
         """As `Engine.score_labels`."""
         settings = {"labels": list(labels)}
         with self._recorded("score_labels", prompts, settings) as spans:
-            scores = await self._inner.score_labels(prompts, labels)
+            scores = await self.inner.score_labels(prompts, labels)
             for span, score in zip(spans, scores, strict=True):
                 if step := current_step():
                     step.run.add_score(_margin(score, labels))
@@ -82,7 +83,7 @@ class TracedCalls:
     async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """As `Engine.embed`, one span a batch; the vectors of few texts are recorded with them."""
         with self._recorded("embed", [texts], {}) as [span]:
-            vectors = await self._inner.embed(texts)
+            vectors = await self.inner.embed(texts)
             if len(texts) <= VECTORS_KEPT:
                 span.update(_embeddings(vectors))
         return vectors
