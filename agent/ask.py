@@ -11,6 +11,9 @@ from mllm_srec.llm.structured import InvalidAnswer
 
 T = TypeVar("T")
 
+REFUSED, AGAIN = "That answer cannot be used: ", ". Answer again."
+"""What stands around the problem in the message that asks for a repair; traces are read by it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Question(Generic[T]):
@@ -68,6 +71,6 @@ async def ask(
 def _repair(prompt: Prompt, text: str, problem: str) -> Prompt:
     turns = (
         Message("assistant", text),
-        Message("user", f"That answer cannot be used: {problem[:200]}. Answer again."),
+        Message("user", f"{REFUSED}{problem[:200]}{AGAIN}"),
     )
     return replace(prompt, messages=(*prompt.messages, *turns))

@@ -11,6 +11,7 @@ from openinference.semconv.trace import DocumentAttributes, MessageAttributes
 from openinference.semconv.trace import OpenInferenceSpanKindValues as Kind
 from openinference.semconv.trace import SpanAttributes as Names
 
+from mllm_srec.agent.ask import AGAIN, REFUSED
 from mllm_srec.agent.inspection.prompts import prompt_text, read_messages
 from mllm_srec.agent.inspection.records import (
     CallRecord,
@@ -32,7 +33,6 @@ from mllm_srec.agent.tracing.attributes import (
     PHASES,
     PROVENANCE,
     REDACTED,
-    REFUSED,
     SCORE,
     STORE_SECONDS,
     STORED,
@@ -201,7 +201,7 @@ def _validated(calls: Sequence[CallRecord]) -> Iterator[CallRecord]:
     for index, call in enumerate(calls):
         start, found, reason = call.prompt.rpartition(f"\n\nuser:\n{REFUSED}")
         if found:
-            problems[start] = reason.removesuffix(" Answer again.").removesuffix(".")
+            problems[start] = reason.removesuffix(AGAIN)
             repairs.add(index)
     for index, call in enumerate(calls):
         asked = f"{call.prompt}\n\nassistant:\n{call.answer}"

@@ -80,7 +80,9 @@ def test_an_invalid_answer_is_repaired_once_with_what_was_wrong() -> None:
     [_, [repair]] = calls.batches
     assert [message.role for message in repair.messages] == ["system", "user", "assistant", "user"]
     assert repair.messages[2].text == "one"
-    assert "it is no number" in repair.messages[3].text
+    assert repair.messages[3].text == (
+        "That answer cannot be used: answer 'one' is not valid: it is no number. Answer again."
+    )
     assert repair.messages[:2] == calls.batches[0][0].messages
 
 

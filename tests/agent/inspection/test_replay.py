@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from mllm_srec.agent.ask import _repair
+from mllm_srec.agent.ask import AGAIN, REFUSED
 from mllm_srec.agent.conversation.conversation import Conversations
 from mllm_srec.agent.deployment import Deployment
 from mllm_srec.agent.ingest import fuse_missing
@@ -25,8 +25,8 @@ from mllm_srec.agent.inspection.view import trace_tree
 from mllm_srec.agent.recommender import Recommender, Request
 from mllm_srec.agent.state import Settings, State
 from mllm_srec.agent.toolbox import Toolbox
-from mllm_srec.agent.tracing.attributes import PROVENANCE, REDACTED, REFUSED
-from mllm_srec.llm.engine import LabelScores, Message, Prompt
+from mllm_srec.agent.tracing.attributes import PROVENANCE, REDACTED
+from mllm_srec.llm.engine import LabelScores, Prompt
 from mllm_srec.llm.pictures import PictureBudget, save_budget
 from mllm_srec.llm.scripted import ScriptedEngine
 from mllm_srec.store.home import Home
@@ -67,11 +67,6 @@ def node(trace: TraceRecord, step: str) -> dict[str, object]:
 def test_the_fields_that_grow_are_those_with_a_reducer() -> None:
     hints = State.__annotations__
     assert {name for name in hints if "Annotated" in str(hints[name])} == EXTENDED
-
-
-def test_the_repair_speaks_as_the_trace_reads_it() -> None:
-    prompt = Prompt((Message("user", "What is it?"),))
-    assert _repair(prompt, "{", "no JSON").messages[-1].text.startswith(REFUSED)
 
 
 def test_a_trace_shows_on_what_grounds_each_node_decided(
@@ -167,6 +162,7 @@ def test_an_answer_that_was_repaired_shows_why(tmp_path: Path) -> None:
             trace = load_trace(store, recommend(deployment))
     [profile] = [each for each in trace.nodes if each.name == "profile_user"]
     refused, repair = profile.calls
+    assert f"{REFUSED}{refused.problem}{AGAIN}" == repair.messages[-1].text
     assert "no complete JSON object" in str(refused.problem)
     assert (repair.repairs, repair.problem) == (True, None)
     assert "refused: " in screen(trace_tree(trace))
