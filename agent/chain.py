@@ -198,9 +198,11 @@ class Chain:
         cache has them by content: a turn that was cut off comes through its finished nodes again
         without asking the model.
         """
-        apart = copy_context()
+        around, apart = copy_context(), copy_context()
         apart.run(var_child_runnable_config.set, None)
-        return await asyncio.create_task(self._drive(state, tell, before), context=apart)
+        # Who listens may be a part of the run around it: LangGraph's writer asks where it is.
+        told = None if tell is None else lambda event: around.run(tell, event)
+        return await asyncio.create_task(self._drive(state, told, before), context=apart)
 
     async def _drive(
         self, state: State, tell: Listener | None, before: str | None

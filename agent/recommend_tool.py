@@ -4,10 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mllm_srec.agent.assembly import preference, profile
-from mllm_srec.agent.events import Listener, Recommended, afollow
-from mllm_srec.agent.recommender import Recommender
+from mllm_srec.agent.events import Listener
+from mllm_srec.agent.recommender import Recommender, Request
 from mllm_srec.agent.results import Profile, Recommendation
-from mllm_srec.agent.state import State
 from mllm_srec.store.home import Home
 from mllm_srec.tools.filters import ItemFilter
 from mllm_srec.tools.items import cards
@@ -25,7 +24,7 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class GraphRecommend:
-    """Runs the graph; see `tools.recommend.Recommend`."""
+    """Runs the graph, on its loop; see `tools.recommend.Recommend`."""
 
     srec: Recommender
     tell: Listener | None = None
@@ -39,24 +38,14 @@ class GraphRecommend:
         candidates: Sequence[str] | None = None,
     ) -> Suggestions:
         """Recommend k items that meet the conditions."""
-        events = self.srec.astream(user_id, k, conditions=conditions, candidates=candidates)
-        async for event in events:
-            if isinstance(event, Recommended):
-                return suggestions(event.result, self.srec.deployment.home)
-            if self.tell:
-                self.tell(event)
-        raise AssertionError("the stream ended without a list")
+        request = Request.of(user_id, conditions=conditions, candidates=candidates)
+        result = await self.srec.answer(request, k, tell=self.tell)
+        return suggestions(result, self.srec.deployment.home)
 
     async def known(self, user_id: str) -> Known:
         """What is known of a user: the graph as far as the profile."""
-        srec = self.srec
-        work = afollow(lambda tell: srec.deployment.start(srec.chain.profile(user_id, tell)))
-        async for event in work:
-            if isinstance(event, State):
-                return Known(preference(event), _tastes(profile(event)))
-            if self.tell:
-                self.tell(event)
-        raise AssertionError("the work ended without a profile")
+        state = await self.srec.chain.profile(user_id, self.tell)
+        return Known(preference(state), _tastes(profile(state)))
 
 
 def suggestions(result: Recommendation, home: Home) -> Suggestions:

@@ -129,7 +129,7 @@ class Recommender(Changes):
             exclude=exclude,
             picture=picture,
         )
-        return self.deployment.run(self._one(asked, k, deadline_s))
+        return self.deployment.run(self.answer(asked, k, deadline_s))
 
     async def arecommend(
         self,
@@ -154,7 +154,7 @@ class Recommender(Changes):
             exclude=exclude,
             picture=picture,
         )
-        return await self.deployment.arun(self._one(asked, k, deadline_s))
+        return await self.deployment.arun(self.answer(asked, k, deadline_s))
 
     def recommend_many(
         self, requests: Iterable[Request | str], k: int = 10, *, deadline_s: float | None = None
@@ -289,21 +289,32 @@ class Recommender(Changes):
     ) -> list[Recommendation]:
         _check_length(k)
         asked = [Request.of(each) if isinstance(each, str) else each for each in requests]
-        return await within(deadline_s, self._many(asked, lambda one: self._one(one, k)))
+        return await within(deadline_s, self._many(asked, lambda one: self.answer(one, k)))
 
-    async def _one(
+    async def answer(
         self,
         request: Request,
         k: int,
         deadline_s: float | None = None,
         tell: Listener | None = None,
     ) -> Recommendation:
+        """Recommend k items, for callers on the deployment's own loop; else `arecommend`.
+
+        Args:
+            request: Whom to recommend to.
+            k: Length of the list.
+            deadline_s: Longest wait, in seconds; None waits as long as it takes.
+            tell: Told of each step.
+
+        Raises:
+            As `recommend`.
+        """
         _check_length(k)
         state, run = await within(deadline_s, self.chain.run(request, k, tell))
         return recommendation(self.deployment, self.context.weights, state, run)
 
     def _begin(self, request: Request, k: int, deadline_s: float | None) -> Begin[Recommendation]:
-        return lambda tell: self.deployment.start(self._one(request, k, deadline_s, tell))
+        return lambda tell: self.deployment.start(self.answer(request, k, deadline_s, tell))
 
     def close(self) -> None:
         """Close the engine and the home."""

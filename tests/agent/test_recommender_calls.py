@@ -17,6 +17,7 @@ from mllm_srec.agent.deployment import Deployment
 from mllm_srec.agent.errors import DeadlineExceeded
 from mllm_srec.agent.events import Event, NodeEnded, NodeStarted, Recommended
 from mllm_srec.agent.ingest import fuse_missing
+from mllm_srec.agent.recommend_tool import GraphRecommend
 from mllm_srec.agent.recommender import Recommender, Request
 from mllm_srec.agent.results import Recommendation
 from mllm_srec.llm.engine import LabelScores, Prompt
@@ -338,4 +339,22 @@ def test_who_stops_waiting_stops_the_work_of_the_engine(tmp_path: Path, way: str
                     await task
 
             asyncio.run(cancelled())
+        assert ended.wait(PATIENCE_S)
+
+
+def test_a_tool_that_is_stopped_has_stopped_its_graph_too(tmp_path: Path) -> None:
+    begun, ended = threading.Event(), threading.Event()
+
+    async def stopped(tool: GraphRecommend) -> list[str]:
+        call = asyncio.create_task(tool("mia", k=1, conditions=ItemFilter()))
+        await asyncio.to_thread(begun.wait, PATIENCE_S)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        return [name for each in asyncio.all_tasks() if "Chain" in (name := repr(each.get_coro()))]
+
+    with deploy(tmp_path / "home", endless(begun, ended)) as deployment:
+        fuse_missing(deployment)
+        tool = GraphRecommend(Recommender(deployment))
+        assert deployment.run(stopped(tool)) == []
         assert ended.wait(PATIENCE_S)
