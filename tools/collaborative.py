@@ -13,7 +13,7 @@ against .112, low ratings counted in the ages of both).
 import io
 import json
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, Self
@@ -25,11 +25,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from mllm_srec.store.files import write_private
-from mllm_srec.store.records import Interaction
 from mllm_srec.tools.item_links import cosine, ease, sparse_matrix, strongest, transitions
-
-WeightedHistory = Sequence[tuple[str, float]]
-"""Item ids with weights, 1 for a like, oldest first."""
+from mllm_srec.tools.likes import liked_rows
 
 Part = Literal["neighbours", "ease", "transitions"]
 
@@ -71,20 +68,6 @@ class CollaborativeSettings:
             raise ValueError(f"recency and transition_decay must lie in (0, 1], got {self!r}")
         if self.ridge <= 0 or self.links < 1 or self.transition_reach < 1:
             raise ValueError(f"ridge, links and transition_reach must be positive, got {self!r}")
-
-
-def likes(history: Iterable[Interaction], min_rating: float | None = None) -> WeightedHistory:
-    """The liked part of a history, each like with weight 1.
-
-    Args:
-        history: In time order.
-        min_rating: Lowest rating that is a like; what has no rating always is one.
-    """
-    return [
-        (one.item_id, 1.0)
-        for one in history
-        if min_rating is None or one.rating is None or one.rating >= min_rating
-    ]
 
 
 class CollaborativeModel:
@@ -166,14 +149,15 @@ class CollaborativeModel:
         """The same matrices, weighed and blended otherwise; nothing is fitted again."""
         return type(self)(self.item_ids, self.popularity, self.links, settings)
 
-    def scores(self, history: WeightedHistory) -> NDArray[np.float32]:
-        """Score every item for one history (N,); see `scores_many`."""
+    def scores(self, history: Sequence[str]) -> NDArray[np.float32]:
+        """Score every item for one history of item ids (N,); see `scores_many`."""
         row: NDArray[np.float32] = self.scores_many([history])[0]
         return row
 
-    def scores_many(self, histories: Sequence[WeightedHistory]) -> NDArray[np.float32]:
+    def scores_many(self, histories: Sequence[Sequence[str]]) -> NDArray[np.float32]:
         """Score every item for each history (U, N): what follows, popularity breaking ties.
 
+        A history is the ids of the liked items, oldest first; see `likes`.
         An empty history gives the order of popularity. Items of the history are scored like any
         other: leaving them out is the caller's choice.
         """
@@ -182,7 +166,7 @@ class CollaborativeModel:
         scores: NDArray[np.float32] = self.following(histories) + popular
         return scores
 
-    def following(self, histories: Sequence[WeightedHistory]) -> NDArray[np.float32]:
+    def following(self, histories: Sequence[Sequence[str]]) -> NDArray[np.float32]:
         """Score every item by what others liked with and after each history (U, N).
 
         Each part of the blend is divided by the user's highest value, so that the weights mean the
@@ -193,7 +177,7 @@ class CollaborativeModel:
             total += np.float32(weight) * shares_of_best(self.part_scores(part, histories))
         return total
 
-    def part_scores(self, part: Part, histories: Sequence[WeightedHistory]) -> NDArray[np.float32]:
+    def part_scores(self, part: Part, histories: Sequence[Sequence[str]]) -> NDArray[np.float32]:
         """Score every item for each history by one part alone (U, N).
 
         Raises:
@@ -256,15 +240,15 @@ class CollaborativeModel:
                 f"{str(path)!r} is not a collaborative model ({error}): fit it again"
             ) from error
 
-    def _weighted(self, histories: Sequence[WeightedHistory]) -> sparse.csr_matrix:
-        """Histories as a matrix (U, N) of weights times recency; unknown items age the others."""
+    def _weighted(self, histories: Sequence[Sequence[str]]) -> sparse.csr_matrix:
+        """Histories as a matrix (U, N) of recency; unknown items age the others."""
         users, rows, weights = [], [], []
         for user, history in enumerate(histories):
-            for age, (item_id, weight) in enumerate(reversed(history)):
-                if weight and (row := self.rows.get(item_id)) is not None:
+            for age, item_id in enumerate(reversed(history)):
+                if (row := self.rows.get(item_id)) is not None:
                     users.append(user)
                     rows.append(row)
-                    weights.append(weight * self.settings.recency**age)
+                    weights.append(self.settings.recency**age)
         shape = (len(histories), len(self.item_ids))
         return sparse_matrix(np.array(users, np.int64), np.array(rows, np.int64), weights, shape)
 
@@ -279,14 +263,13 @@ def _like_pairs(
     frame: pl.DataFrame, item_ids: Sequence[str], min_rating: float | None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Users and items of the likes as running numbers, sorted by user and time."""
-    if min_rating is not None and "rating" in frame.columns:
-        frame = frame.filter(pl.col("rating").is_null() | (pl.col("rating") >= min_rating))
     catalogue = pl.DataFrame(
         {"item_id": list(item_ids), "row": range(len(item_ids))},
         schema={"item_id": pl.String, "row": pl.Int64},
     )
     known = (
-        frame.select("user_id", pl.col("item_id").cast(pl.String), "position")
+        liked_rows(frame, min_rating)
+        .select("user_id", pl.col("item_id").cast(pl.String), "position")
         .join(catalogue, on="item_id", how="inner")
         .sort("user_id", "position", maintain_order=True)
         .group_by("user_id", maintain_order=True)

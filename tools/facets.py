@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from mllm_srec.store.records import UNKNOWN, FusedItem, folded
-from mllm_srec.tools.collaborative import WeightedHistory
 
 RECENCY = 0.85
 """A like counts `RECENCY ** age`, age in likes from the end of the history."""
@@ -53,25 +52,25 @@ class FacetModel:
         return cls(list(described), sparse.csr_array((ones, (rows, columns)), shape), values)
 
     def scores(
-        self, history: WeightedHistory, beside: Mapping[str, FusedItem] = MappingProxyType({})
+        self, history: Sequence[str], beside: Mapping[str, FusedItem] = MappingProxyType({})
     ) -> NDArray[np.float64]:
         """Log odds (N,) of every item among the user's likes against the catalogue.
 
         0 for an item without values, and for all where nothing is known of the history.
 
         Args:
-            history: The likes, in time order.
+            history: Ids of the liked items, in time order.
             beside: Descriptions of those that the catalogue does not have.
         """
-        known = [one for one in history if one[0] in self.rows or one[0] in beside]
+        known = [one for one in history if one in self.rows or one in beside]
         ages = np.arange(len(known))[::-1]
-        weights = np.array([like for _, like in known]) * RECENCY**ages
-        strange = np.array([item_id not in self.rows for item_id, _ in known], bool)
-        rows = np.array([self.rows[one] for one, _ in known if one in self.rows], np.int64)
+        weights = RECENCY**ages
+        strange = np.array([one not in self.rows for one in known], bool)
+        rows = np.array([self.rows[one] for one in known if one in self.rows], np.int64)
         weights[~strange] *= self._told[rows]
         counts = weights[~strange] @ self._has[rows]
         for at in np.flatnonzero(strange).tolist():
-            values = map(folded, beside[known[at][0]].facets())
+            values = map(folded, beside[known[at]].facets())
             columns = [self._columns[value] for value in values if value in self._columns]
             counts[columns] += weights[at]
             weights[at] *= bool(columns)

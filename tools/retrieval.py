@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from mllm_srec.store.records import FusedItem, Interaction
-from mllm_srec.tools.collaborative import CollaborativeModel, WeightedHistory, likes
+from mllm_srec.tools.collaborative import CollaborativeModel
 from mllm_srec.tools.facets import FacetModel
+from mllm_srec.tools.likes import likes
 from mllm_srec.tools.sources import Dropped, Reason, Search, Sources
 
 Source = Literal["followed", "facets", "taste", "recent", "popular"]
@@ -181,9 +182,9 @@ class Retriever:
         dropped, counts = asking.dropped([union[row] for row in order], count)
         return Retrieval(candidates, dropped, counts, asking.searches)
 
-    def _recent(self, liked: WeightedHistory, query: Query) -> NDArray[np.float32] | None:
+    def _recent(self, liked: Sequence[str], query: Query) -> NDArray[np.float32] | None:
         """Mean vector (D,) of the latest likes, later ones counting more; None without any."""
-        latest = [item_id for item_id, _ in liked[-RECENT_LIKES:]][::-1]
+        latest = liked[-RECENT_LIKES:][::-1]
         beside = {name: vector for name, (_, vector) in query.strangers.items()}
         vectors = {**self.index.vectors(latest), **beside}
         recency = self.collaborative.settings.recency

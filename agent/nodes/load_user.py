@@ -6,6 +6,7 @@ from langgraph.runtime import Runtime
 
 from mllm_srec.agent.state import Context, Event, Path, Settings, State, Update, Verdict
 from mllm_srec.store.records import Interaction
+from mllm_srec.tools.likes import is_like
 
 COLD_BELOW = 4
 """Interactions below which a user counts as cold (method.md: 1 to 3 training interactions)."""
@@ -41,9 +42,9 @@ def events(interactions: Sequence[Interaction], settings: Settings) -> list[Even
 
 def verdict(rating: float | None, settings: Settings) -> Verdict:
     """What a rating says; without ratings every interaction is a liked one."""
-    if rating is None or rating >= settings.liked_rating:
-        return "liked"
-    return "disliked" if rating <= settings.disliked_rating else "neutral"
+    if rating is not None and rating <= settings.disliked_rating:
+        return "disliked"
+    return "liked" if is_like(rating, settings.liked_rating) else "neutral"
 
 
 def _path(history: Sequence[Event]) -> Path:

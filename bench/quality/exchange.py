@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from mllm_srec.agent.nodes.fuse_items import item_text
 from mllm_srec.finetune.data.splits import Case, Split
 from mllm_srec.store.records import Interaction, Item
-from mllm_srec.tools.collaborative import likes
+from mllm_srec.tools.likes import likes
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ def write_split(
 
 
 def _histories(cases: Sequence[Case], min_rating: float | None) -> pl.DataFrame:
-    liked = [[item_id for item_id, _ in likes(case.history, min_rating)] for case in cases]
+    liked = [likes(case.history, min_rating) for case in cases]
     return pl.DataFrame(
         {"case": [case_name(case.history) for case in cases], "history": liked},
         schema={"case": pl.String, "history": pl.List(pl.String)},

@@ -15,9 +15,9 @@ from mllm_srec.tools.collaborative import (
     CollaborativeModel,
     CollaborativeSettings,
     Part,
-    likes,
     shares_of_best,
 )
+from mllm_srec.tools.likes import likes
 
 ROWS: Mapping[str, Part] = {
     "item-knn": "neighbours",
@@ -60,7 +60,7 @@ class Popularity:
 
     @classmethod
     def recent(cls, split: Split, min_rating: float | None, share: float) -> "Popularity":
-        """Count the latest likes of the training part, so big a share of them."""
+        """Count only the latest `share` of the training part's likes."""
         liked = split.liked(min_rating)
         latest = liked.filter(pl.col("timestamp") >= liked["timestamp"].quantile(1 - share))
         counts = dict(latest["item_id"].value_counts().iter_rows())

@@ -6,12 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mllm_srec.store.records import Interaction
 from mllm_srec.tools.collaborative import (
     CollaborativeModel,
     CollaborativeSettings,
-    WeightedHistory,
-    likes,
 )
 
 ITEMS = ["a", "b", "c", "d", "e"]
@@ -30,13 +27,9 @@ def log(*users: str, ratings: list[float] | None = None) -> pl.DataFrame:
     return frame if ratings is None else frame.with_columns(rating=pl.Series(ratings))
 
 
-def history(items: str) -> WeightedHistory:
-    return [(item, 1.0) for item in items]
-
-
 def test_item_knn_is_the_cosine_of_two_items_users() -> None:
     model = CollaborativeModel.fit(log("ab", "ab", "ac", "d"), ITEMS)
-    scores = model.part_scores("neighbours", [history("a")])[0]
+    scores = model.part_scores("neighbours", [list("a")])[0]
     assert scores == pytest.approx([0.0, 2 / np.sqrt(6), 1 / np.sqrt(3), 0.0, 0.0])
 
 
@@ -54,7 +47,7 @@ def test_ease_is_steck_s_closed_form() -> None:
 
 def test_transitions_know_the_direction_and_the_distance() -> None:
     model = CollaborativeModel.fit(log("abc"), ITEMS)
-    scores = model.part_scores("transitions", [history("a"), history("c")])
+    scores = model.part_scores("transitions", [list("a"), list("c")])
     outgoing = 1 + 0.7
     assert scores[0] == pytest.approx([0, 1 / outgoing**0.5, 0.7 / outgoing**0.5, 0, 0])
     assert not scores[1].any()
@@ -62,12 +55,12 @@ def test_transitions_know_the_direction_and_the_distance() -> None:
 
 def test_transitions_do_not_cross_from_one_user_to_the_next() -> None:
     model = CollaborativeModel.fit(log("ab", "cd"), ITEMS)
-    assert model.part_scores("transitions", [history("b")])[0][ITEMS.index("c")] == 0
+    assert model.part_scores("transitions", [list("b")])[0][ITEMS.index("c")] == 0
 
 
 def test_recent_items_count_more() -> None:
     model = CollaborativeModel.fit(log("ac", "bd"), ITEMS)
-    scores = model.part_scores("neighbours", [history("ab")])[0]
+    scores = model.part_scores("neighbours", [list("ab")])[0]
     assert scores[ITEMS.index("c")] == pytest.approx(0.7 * scores[ITEMS.index("d")])
 
 
@@ -76,16 +69,6 @@ def test_low_ratings_are_left_out_of_the_fit() -> None:
     model = CollaborativeModel.fit(frame, ITEMS, min_rating=4.0)
     assert model.popularity.tolist() == [2, 0, 1, 0, 0]
     assert CollaborativeModel.fit(frame, ITEMS).popularity.tolist() == [2, 1, 1, 0, 0]
-
-
-def test_interactions_without_a_rating_are_likes() -> None:
-    ratings = {"a": 5.0, "b": 1.0, "c": None}
-    rated = [
-        Interaction(user_id="u", item_id=item, position=position, rating=rating)
-        for position, (item, rating) in enumerate(ratings.items())
-    ]
-    assert likes(rated, 4.0) == [("a", 1.0), ("c", 1.0)]
-    assert [item for item, _ in likes(rated)] == ["a", "b", "c"]
 
 
 def test_an_item_liked_twice_is_one_like() -> None:
@@ -100,13 +83,13 @@ def test_an_empty_history_gives_the_order_of_popularity() -> None:
 
 def test_items_outside_the_catalogue_are_ignored() -> None:
     model = CollaborativeModel.fit(log("aXb"), ["a", "b"])
-    assert model.scores([("X", 1.0)]).shape == (2,)
+    assert model.scores(["X"]).shape == (2,)
     assert model.popularity.tolist() == [1, 1]
 
 
 def test_a_fit_on_nothing_scores_nothing() -> None:
     model = CollaborativeModel.fit(log(), ITEMS)
-    assert not model.scores(history("ab")).any()
+    assert not model.scores(list("ab")).any()
     assert model.log_popularity() == pytest.approx(np.log(np.full(5, 1 / 5)))
 
 
@@ -115,7 +98,7 @@ def test_beyond_its_size_ease_gives_way_to_item_knn() -> None:
     model = CollaborativeModel.fit(log("ab", "bc"), ITEMS, settings=small)
     assert model.blend == {"neighbours": 1.5, "transitions": 0.5}
     with pytest.raises(ValueError, match="ease_items"):
-        model.part_scores("ease", [history("a")])
+        model.part_scores("ease", [list("a")])
 
 
 def test_only_the_strongest_links_are_kept() -> None:
@@ -183,8 +166,8 @@ def test_a_saved_model_scores_the_same_and_batches_do_as_well(
     path = tmp_path_factory.mktemp("model") / "model.npz"
     model.save(path)
     again = CollaborativeModel.load(path)
-    batch = again.scores_many([history(items) for items in asked])
+    batch = again.scores_many([list(items) for items in asked])
     assert again.settings == model.settings
     assert np.isfinite(batch).all()
     for row, items in enumerate(asked):
-        assert batch[row] == pytest.approx(model.scores(history(items)), abs=1e-6)
+        assert batch[row] == pytest.approx(model.scores(list(items)), abs=1e-6)
