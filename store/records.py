@@ -8,6 +8,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 MAX_TITLE = 2_000
 """Characters kept of a title; longer ones are cut and the cut is reported."""
 
+DAY_S = 86_400
+"""Seconds of a day; times of a log are seconds since 1970-01-01 UTC."""
+
 UNKNOWN = "unknown"
 """What an item is where neither picture nor text says it."""
 

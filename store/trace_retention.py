@@ -4,10 +4,12 @@ import math
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from mllm_srec.store.records import DAY_S
+from mllm_srec.store.sqlite_space import disk_bytes
 from mllm_srec.store.trace_search import TraceFilter, find
 from mllm_srec.store.traces import TraceStore
 
-DAY_NS = 86_400 * 10**9
+DAY_NS = DAY_S * 10**9
 MIB = 2**20
 
 
@@ -95,15 +97,14 @@ def compact(store: TraceStore) -> tuple[int, int]:
     Raises:
         TraceError: Another process is writing.
     """
-    before = _disk_bytes(store)
+    before = disk_bytes(store.path)
     with store.writing() as connection:
         connection.execute("DELETE FROM blobs WHERE id NOT IN (SELECT blob FROM uses)")
         # Merges the index, which until then holds the words of deleted runs.
         connection.execute("INSERT INTO words (words) VALUES ('optimize')")
     store.forget()
-    store.rows("VACUUM")
-    store.rows("PRAGMA wal_checkpoint(TRUNCATE)")
-    return before, _disk_bytes(store)
+    store.vacuum()
+    return before, disk_bytes(store.path)
 
 
 def used_bytes(store: TraceStore) -> int:
@@ -112,8 +113,3 @@ def used_bytes(store: TraceStore) -> int:
         store.rows(f"PRAGMA {name}") for name in ("page_count", "freelist_count", "page_size")
     )
     return int((pages - free) * size)
-
-
-def _disk_bytes(store: TraceStore) -> int:
-    files = store.path.parent.glob(f"{store.path.name}*")
-    return sum(path.stat().st_size for path in files)

@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from mllm_srec.store.closing import Closing
 from mllm_srec.store.spans import COLUMNS, Row, Span, pack, unpack
+from mllm_srec.store.sqlite_space import vacuum
 from mllm_srec.store.trace_schema import SCHEMA, TraceError, prepare
 from mllm_srec.store.trace_tail import is_torn
 from mllm_srec.store.trace_words import GrowingWords, words_of
@@ -141,7 +142,7 @@ class TraceStore(Closing):
         return self.select("WHERE parent_id IS NULL ORDER BY start_ns DESC, id DESC LIMIT ?", limit)
 
     def spans(self, trace_id: str) -> list[Span]:
-        """All spans of a trace by start; any beginning of the id does that fits one trace only.
+        """All spans of a trace by start; a beginning of the id is enough if it fits one trace only.
 
         Raises:
             TraceError: No trace, or more than one, has that id.
@@ -203,6 +204,15 @@ class TraceStore(Closing):
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise
+
+    def vacuum(self) -> None:
+        """Give the free pages of the file back to the disk.
+
+        Raises:
+            TraceError: Another process is writing.
+        """
+        with self._lock, _told(self.path):
+            vacuum(self._connection)
 
     def forget(self) -> None:
         """Look numbers of blobs up again: some may have been deleted."""

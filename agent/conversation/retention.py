@@ -1,20 +1,15 @@
 """Which conversations stay: by age and by number; and disk given back."""
 
-import sqlite3
 from collections import Counter
 from collections.abc import Iterable
-from contextlib import closing
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from mllm_srec.store.errors import StoreError
 from mllm_srec.store.home import Home
+from mllm_srec.store.records import DAY_S
+from mllm_srec.store.sqlite_space import disk_bytes, vacuum_file
 from mllm_srec.store.threads import Thread
-
-DAY_S = 86_400
-BUSY_S = 30
-"""Wait for another process that writes."""
 
 
 def expired(
@@ -72,18 +67,7 @@ def compact(home: Home) -> tuple[int, int]:
         StoreError: Another process is writing.
     """
     files = sorted(home.conversations_path.glob("*.sqlite"))
-    before = sum(_disk_bytes(path) for path in files)
+    before = sum(map(disk_bytes, files))
     for path in files:
-        try:
-            with closing(sqlite3.connect(path, timeout=BUSY_S)) as kept:
-                kept.execute("VACUUM")
-                kept.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        except sqlite3.Error as error:
-            raise StoreError(
-                f"{path.name} could not be made smaller ({error}): close the chats, and try again"
-            ) from error
-    return before, sum(_disk_bytes(path) for path in files)
-
-
-def _disk_bytes(path: Path) -> int:
-    return sum(each.stat().st_size for each in path.parent.glob(f"{path.name}*"))
+        vacuum_file(path)
+    return before, sum(map(disk_bytes, files))

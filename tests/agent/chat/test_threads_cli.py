@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from mllm_srec.agent.conversation.retention import DAY_S, expired, lock_path
+from mllm_srec.agent.conversation.retention import expired, lock_path
 from mllm_srec.store.home import Home
+from mllm_srec.store.records import DAY_S
 from mllm_srec.store.threads import Thread
 
 from .terminal import WAIT_S
