@@ -49,7 +49,7 @@ class Changes(Closing):
 
     def feedback_of(self, user: str) -> list[Feedback]:
         """The wishes of a user that count, each with where it was said; oldest first."""
-        return tools.feedback_of(self.deployment.home, user)
+        return self.deployment.home.feedback.of(user)
 
     async def afeedback_of(self, user: str) -> list[Feedback]:
         """`feedback_of` for asynchronous callers."""
@@ -132,7 +132,7 @@ class Changes(Closing):
             await fuse(self.context, items)
 
     def _renew(self) -> None:
-        """Know the catalogue and the log as they are now."""
+        """Read the catalogue and the log again."""
         now = self.context
         context = self.deployment.context_of(
             now.calls, now.tracer, settings=now.settings, weights=now.weights

@@ -8,10 +8,12 @@ import asyncio
 import base64
 import binascii
 import functools
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from openinference.semconv.trace import OpenInferenceSpanKindValues as Kind
 from pydantic import BaseModel, ValidationError
 
@@ -205,7 +207,7 @@ class Toolbox:
     async def user_profile(self) -> Result:
         """The user's taste, each statement with the items that show it, and the wishes said."""
         found = await self._graph.known(self._user)
-        said = wishes.feedback_of(self._home, self._user)
+        said = self._home.feedback.of(self._user)
         return {
             "preference": found.preference,
             "tastes": {taste: list(evidence) for taste, evidence in found.tastes.items()},
@@ -228,7 +230,7 @@ class Toolbox:
         """Take a wish back, the last one by default."""
         return wishes.undo_feedback(self._home, self._user, feedback_id).model_dump()
 
-    async def _embed(self, texts: Any) -> Any:
+    async def _embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         return await self._srec.deployment.calls.embed(texts)
 
 

@@ -7,7 +7,7 @@
 """
 
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -20,6 +20,7 @@ from mllm_srec.store.home import Home
 from mllm_srec.store.records import FusedItem
 from mllm_srec.tools.errors import CannotDo, WrongCall
 from mllm_srec.tools.filters import ItemFilter
+from mllm_srec.tools.items import known_item
 from mllm_srec.tools.ranking import Ranked
 from mllm_srec.tools.values import item_values, value_of
 
@@ -45,7 +46,6 @@ def give_feedback(
     *,
     origin: str,
     key: str | None = None,
-    clock: Callable[[], float] = time.time,
 ) -> Feedback:
     """Keep that a user wants more, less or nothing of a value; the last word about it counts.
 
@@ -56,7 +56,7 @@ def give_feedback(
     """
     _check_stance(stance)
     return home.feedback.add(
-        user_id, stance, "value", value, origin=origin, timestamp=int(clock()), key=key
+        user_id, stance, "value", value, origin=origin, timestamp=int(time.time()), key=key
     )
 
 
@@ -68,7 +68,6 @@ def give_item_feedback(
     *,
     origin: str,
     key: str | None = None,
-    clock: Callable[[], float] = time.time,
 ) -> Feedback:
     """Keep that a user wants more or less like an item, or never sees it again.
 
@@ -76,21 +75,15 @@ def give_item_feedback(
         WrongCall: The item is unknown, or the stance is none.
     """
     _check_stance(stance)
-    if home.catalogue.item(item_id) is None:
-        raise WrongCall(f"no item has the id {item_id!r}: search for it first")
+    known_item(home, item_id)
     return home.feedback.add(
-        user_id, stance, "item", item_id, origin=origin, timestamp=int(clock()), key=key
+        user_id, stance, "item", item_id, origin=origin, timestamp=int(time.time()), key=key
     )
 
 
 def _check_stance(stance: str) -> None:
     if stance not in STANCES:
         raise WrongCall(f"stance is {stance!r}: say {', '.join(STANCES[:-1])} or {STANCES[-1]}")
-
-
-def feedback_of(home: Home, user_id: str) -> list[Feedback]:
-    """The wishes of a user that count, oldest first."""
-    return home.feedback.of(user_id)
 
 
 def wish_text(home: Home, said: Feedback) -> str:
@@ -137,8 +130,7 @@ def ruled_out_by(home: Home, said: Iterable[Feedback], item_ids: Collection[str]
     fused = home.catalogue.representations(item_ids)
     found = {}
     for item_id, item in home.catalogue.items(item_ids).items():
-        entry = fused.get(item_id)
-        named = {"item": {item_id}, "value": item_values(item, entry.fused if entry else None)}
+        named = {"item": {item_id}, "value": item_values(item, fused.get(item_id))}
         mine = (wish_text(home, each) for each in never if each.subject in named[each.kind])
         if wish := next(mine, None):
             found[item_id] = wish

@@ -27,10 +27,9 @@ class ItemFilter(Record):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        if None not in (self.min_price, self.max_price) and self.min_price > self.max_price:  # type: ignore[operator]
-            raise ValueError(
-                f"min_price {self.min_price!r} is above max_price {self.max_price!r}: swap them"
-            )
+        low, high = self.min_price, self.max_price
+        if low is not None and high is not None and low > high:
+            raise ValueError(f"min_price {low!r} is above max_price {high!r}: swap them")
         return self
 
     def __and__(self, other: "ItemFilter") -> "ItemFilter":
@@ -71,8 +70,7 @@ def allowed_items(home: Home, conditions: ItemFilter) -> frozenset[str] | None:
     departments = frozenset(map(value_of, conditions.departments))
     found = set()
     for item_id, item in home.catalogue.items().items():
-        entry = fused.get(item_id)
-        values = item_values(item, entry.fused if entry else None)
+        values = item_values(item, fused.get(item_id))
         if (
             having <= values
             and not without & values

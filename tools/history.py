@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from mllm_srec.store.home import Home
 from mllm_srec.store.records import Interaction
 from mllm_srec.tools.errors import CannotDo, WrongCall
-from mllm_srec.tools.items import ItemCard, cards, check_count
+from mllm_srec.tools.items import ItemCard, cards, check_count, known_item
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +24,7 @@ def history(home: Home, user_id: str, *, count: int = 10) -> list[HistoryLine]:
     """The newest interactions of a user, oldest first.
 
     Raises:
-        WrongCall: The count is not between 1 and `MOST`.
+        WrongCall: The count is not between 1 and `MAX_COUNT`.
     """
     check_count(count)
     newest = home.catalogue.history(user_id)[-count:]
@@ -59,8 +59,7 @@ def add_to_history(
     """
     if rating is not None and not math.isfinite(rating):
         raise WrongCall(f"rating is {rating!r}: give a number, or none")
-    if home.catalogue.item(item_id) is None:
-        raise WrongCall(f"no item has the id {item_id!r}: search for it first")
+    known_item(home, item_id)
     # From the reading on: another process could take the same position meanwhile.
     with home.lock():
         others = [one for one in home.catalogue.history(user_id) if one.item_id != item_id]

@@ -7,7 +7,7 @@ from functools import cache, partial
 from typing import Self
 
 from mllm_srec.store.home import Home
-from mllm_srec.store.records import FusedItem, Item, Spelling
+from mllm_srec.store.records import FusedItem, Item, Representation, Spelling
 from mllm_srec.tools.errors import CannotDo, WrongCall
 from mllm_srec.tools.values import forms, item_values, value_of
 
@@ -18,7 +18,7 @@ _POINTING = frozenset({
     "items", "made", "of", "in", "with", "color", "colour", "coloured", "please", "pls", "plz",
 })  # fmt: skip
 """Words of a description that describe nothing: `that green one`, `the thing made of wood`."""
-MOST = 100
+MAX_COUNT = 100
 """Items of one result at most."""
 
 
@@ -31,6 +31,11 @@ class ItemCard:
     line: str
     """The fused description in one line."""
     price: float | None = None
+
+    @property
+    def named(self) -> str:
+        """The item in a sentence: `Maple train [t1]`."""
+        return f"{self.title or 'untitled'} [{self.item_id}]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,13 +69,25 @@ class Comparison:
 
 
 def check_count(count: int) -> None:
-    """Hold a wanted number of items to what a result may have.
+    """Check how many items are asked for.
 
     Raises:
-        WrongCall: It is not between 1 and `MOST`.
+        WrongCall: It is not between 1 and `MAX_COUNT`.
     """
-    if not 1 <= count <= MOST:
-        raise WrongCall(f"count is {count!r}: ask for 1 to {MOST} items")
+    if not 1 <= count <= MAX_COUNT:
+        raise WrongCall(f"count is {count!r}: ask for 1 to {MAX_COUNT} items")
+
+
+def known_item(home: Home, item_id: str) -> Item:
+    """The item of an id.
+
+    Raises:
+        WrongCall: There is no item of that id.
+    """
+    item = home.catalogue.item(item_id)
+    if item is None:
+        raise WrongCall(f"no item has the id {item_id!r}: search for it first")
+    return item
 
 
 def cards(home: Home, item_ids: Sequence[str]) -> list[ItemCard]:
@@ -121,16 +138,14 @@ def compare(home: Home, first: str, second: str) -> Comparison:
     one, two = (_values(*_known(home, item_id)) for item_id in (first, second))
     named_by_one, named_by_two = Spelling(one), Spelling(two)
     left, right = cards(home, [first, second])
-    priced = left.price is not None and right.price is not None
+    here, there = left.price, right.price
     return Comparison(
         first=left,
         second=right,
         both=tuple(value for value in one if value in named_by_two),
         only_first=tuple(value for value in one if value not in named_by_two),
         only_second=tuple(value for value in two if value not in named_by_one),
-        price_difference=round(right.price - left.price, 2)  # type: ignore[operator]
-        if priced
-        else None,
+        price_difference=None if here is None or there is None else round(there - here, 2),
     )
 
 
@@ -162,7 +177,7 @@ def find_item(home: Home, words: str, among: Sequence[str] = ()) -> str:
         if len(found) == 1:
             return found[0]
         if found:
-            some = "; ".join(f"{card.title} [{card.item_id}]" for card in cards(home, found[:3]))
+            some = "; ".join(card.named for card in cards(home, found[:3]))
             raise WrongCall(f"{words!r} fits {len(found)} items: {some}. Say which")
     raise CannotDo(f"no item here is called {words!r}")
 
@@ -208,15 +223,12 @@ class _Called:
         return [item_id for item_id, title in self.titles.items() if title in near]
 
 
-def _value_words(item: Item, entry: object) -> set[str]:
-    fused = getattr(entry, "fused", None)
-    return {word for value in item_values(item, fused) for word in value.split()}
+def _value_words(item: Item, entry: Representation | None) -> set[str]:
+    return {word for value in item_values(item, entry) for word in value.split()}
 
 
 def _known(home: Home, item_id: str) -> tuple[Item, FusedItem | None]:
-    item = home.catalogue.item(item_id)
-    if item is None:
-        raise WrongCall(f"no item has the id {item_id!r}: search for it first")
+    item = known_item(home, item_id)
     entry = home.catalogue.representations([item_id]).get(item_id)
     return item, entry.fused if entry else None
 

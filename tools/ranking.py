@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from scipy.special import expit
 
 from mllm_srec.llm.engine import ModelError
 from mllm_srec.tools.collaborative import CollaborativeSettings
@@ -115,7 +116,7 @@ def combine(
             f"{len(candidates)} candidates but logits {logits.shape}: give each candidate one"
         )
     values = calibrated(logits, weights.calibration)
-    chances = 1.0 / (1.0 + np.exp(-values))
+    chances = expit(values)
     scores = feature_matrix(candidates) @ np.array([getattr(weights, name) for name in SOURCES])
     scores += weights.model * values
     order = sorted(range(len(candidates)), key=lambda row: (-scores[row], candidates[row].item_id))

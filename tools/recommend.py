@@ -7,9 +7,9 @@ from typing import Protocol
 from mllm_srec.store.home import Home
 from mllm_srec.tools.errors import WrongCall
 from mllm_srec.tools.filters import ItemFilter
-from mllm_srec.tools.items import ItemCard
+from mllm_srec.tools.items import ItemCard, known_item
 
-MOST = 50
+MAX_LIST = 50
 """Items of one list at most."""
 
 
@@ -76,11 +76,11 @@ async def recommend(
     """Recommend k items to a user, with reasons.
 
     Raises:
-        WrongCall: k is not between 1 and `MOST`.
+        WrongCall: k is not between 1 and `MAX_LIST`.
         CannotDo: No item meets the conditions.
     """
-    if not 1 <= k <= MOST:
-        raise WrongCall(f"k is {k!r}: ask for 1 to {MOST} items")
+    if not 1 <= k <= MAX_LIST:
+        raise WrongCall(f"k is {k!r}: ask for 1 to {MAX_LIST} items")
     return await recommender(user_id, k=k, conditions=conditions or ItemFilter())
 
 
@@ -92,8 +92,7 @@ async def explain(
     Raises:
         WrongCall: The item is unknown.
     """
-    if home.catalogue.item(item_id) is None:
-        raise WrongCall(f"no item has the id {item_id!r}: search for it first")
+    known_item(home, item_id)
     if any(one.item_id == item_id for one in home.catalogue.history(user_id)):
         return Standing(suggestion=None, among=0, why_not="it is in your history already")
     if any(

@@ -17,7 +17,7 @@ from mllm_srec.store.records import FusedItem
 from mllm_srec.tools.errors import CannotDo, WrongCall
 from mllm_srec.tools.feedback import ruled_out
 from mllm_srec.tools.filters import ItemFilter, allowed_items
-from mllm_srec.tools.items import ItemCard, cards, check_count
+from mllm_srec.tools.items import ItemCard, cards, check_count, known_item
 from mllm_srec.tools.sources import CHROMA, Search, tell_of
 from mllm_srec.tools.values import Vocabulary, value_of
 
@@ -56,7 +56,7 @@ async def search_text(
         conditions: What an item must be.
 
     Raises:
-        WrongCall: There are no words, or the count is not between 1 and `MOST`.
+        WrongCall: There are no words, or the count is not between 1 and `MAX_COUNT`.
         CannotDo: No item meets the conditions.
     """
     if not value_of(words):
@@ -79,7 +79,7 @@ async def search_described(
     """The items most like a description, such as that of a user's own picture.
 
     Raises:
-        WrongCall: The count is not between 1 and `MOST`.
+        WrongCall: The count is not between 1 and `MAX_COUNT`.
         CannotDo: No item meets the conditions.
     """
     [vector] = await embed([fused.line])
@@ -108,11 +108,10 @@ async def search_similar(
             recommendation.
 
     Raises:
-        WrongCall: The item is unknown, or the count is not between 1 and `MOST`.
+        WrongCall: The item is unknown, or the count is not between 1 and `MAX_COUNT`.
         CannotDo: The item has no description yet, or no item meets the conditions.
     """
-    if home.catalogue.item(item_id) is None:
-        raise WrongCall(f"no item has the id {item_id!r}: search for it first")
+    known_item(home, item_id)
     entry = home.catalogue.representations([item_id]).get(item_id)
     if entry is None:
         raise CannotDo(f"{item_id!r} has no description yet: run `srec ingest` again")

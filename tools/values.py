@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Self
 
 from mllm_srec.store.home import Home
-from mllm_srec.store.records import FusedItem, Item
+from mllm_srec.store.records import Item, Representation
 from mllm_srec.tools.errors import CannotDo
 from mllm_srec.tools.spelling import Spellings
 
@@ -23,9 +23,9 @@ def value_of(text: str) -> str:
     return " ".join(re.findall(r"[\w'&.-]+", text.casefold()))
 
 
-def item_values(item: Item, fused: FusedItem | None) -> frozenset[str]:
+def item_values(item: Item, entry: Representation | None) -> frozenset[str]:
     """Everything that may be wished for or ruled out in an item."""
-    facets = fused.facets() if fused else ()
+    facets = entry.fused.facets() if entry else ()
     return frozenset(map(value_of, (*facets, item.brand, *item.categories))) - {""}
 
 
@@ -41,8 +41,7 @@ class Vocabulary:
         fused = home.catalogue.representations()
         counts: Counter[str] = Counter()
         for item_id, item in home.catalogue.items().items():
-            entry = fused.get(item_id)
-            counts.update(item_values(item, entry.fused if entry else None))
+            counts.update(item_values(item, fused.get(item_id)))
         return cls(counts)
 
     def value(self, words: str) -> str:

@@ -12,7 +12,7 @@ from mllm_srec.store.feedback import Feedback, Stance
 from mllm_srec.tools.errors import WrongCall
 from mllm_srec.tools.feedback import give_feedback, give_item_feedback, wish_text
 from mllm_srec.tools.filters import ItemFilter
-from mllm_srec.tools.recommend import MOST
+from mllm_srec.tools.recommend import MAX_LIST
 from mllm_srec.tools.recommend import recommend as recommend_items
 from mllm_srec.tools.search import search_described, search_similar, search_text
 
@@ -174,8 +174,8 @@ def _length(request: Understood) -> int:
     said = said_number(request.k)
     if said is None:
         return USUAL
-    if said != int(said) or not 1 <= said <= MOST:
-        raise WrongCall(f"a list has 1 to {MOST} items, not {request.k}")
+    if said != int(said) or not 1 <= said <= MAX_LIST:
+        raise WrongCall(f"a list has 1 to {MAX_LIST} items, not {request.k}")
     return int(said)
 
 

@@ -1,15 +1,15 @@
 """Actions on what is remembered of a user, and those that only talk."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from mllm_srec.agent.conversation.reasons import WHICH
-from mllm_srec.agent.conversation.state import Done, TurnUpdate
+from mllm_srec.agent.conversation.state import Change, Done, TurnUpdate
 from mllm_srec.agent.conversation.turn import AskBack, Turn, outcome
 from mllm_srec.store.feedback import Stance
 from mllm_srec.store.records import Interaction
 from mllm_srec.tools.errors import CannotDo
-from mllm_srec.tools.feedback import feedback_of, give_feedback, undo_feedback, wish_text
+from mllm_srec.tools.feedback import give_feedback, undo_feedback, wish_text
 from mllm_srec.tools.history import add_to_history, remove_from_history
 from mllm_srec.tools.history import history as read_history
 from mllm_srec.tools.items import cards
@@ -41,7 +41,7 @@ async def profile(turn: Turn) -> TurnUpdate:
     lines += [f"{taste} (from {_some(evidence)})" for taste, evidence in found.tastes.items()]
     lines += [
         f"you said: {wish_text(turn.home, each)} ({each.origin})"
-        for each in feedback_of(turn.home, turn.user_id)
+        for each in turn.home.feedback.of(turn.user_id)
     ]
     return {"outcome": outcome(f"What is known about {turn.user_id}:", (), lines)}
 
@@ -79,7 +79,7 @@ def _wish(turn: Turn) -> TurnUpdate:
 
 
 def _forget(turn: Turn) -> TurnUpdate:
-    said = feedback_of(turn.home, turn.user_id)
+    said = turn.home.feedback.of(turn.user_id)
     values = turn.values([*turn.understood.having, *filter(None, (turn.understood.words,))])
     chosen = [each for each in said if each.subject in values]
     if not values:
@@ -118,8 +118,7 @@ async def history(turn: Turn) -> TurnUpdate:
             f"Newest of {turn.user_id}, oldest first:",
             (),
             [
-                f"{line.title or 'untitled'} [{line.item_id}]"
-                + (f", rated {line.rating:g}" if line.rating is not None else "")
+                line.named + (f", rated {line.rating:g}" if line.rating is not None else "")
                 for line in lines
             ],
         )
@@ -185,7 +184,7 @@ def _undo_forgotten(turn: Turn, data: dict[str, Any]) -> None:
     )
 
 
-_UNDO: dict[str, Callable[[Turn, dict[str, Any]], None]] = {
+_UNDO: dict[Change, Callable[[Turn, dict[str, Any]], None]] = {
     "feedback": _undo_feedback,
     "added": _undo_added,
     "removed": _undo_removed,
@@ -213,7 +212,4 @@ async def other(turn: Turn) -> TurnUpdate:
 
 def _title(turn: Turn, item_id: str) -> str:
     [card] = cards(turn.home, [item_id])
-    return f"{card.title or 'untitled'} [{item_id}]"
-
-
-Action = Callable[[Turn], Awaitable[TurnUpdate]]
+    return card.named

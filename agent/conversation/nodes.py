@@ -12,9 +12,8 @@ from mllm_srec.agent.conversation.intents import (
     heard,
     said_spans,
 )
-from mllm_srec.agent.conversation.memory import Action
 from mllm_srec.agent.conversation.state import Outcome, Shown, TurnContext, TurnState, TurnUpdate
-from mllm_srec.agent.conversation.turn import AskBack, Turn, outcome
+from mllm_srec.agent.conversation.turn import Action, AskBack, Turn, outcome
 from mllm_srec.agent.conversation.writing import answer_text
 from mllm_srec.agent.grounding import invented
 from mllm_srec.llm.answer_schema import answer_schema

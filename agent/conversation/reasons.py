@@ -85,5 +85,4 @@ def _ranked(standing: Standing, item_id: str) -> Shown:
 
 
 def _titles(turn: Turn, item_ids: Sequence[str]) -> str:
-    known = cards(turn.home, item_ids)
-    return ", ".join(f"{card.title or 'untitled'} [{card.item_id}]" for card in known)
+    return ", ".join(card.named for card in cards(turn.home, item_ids))

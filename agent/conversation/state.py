@@ -1,7 +1,7 @@
 """State of a conversation between turns: plain data, ids and short texts, nothing that grows."""
 
 from dataclasses import dataclass, field, fields
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 from mllm_srec.agent.recommender import Recommender
 from mllm_srec.store.errors import StoreError
@@ -28,11 +28,13 @@ class Shown(TypedDict):
     """Ids of the user's items that the reason rests on."""
 
 
+Change = Literal["feedback", "added", "removed", "forgotten"]
+
+
 class Done(TypedDict):
     """An action that can be taken back."""
 
-    what: str
-    """`feedback`, `added`, `removed` or `forgotten`."""
+    what: Change
     text: str
     """For the person: what is undone."""
     data: dict[str, Any]

@@ -1,6 +1,6 @@
 """One turn at work: its state, its tools, and the items and conditions that its words mean."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 
@@ -164,6 +164,10 @@ class Turn:
         """The update that remembers actions, once also where the turn is worked on again."""
         before = (each for each in self.state.done if each not in actions)
         return {"done": [*before, *actions][-UNDOABLE:]}
+
+
+Action = Callable[[Turn], Awaitable[TurnUpdate]]
+"""What a turn does for an intent."""
 
 
 def said_number(words: str) -> float | None:

@@ -13,7 +13,6 @@ from mllm_srec.store.records import FusedItem
 from mllm_srec.tools.errors import CannotDo, WrongCall
 from mllm_srec.tools.feedback import (
     STEP,
-    feedback_of,
     give_feedback,
     give_item_feedback,
     ruled_out,
@@ -23,7 +22,7 @@ from mllm_srec.tools.feedback import (
     wishes,
 )
 from mllm_srec.tools.filters import ItemFilter, allowed_items
-from mllm_srec.tools.items import cards, compare, find_item, item_details
+from mllm_srec.tools.items import ItemCard, cards, compare, find_item, item_details
 from mllm_srec.tools.recommend import Suggestion, Suggestions, explain, recommend
 from mllm_srec.tools.search import search_described, search_similar, search_text
 from mllm_srec.tools.spelling import Spellings
@@ -134,6 +133,11 @@ def test_words_that_fit_several_items_and_none_are_two_kinds_of_failure(shared: 
         find_item(shared, "ball")
     with pytest.raises(CannotDo, match="called 'submarine'"):
         find_item(shared, "submarine")
+
+
+def test_an_item_without_a_title_is_named_too() -> None:
+    assert ItemCard(item_id="t1", title="Maple train", line="").named == "Maple train [t1]"
+    assert ItemCard(item_id="t9", title="", line="").named == "untitled [t9]"
 
 
 def test_a_comparison_names_what_is_shared_and_what_is_not(shared: Home) -> None:
@@ -262,10 +266,10 @@ def test_any_text_can_be_read(text: str) -> None:
 def test_the_last_word_about_a_value_counts_and_can_be_taken_back(home: Home) -> None:
     give_feedback(home, "mia", "more", "red", origin="Python")
     give_feedback(home, "mia", "never", "red", origin="chat 1, turn 2")
-    [said] = feedback_of(home, "mia")
+    [said] = home.feedback.of("mia")
     assert (said.stance, said.subject, said.origin) == ("never", "red", "chat 1, turn 2")
     assert undo_feedback(home, "mia") == said
-    [before] = feedback_of(home, "mia")
+    [before] = home.feedback.of("mia")
     assert before.stance == "more"
 
 
@@ -273,7 +277,7 @@ def test_a_wish_said_twice_under_one_key_is_kept_once(home: Home) -> None:
     first = give_feedback(home, "mia", "less", "blue", origin="chat", key="t/1")
     assert give_feedback(home, "mia", "less", "blue", origin="chat", key="t/1") == first
     undo_feedback(home, "mia")
-    assert feedback_of(home, "mia") == []
+    assert home.feedback.of("mia") == []
 
 
 def test_nobody_takes_back_a_wish_of_another(home: Home) -> None:
@@ -289,7 +293,7 @@ def test_never_becomes_a_condition_and_more_becomes_steps(home: Home) -> None:
     give_item_feedback(home, "mia", "never", "b2", origin="chat")
     give_feedback(home, "mia", "more", "cotton", origin="chat")
     give_item_feedback(home, "mia", "less", "t1", origin="chat")
-    said = feedback_of(home, "mia")
+    said = home.feedback.of("mia")
     assert ruled_out(said) == ItemFilter(without=("blue",), exclude=("b2",))
     assert wanted_words(wishes(home, said)) == "cotton"
     bib, train = (home.catalogue.representations([i])[i].fused for i in ("b1", "t1"))
@@ -338,5 +342,5 @@ def test_deleting_a_user_deletes_what_they_said(home: Home) -> None:
     give_feedback(home, "mia", "more", "red", origin="chat")
     home.threads.start("a", "mia", now=1)
     home.delete_user("mia")
-    assert feedback_of(home, "mia") == []
+    assert home.feedback.of("mia") == []
     assert home.threads.thread("a") is None
