@@ -31,11 +31,14 @@ class Picture:
     height: int
 
 
+Role = Literal["system", "user", "assistant"]
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """One turn of a prompt. Pictures stand before the text."""
 
-    role: Literal["system", "user", "assistant"]
+    role: Role
     text: str
     pictures: tuple[Picture, ...] = ()
 

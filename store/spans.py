@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Any
+from typing import Any, Literal
 
 from mllm_srec.store.span_rows import squeezed, unsqueezed
 
@@ -25,6 +25,8 @@ PREFIX_CHARS = 64
 Attribute = (
     str | bool | int | float | Sequence[str] | Sequence[bool] | Sequence[int] | Sequence[float]
 )
+Status = Literal["UNSET", "OK", "ERROR"]
+"""`UNSET` while a span runs, and for ever when the process died in it."""
 Row = tuple[Any, ...]
 """Values in the order of `COLUMNS`."""
 COLUMNS = (
@@ -62,8 +64,7 @@ class Span:
     """Nanoseconds since 1970-01-01 UTC."""
     end_ns: int | None
     """None while the span runs, and for ever when the process died in it."""
-    status: str = "UNSET"
-    """`UNSET`, `OK` or `ERROR`."""
+    status: Status = "UNSET"
     message: str = ""
     """Of an error."""
     attributes: Mapping[str, Attribute] = field(default_factory=dict)

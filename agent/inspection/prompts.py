@@ -1,13 +1,14 @@
 """A prompt read back from the attributes of a span: what `input_messages` wrote."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import cast
 
 from openinference.semconv.trace import MessageAttributes, MessageContentAttributes
 from openinference.semconv.trace import SpanAttributes as Names
 
 from mllm_srec.agent.inspection.records import MessageRecord
 from mllm_srec.agent.tracing.attributes import IMAGE_URL, PICTURE
-from mllm_srec.llm.engine import Message
+from mllm_srec.llm.engine import Message, Role
 from mllm_srec.store.spans import Attribute
 
 _ROLE = MessageAttributes.MESSAGE_ROLE
@@ -33,7 +34,7 @@ def read_messages(attributes: Mapping[str, Attribute]) -> Iterator[MessageRecord
             texts.append(attributes.get(part + _TEXT, ""))
             index += 1
         yield MessageRecord(
-            role=str(attributes[start + _ROLE]),
+            role=cast("Role", attributes[start + _ROLE]),
             text="\n".join(str(each) for each in texts if each),
             images=tuple(images),
             sizes=tuple(sizes),

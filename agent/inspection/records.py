@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import Any
 
 from mllm_srec.agent.results import Tokens
-from mllm_srec.store.spans import Attribute, Event
+from mllm_srec.llm.engine import Role
+from mllm_srec.store.spans import Attribute, Event, Status
 from mllm_srec.store.trace_notes import Annotation
 
 
@@ -14,7 +15,7 @@ from mllm_srec.store.trace_notes import Annotation
 class MessageRecord:
     """One message of a prompt as sent."""
 
-    role: str
+    role: Role
     text: str
     images: tuple[str, ...] = ()
     """`sha256:...` of its pictures."""
@@ -126,7 +127,7 @@ class NodeRecord:
     """Seconds from the start of the run."""
     seconds: float | None
     """None where the process died in it."""
-    status: str
+    status: Status
     tries: int = 1
     """2 where the pass before failed and this is the second try, ..."""
     store_seconds: float | None = None
@@ -209,8 +210,7 @@ class RunRecord:
     user: str | None
     started: datetime
     seconds: float | None
-    status: str
-    """`OK`, `ERROR`, or `UNSET` while it runs, and for ever when the process died."""
+    status: Status
     error: str = ""
     engine: str | None = None
     model: str | None = None

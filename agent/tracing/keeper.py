@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
 from mllm_srec.agent.tracing.attributes import code_version
 from mllm_srec.agent.tracing.otlp import forwarder
-from mllm_srec.store.spans import LOST, Attribute, Event, Span
+from mllm_srec.store.spans import LOST, Attribute, Event, Span, Status
 from mllm_srec.store.traces import TraceError, TraceStore
 
 
@@ -124,7 +124,7 @@ def _record(span: ReadableSpan) -> Span:
         kind=_kind(span),
         start_ns=span.start_time,
         end_ns=span.end_time,
-        status=span.status.status_code.name,
+        status=cast("Status", span.status.status_code.name),
         message=span.status.description or "",
         attributes=attributes,
         events=tuple(

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any
 
 from mllm_srec.agent.inspection.edits import edited
 from mllm_srec.agent.inspection.reading import load_trace
@@ -23,7 +23,7 @@ from mllm_srec.agent.inspection.state import Values, states
 from mllm_srec.agent.nodes.score_targets import YES
 from mllm_srec.agent.tracing.attributes import REDACTED
 from mllm_srec.finetune.data.records import AnyRecord, Record, RecordGroup, Task, turns
-from mllm_srec.finetune.data.teacher import share
+from mllm_srec.finetune.data.teacher import hash_fraction
 from mllm_srec.finetune.data.wording import other_prompts
 from mllm_srec.finetune.data.write import write_split
 from mllm_srec.finetune.errors import FinetuneError
@@ -47,7 +47,6 @@ TASKS: Mapping[str, Task] = {
 VALIDATION_SHARE = 0.05
 """Share of the users that only measure; one at least, where there are several."""
 OTHER_PROMPTS = "another version of the prompts"
-_Role = Literal["system", "user", "assistant"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +130,9 @@ def write_traces(home: Home, out: Path, *, seed: int) -> TracesReport:
 
 def _split(records: Sequence[tuple[str, AnyRecord]]) -> dict[str, list[tuple[str, AnyRecord]]]:
     """All records of a user on one side; by hash, so that more turns move nobody."""
-    origins = sorted({origin for origin, _ in records}, key=lambda each: share(each, "validation"))
+    origins = sorted(
+        {origin for origin, _ in records}, key=lambda each: hash_fraction(each, "validation")
+    )
     count = math.ceil(VALIDATION_SHARE * len(origins)) if len(origins) > 1 else 0
     measured = set(origins[:count])
     return {
@@ -215,7 +216,7 @@ def _lesson(
 
 
 def _prompt(call: CallRecord) -> Prompt:
-    return Prompt(tuple(Message(cast("_Role", each.role), each.text) for each in call.messages))
+    return Prompt(tuple(Message(each.role, each.text) for each in call.messages))
 
 
 def _originals(store: TraceStore, trace: TraceRecord) -> dict[Prompt, Prompt]:
