@@ -51,16 +51,16 @@ def finite(value: float | None) -> float | None:
 
 
 def names(listed: str) -> tuple[str, ...]:
-    """The names of a list with commas, blanks around them or not."""
+    """The names in a comma-separated list, stripped of blanks."""
     return tuple(each.strip() for each in listed.split(","))
 
 
-def group(name: str, about: str, *, bare: bool = False) -> typer.Typer:
-    """A command that has commands; a bare one has a single command, which is not named."""
+def group(name: str, about: str) -> typer.Typer:
+    """A command that has commands."""
     return typer.Typer(
         name=name,
         help=about,
-        no_args_is_help=not bare,
+        no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
         # Plain help: the drawn one costs half of the time that `srec --help` takes.

@@ -65,7 +65,8 @@ def data(
         from mllm_srec.agent.terminal.views import facts_table
         from mllm_srec.finetune.data.model_teacher import ModelTeacher
         from mllm_srec.finetune.data.other_trainers import rewrite
-        from mllm_srec.finetune.data.write import DataSettings, write_data
+        from mllm_srec.finetune.data.settings import DataSettings
+        from mllm_srec.finetune.data.write import write_data
         from mllm_srec.llm.load import load_engine, resolve_model
         from mllm_srec.llm.pictures import load_budget
         from mllm_srec.store.home import Home as StoredHome

@@ -62,10 +62,10 @@ class Encoder:
         return Encoded(ids, dict(made), keys, ids.index(self._image_id))
 
 
-def stack(prompts: Sequence[Encoded], starts: int = 0, pad_id: int = 0) -> dict[str, torch.Tensor]:
+def stack(prompts: Sequence[Encoded], starts: int = 0) -> dict[str, torch.Tensor]:
     """Token ids and mask (B, T) of the prompts from position `starts`, padded on the left."""
     width = max(len(prompt.ids) for prompt in prompts) - starts
-    ids = torch.full((len(prompts), width), pad_id)
+    ids = torch.zeros((len(prompts), width), dtype=torch.long)
     mask = torch.zeros((len(prompts), width), dtype=torch.long)
     for row, prompt in enumerate(prompts):
         tail = prompt.ids[starts:]

@@ -52,7 +52,6 @@ def start(
     server_file: Path,
     *,
     dtype: str = "bfloat16",
-    max_pictures: int = 4,
     timeout_s: float = 300.0,
 ) -> ServerRecord:
     """Start a server for a model and wait until it has answered about a picture.
@@ -74,7 +73,7 @@ def start(
         )
     key = secrets.token_urlsafe(32)
     log = log_file(server_file)
-    process, port = _spawn(model_path, key, log, vllm_arguments(dtype, max_pictures=max_pictures))
+    process, port = _spawn(model_path, key, log, vllm_arguments(dtype))
     record = ServerRecord(
         process.pid,
         psutil.Process(process.pid).create_time(),

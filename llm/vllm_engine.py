@@ -43,7 +43,7 @@ class VLLMEngine:
 
     _open = False
 
-    def __init__(self, model_path: Path, *, dtype: str = "bfloat16", max_pictures: int = 4) -> None:
+    def __init__(self, model_path: Path, *, dtype: str = "bfloat16") -> None:
         """Load a model; a tiny one takes 9 s on two free cores, 7 of them imports.
 
         Raises:
@@ -54,7 +54,7 @@ class VLLMEngine:
             raise ModelError("vLLM runs one model in a process: close the other engine first")
         self._template = ChatTemplate(model_path)
         self._embedder = TokenEmbedder(model_path, self._template.tokenizer)
-        self._llm, self._vllm = _load(model_path, vllm_settings(dtype, max_pictures=max_pictures))
+        self._llm, self._vllm = _load(model_path, vllm_settings(dtype))
         VLLMEngine._open = True
         self._info = EngineInfo(
             "vllm",
@@ -64,8 +64,6 @@ class VLLMEngine:
             dtype,
         )
         self._steps = SharedSteps(self._add, self._step, self._abort)
-        self._prompt_tokens = 0
-        self._cached_tokens = 0
 
     @property
     def info(self) -> EngineInfo:
@@ -76,11 +74,6 @@ class VLLMEngine:
     def llm(self) -> Any:
         """The `vllm.LLM` that answers; None once it is closed."""
         return self._llm
-
-    @property
-    def prefix_hit_rate(self) -> float:
-        """Share of all prompt tokens so far that the prefix cache had, 0 to 1."""
-        return self._cached_tokens / self._prompt_tokens if self._prompt_tokens else 0.0
 
     def generate(self, prompts: Sequence[Prompt], *, max_tokens: int) -> list[Answer]:
         """Answer each prompt greedily; see `Engine.generate`."""
@@ -191,8 +184,6 @@ class VLLMEngine:
 
     def _usage(self, output: Any) -> Usage:
         prompt, cached = len(output.prompt_token_ids), output.num_cached_tokens or 0
-        self._prompt_tokens += prompt
-        self._cached_tokens += cached
         return Usage(prompt, len(output.outputs[0].token_ids), cached, *_phases(output.metrics))
 
 

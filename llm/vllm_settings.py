@@ -15,6 +15,9 @@ PREFIX_BLOCK = 32
 SEED = 0
 """Answers are greedy, so that it decides nothing; it stands in every trace."""
 
+MAX_PICTURES = 4
+"""Pictures that a prompt may have."""
+
 LEFT_TO_THE_USER = {"VLLM_LOGGING_LEVEL": "ERROR", "OMP_WAIT_POLICY": "PASSIVE"}
 """Environment variables that stay as a person set them, and what they are otherwise."""
 
@@ -71,12 +74,12 @@ def _chosen(name: str) -> str:
     return os.environ.get(name, LEFT_TO_THE_USER[name])
 
 
-def vllm_settings(dtype: str, *, max_pictures: int) -> dict[str, Any]:
+def vllm_settings(dtype: str) -> dict[str, Any]:
     """Engine arguments that the engine in process and the server share, by vLLM's names."""
     settings: dict[str, Any] = {
         "dtype": dtype,
         "enable_prefix_caching": True,
-        "limit_mm_per_prompt": {"image": max_pictures},
+        "limit_mm_per_prompt": {"image": MAX_PICTURES},
         "trust_remote_code": False,
         "generation_config": "auto",
         "seed": SEED,
@@ -95,10 +98,10 @@ def vllm_settings(dtype: str, *, max_pictures: int) -> dict[str, Any]:
     return settings
 
 
-def vllm_arguments(dtype: str, *, max_pictures: int) -> list[str]:
+def vllm_arguments(dtype: str) -> list[str]:
     """The same settings as arguments of vLLM's server."""
     arguments = []
-    for name, value in vllm_settings(dtype, max_pictures=max_pictures).items():
+    for name, value in vllm_settings(dtype).items():
         flag = "--" + name.replace("_", "-")
         if value is False:
             continue

@@ -62,7 +62,7 @@ async def _open_sqlite(path: Path, serde: JsonPlusSerializer) -> AsyncSqliteSave
     return saver
 
 
-async def prune(saver: Saver, thread_id: str, *, kept: int = KEPT) -> None:
+async def prune(saver: Saver, thread_id: str) -> None:
     """Delete all but the newest checkpoints of a thread, in one transaction.
 
     In PostgreSQL the newest alone stays: between turns a resumption needs no other.
@@ -78,7 +78,7 @@ async def prune(saver: Saver, thread_id: str, *, kept: int = KEPT) -> None:
         for table in ("writes", "checkpoints"):
             await saver.conn.execute(
                 f"DELETE FROM {table} WHERE thread_id = ? AND checkpoint_id NOT IN ({newest})",
-                (thread_id, thread_id, kept),
+                (thread_id, thread_id, KEPT),
             )
         await saver.conn.commit()
 

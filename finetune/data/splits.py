@@ -18,13 +18,15 @@ import polars as pl
 from mllm_srec.finetune.data.settings import SplitBy
 from mllm_srec.finetune.errors import FinetuneError
 from mllm_srec.store.home import Home
-from mllm_srec.store.records import Interaction
+from mllm_srec.store.records import DAY_S, Interaction
+from mllm_srec.tools.likes import is_like, liked_rows
 
 DayOrder = Literal["published", "shuffled"]
 
 COLD = 3
 """Most training interactions of a cold user."""
-DAY_S = 86_400
+CUTS = (0.8, 0.9)
+"""Shares of all interactions before the first and before the second cut of a time split."""
 
 
 class SplitError(FinetuneError):
@@ -70,9 +72,7 @@ class Split:
 
     def liked(self, min_rating: float | None) -> pl.DataFrame:
         """The likes of the training part."""
-        if min_rating is None:
-            return self.train
-        return self.train.filter(pl.col("rating").is_null() | (pl.col("rating") >= min_rating))
+        return liked_rows(self.train, min_rating)
 
     def cases(self, part: Literal["validation", "test"]) -> tuple[Case, ...]:
         """The cases of one part."""
@@ -104,7 +104,7 @@ def split_home(
 
 
 def require_cases(split: Split, part: Literal["validation", "test"]) -> None:
-    """Refuse a part that asks nobody: its figures would be zeros.
+    """Refuse a part without cases: its figures would be zeros.
 
     Raises:
         SplitError: It has no case.
@@ -123,7 +123,7 @@ def split_by_user(
     min_rating: float | None = None,
     targets: int = 1,
 ) -> Split:
-    """Hold out each user's last likes: up to so many for the test, one before for validation.
+    """Hold out each user's last likes: up to `targets` for test, the one before for validation.
 
     Users without two likes after their first interaction give no case; all they did is training.
     Who has fewer likes than are wanted gives fewer targets.
@@ -160,7 +160,6 @@ def split_by_time(
     item_ids: Sequence[str],
     *,
     min_rating: float | None = None,
-    cuts: tuple[float, float] = (0.8, 0.9),
 ) -> Split:
     """Cut the whole log at two times, so that no other user's future is in the training part.
 
@@ -172,7 +171,6 @@ def split_by_time(
         frame: As for `split_by_user`, with timestamps.
         item_ids: The catalogue; interactions with other items are left out.
         min_rating: Lowest rating that is a like; None takes every interaction as one.
-        cuts: Shares of all interactions that lie before the first and before the second cut.
 
     Raises:
         SplitError: Interactions have no time.
@@ -183,7 +181,7 @@ def split_by_time(
             f"{log['timestamp'].null_count()} of {len(log)} interactions have no timestamp: "
             "split by user instead"
         )
-    first, second = (log["timestamp"].quantile(cut, "higher") or 0 for cut in cuts)
+    first, second = (log["timestamp"].quantile(cut, "higher") or 0 for cut in CUTS)
     train: list[Interaction] = []
     validation, test = list[Case](), list[Case]()
     for history in _histories(log):
@@ -245,7 +243,7 @@ def find_leaks(split: Split) -> list[str]:
 
 
 def sample_cases(cases: Sequence[Case], users: int | None, *, seed: int = 0) -> list[Case]:
-    """Draw the cases of so many users, in their own order; all where there are not more."""
+    """The cases of `users` users drawn at random, in the order given; all if there are no more."""
     known = list(dict.fromkeys(case.user_id for case in cases))
     if users is None or users >= len(known):
         return list(cases)
@@ -289,8 +287,7 @@ def _first_likes(history: Sequence[Interaction], min_rating: float | None) -> li
     """Places of the likes of items that the user had not met before."""
     met, places = set[str](), list[int]()
     for place, one in enumerate(history):
-        liked = min_rating is None or one.rating is None or one.rating >= min_rating
-        if liked and one.item_id not in met:
+        if is_like(one.rating, min_rating) and one.item_id not in met:
             places.append(place)
         met.add(one.item_id)
     return places

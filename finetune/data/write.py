@@ -16,9 +16,9 @@ from mllm_srec.finetune.data.metadata_teacher import annotate_catalogue
 from mllm_srec.finetune.data.model_teacher import ModelTeacher
 from mllm_srec.finetune.data.records import AnyRecord, file_hash, prompt_hashes, write_records
 from mllm_srec.finetune.data.rule_records import rule_records
-from mllm_srec.finetune.data.settings import DataSettings as DataSettings
+from mllm_srec.finetune.data.settings import DataSettings
 from mllm_srec.finetune.data.soft_labels import Picks, Softening, soften
-from mllm_srec.finetune.data.teacher import annotate_labelled, read_labels, share
+from mllm_srec.finetune.data.teacher import annotate_labelled, hash_fraction, read_labels
 from mllm_srec.finetune.errors import FinetuneError
 from mllm_srec.finetune.output_folder import make_output_folder
 from mllm_srec.store.home import Home
@@ -120,7 +120,7 @@ def _split(
             picks.add(record)
             continue
         name = sides[name] if kind == "item" else name
-        measured = share(name, "validation") < share_measured
+        measured = hash_fraction(name, "validation") < share_measured
         splits["validation" if measured else "train"].append((origin, record))
     return splits
 

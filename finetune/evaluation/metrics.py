@@ -25,6 +25,10 @@ class Interval:
     high: float
 
 
+FLIPS = 9_999
+"""Times that all signs are drawn for a p-value; the smallest one is 1 / (FLIPS + 1)."""
+
+
 def target_ranks(scores: NDArray[np.floating], targets: NDArray[np.int64]) -> Floats:
     """Rank of each user's target (U,) among the items with a score.
 
@@ -70,7 +74,8 @@ class Ranks:
     ranks: Floats
     """(U,); the expected rank for a target that was not found."""
     found: NDArray[np.bool_]
-    """Whether the target was among the ranked items (U,); not so, every cut-off misses it."""
+    """Whether the target was among the ranked items (U,); if not, it counts as a miss at every
+    cut-off."""
     negatives: NDArray[np.int64]
     """How many other items could have been ranked (U,)."""
 
@@ -139,19 +144,17 @@ def sign_flip_p(
     *,
     users: NDArray[np.int64] | None = None,
     seed: int = 0,
-    rounds: int = 9_999,
 ) -> float:
-    """Chance of a mean at least so far from 0, were each user's sign that of a fair coin.
+    """Two-sided p-value of the mean under random sign flips.
 
-    The paired randomisation test, two-sided (Smucker et al. 2007); 1 without any difference, and
-    for one user, whose sign says nothing.
+    The paired randomisation test (Smucker et al. 2007); 1 without any difference, and for one user,
+    whose sign says nothing.
 
     Args:
         differences: Of two systems on the same cases (C,).
         users: Number of each case's user (C,), whose cases keep one sign; by default every case
             is of another user.
-        seed: Of the coins.
-        rounds: How often all are thrown; the smallest value is 1 / (rounds + 1).
+        seed: Of the random signs.
     """
     rows = (
         np.arange(len(differences)) if users is None else np.unique(users, return_inverse=True)[1]
@@ -164,7 +167,7 @@ def sign_flip_p(
         np.sum,
         permutation_type="samples",
         vectorized=True,
-        n_resamples=rounds,
+        n_resamples=FLIPS,
         batch=100,
         rng=np.random.default_rng(seed),
     )
@@ -172,7 +175,7 @@ def sign_flip_p(
 
 
 def holm(chances: Sequence[float]) -> list[float]:
-    """Chances of several comparisons, raised so that any error among them stays as rare (Holm)."""
+    """P-values of several comparisons, adjusted by Holm's method."""
     order = np.argsort(chances, kind="stable")
     steps = np.asarray(chances)[order] * np.arange(len(order), 0, -1)
     raised = np.empty(len(order))

@@ -111,7 +111,6 @@ class Observer:
         train: Sequence[Interaction],
         validation: Sequence[tuple[History, str]],
         view: View | None = None,
-        law: Law | None = None,
     ) -> "Observer":
         """Count popularity on the training part and tune the settings on validation.
 
@@ -120,14 +119,12 @@ class Observer:
             train: Training interactions of all users.
             validation: What precedes each user's validation target, and the target's item_id.
             view: What may be looked at; everything when None.
-            law: The law whose form is known; the sample shop's when None.
         """
         place = {item.item_id: row for row, item in enumerate(items)}
         counts = np.ones(len(items))
         np.add.at(counts, [place[one.item_id] for one in train], 1)
         popularity = np.log(counts / counts.sum()).astype(np.float32)
-        view, law = view or View(), law or Law()
-        observer = cls(law, place, Features.of(items), popularity, view, Settings())
+        observer = cls(Law(), place, Features.of(items), popularity, view or View(), Settings())
         evidence = observer._encode([history for history, _ in validation])
         targets = np.array([place[target] for _, target in validation], dtype=np.int64)
         return observer._tuned(evidence, targets)

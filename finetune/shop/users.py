@@ -12,7 +12,6 @@ import polars as pl
 from numpy.typing import NDArray
 
 from mllm_srec.finetune.shop.calendars import (
-    DAY_S,
     LARGEST,
     SMALLEST,
     START,
@@ -31,14 +30,13 @@ from mllm_srec.finetune.shop.law import (
     Tastes,
 )
 from mllm_srec.finetune.shop.vocabulary import SUITS, TYPES, ItemTruth
+from mllm_srec.store.records import DAY_S
 
 LIKED = 4
 """Lowest rating that says a user liked an item."""
 
 
-def write_interactions(
-    items: Sequence[ItemTruth], seed: int, users: int, out_dir: Path, law: Law | None = None
-) -> int:
+def write_interactions(items: Sequence[ItemTruth], seed: int, users: int, out_dir: Path) -> int:
     """Draw users and their interactions, and write them with the truth about them.
 
     Writes `interactions.parquet` (user_id, item_id, position, rating, timestamp) and, for the
@@ -49,7 +47,6 @@ def write_interactions(
         seed: Same seed, same catalogue: same files.
         users: How many users to draw.
         out_dir: Folder to write to; made when missing.
-        law: Constants of the law; the shop's own when None.
 
     Returns:
         The number of interactions.
@@ -58,7 +55,7 @@ def write_interactions(
         ValueError: The catalogue is too small to choose from.
     """
     rng = np.random.default_rng([seed, 202])
-    shop = draw_shop(items, law or Law(), rng)
+    shop = draw_shop(items, Law(), rng)
     # Half of the first day's items at most, so that there is always something left to pick.
     largest = min(LARGEST, int((shop.added == 0).sum()) // 2)
     if largest < SMALLEST:

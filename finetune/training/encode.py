@@ -97,7 +97,8 @@ class Encoder:
         """Tokens, positions and weights of a record or a group.
 
         Raises:
-            RecordError: A picture is missing, or a branch does not start at a token of its own.
+            RecordError: A branch does not start at a token of its own.
+            StoreError: A picture is missing.
         """
         return self._tree(record) if isinstance(record, RecordGroup) else self._plain(record)
 
@@ -153,7 +154,7 @@ class Encoder:
             )
 
     def colour_words(self, encoded: Encoded) -> set[int]:
-        """Tokens of a visual answer that hold no more when the picture gets other colours.
+        """Tokens of a visual answer that no longer hold when the picture is recoloured.
 
         Besides the colour that is the style, whose cues are drawn in colours of their own.
         """

@@ -1,7 +1,7 @@
 """A trained model as a folder to ship: bfloat16 weights, tokenizer, processor, card."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from mllm_srec.llm.trained import SETTINGS, changed_prompts, read_settings
 from mllm_srec.tools.ranking import CALIBRATION, Calibration
 
 _EXTRAS = ("token_frequencies.json", CALIBRATION, SETTINGS)
-"""What training or `combine` left beside the weights, for serving and for who asks where from."""
+"""What training or `combine` left beside the weights, for serving and recording provenance."""
 
 
 class ExportError(FinetuneError):
@@ -49,8 +49,6 @@ def export(
     folder: Path,
     *,
     name: str | None = None,
-    figures: Mapping[str, float] | None = None,
-    notes: str = "",
     calibration: Calibration | None = None,
     max_bytes: int | None = None,
     parity: Callable[[Path], Parity] | None = check_parity,
@@ -63,8 +61,6 @@ def export(
         model_path: A folder that training wrote: a model, or adapters, which are merged.
         folder: Made when missing; a model that stands there is replaced.
         name: For the card; that of the folder by default.
-        figures: For the card's table, name to value.
-        notes: For the card: what it was trained on, what it cannot do.
         calibration: What its logits mean, as `combine` fitted it; ships with the model.
         max_bytes: Refuse to end with more.
         parity: Compares the engines on the new folder; None to leave that out.
@@ -91,7 +87,7 @@ def export(
         save_budget(partial, load_budget(model_path))
         _keep_extras(model_path, partial, calibration)
         found = None if parity is None else parity(partial)
-        card = _card(name, licence, parameters, figures or {}, notes, found)
+        card = _card(name, licence, parameters, found)
         (partial / "README.md").write_text(card, "utf-8")
         size = sum(path.stat().st_size for path in partial.iterdir() if path.is_file())
         if max_bytes is not None and size > max_bytes:
@@ -159,16 +155,7 @@ def _keep_extras(source: Path, folder: Path, calibration: Calibration | None) ->
         (folder / CALIBRATION).write_text(calibration.model_dump_json(indent=2) + "\n", "utf-8")
 
 
-def _card(
-    name: str,
-    licence: str | None,
-    parameters: int,
-    figures: Mapping[str, float],
-    notes: str,
-    parity: Parity | None,
-) -> str:
-    rows = "".join(f"| {key} | {value:.4g} |\n" for key, value in figures.items())
-    table = f"\n| figure | value |\n| --- | --- |\n{rows}" if figures else ""
+def _card(name: str, licence: str | None, parameters: int, parity: Parity | None) -> str:
     head = json.dumps(["image-text-to-text", "recommendation"])
     stated = f"license: {licence}\n" if licence else ""
     checked = (
@@ -179,6 +166,5 @@ def _card(
     )
     return (
         f"---\n{stated}pipeline_tag: image-text-to-text\ntags: {head}\n---\n\n"
-        f"# {name}\n\n{parameters / 1e6:.2f} million parameters, bfloat16. {checked}\n\n"
-        f"{notes}\n{table}"
+        f"# {name}\n\n{parameters / 1e6:.2f} million parameters, bfloat16. {checked}\n"
     )

@@ -11,6 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+BETAS = (0.9, 0.98)
+"""Of AdamW."""
+MOMENTUM = 0.95
+"""Of Muon."""
 # The iteration's coefficients, from the same source: steep at zero, five rounds are enough.
 _ROUNDS = ((3.4445, -4.7750, 2.0315),) * 5
 
@@ -25,8 +29,6 @@ class Muon(torch.optim.Optimizer):
         rate: float,
         muon_rate: float,
         weight_decay: float,
-        betas: tuple[float, float] = (0.9, 0.98),
-        momentum: float = 0.95,
     ) -> None:
         """Sort the parameters of a model.
 
@@ -36,17 +38,14 @@ class Muon(torch.optim.Optimizer):
             rate: Learning rate of AdamW.
             muon_rate: Learning rate of Muon: the size of an update's singular values.
             weight_decay: Of all matrices.
-            betas: Of AdamW.
-            momentum: Of Muon.
         """
         inside, matrices, vectors = _sort(model)
-        common = {"betas": betas, "momentum": momentum}
         groups: list[dict[str, Any]] = [
             {"params": inside, "lr": muon_rate, "muon": True, "weight_decay": weight_decay},
             {"params": matrices, "lr": rate, "muon": False, "weight_decay": weight_decay},
             {"params": vectors, "lr": rate, "muon": False, "weight_decay": 0.0},
         ]
-        super().__init__([group | common for group in groups if group["params"]], {})
+        super().__init__([group for group in groups if group["params"]], {})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
@@ -72,14 +71,14 @@ class Muon(torch.optim.Optimizer):
                 state, gradient = self.state[weight], _gradient(weight)
                 if not state:
                     state["momentum"] = torch.zeros_like(weight)
-                state["momentum"].lerp_(gradient, 1 - group["momentum"])
-                pushes.append(gradient.lerp(state["momentum"], group["momentum"]))
+                state["momentum"].lerp_(gradient, 1 - MOMENTUM)
+                pushes.append(gradient.lerp(state["momentum"], MOMENTUM))
             size = group["lr"] * max(1.0, rows / columns) ** 0.5
             for weight, update in zip(alike, orthogonal(torch.stack(pushes)), strict=True):
                 weight.add_(update, alpha=-size)
 
     def _adam(self, group: dict[str, Any], weights: Iterable[Tensor]) -> None:
-        first, second = group["betas"]
+        first, second = BETAS
         for weight in weights:
             state, gradient = self.state[weight], _gradient(weight)
             if not state:

@@ -8,13 +8,10 @@ from PIL import Image
 from torch import Tensor
 from transformers import AutoProcessor
 
-from mllm_srec.finetune.data.records import RecordError
 from mllm_srec.llm.pictures import load_budget, open_prepared, prepare
-from mllm_srec.store.errors import BadPicture
-from mllm_srec.store.pictures import open_picture, read_inside
 
 PictureSource = Callable[[str], Image.Image]
-"""Gives the picture of a name: `PictureStore.load`, or `picture_files(folder)`."""
+"""Gives the picture of a name, such as `PictureStore.load`."""
 
 KEPT_BYTES = 2 * 2**30
 """Pictures as numbers in memory: ten thousand of srec-tiny, thirty where they are cut in 13."""
@@ -63,20 +60,3 @@ class Pictures:
 
 def _size(features: Mapping[str, Tensor]) -> int:
     return sum(value.nbytes for value in features.values())
-
-
-def picture_files(folder: Path) -> PictureSource:
-    """A source that reads picture files below a folder.
-
-    The source raises `RecordError` for a file that is missing or no picture.
-    """
-
-    def load(name: str) -> Image.Image:
-        try:
-            return open_picture(read_inside(folder, name))
-        except BadPicture as error:
-            raise RecordError(
-                f"picture {name!r} cannot be read ({error}): put it below {folder.name!r}"
-            ) from error
-
-    return load

@@ -8,9 +8,16 @@ import torch
 from PIL import Image
 from transformers import AutoModelForImageTextToText
 
-from mllm_srec.finetune.data.records import AnyRecord, Record, RecordGroup, write_records
+from mllm_srec.finetune.data.records import (
+    AnyRecord,
+    Record,
+    RecordGroup,
+    write_records,
+)
+from mllm_srec.finetune.training.record_pictures import PictureSource
 from mllm_srec.finetune.training.tiny import TinyConfig, write_scratch
 from mllm_srec.llm.prompting import render
+from mllm_srec.store.pictures import open_picture, read_inside
 
 SMALL = TinyConfig(
     vocab_size=1024,
@@ -107,3 +114,8 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     model: Any = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)
     found: dict[str, torch.Tensor] = model.state_dict()
     return found
+
+
+def picture_files(folder: Path) -> PictureSource:
+    """A source that reads the pictures of a folder."""
+    return lambda name: open_picture(read_inside(folder, name))

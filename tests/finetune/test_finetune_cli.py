@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 
 from mllm_srec.finetune.cli import finetune_app
 from mllm_srec.finetune.data.records import Record, write_records
-from mllm_srec.finetune.data.write import DataSettings, write_data
+from mllm_srec.finetune.data.settings import DataSettings
+from mllm_srec.finetune.data.write import write_data
 from mllm_srec.llm.prompting import render
 from mllm_srec.store.home import Home
 from tests.agent.shop import fill

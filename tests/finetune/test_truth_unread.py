@@ -14,8 +14,9 @@ from mllm_srec.agent.deployment import WEIGHTS, Deployment
 from mllm_srec.agent.ingest import fuse_missing
 from mllm_srec.agent.recommender import Recommender
 from mllm_srec.finetune.data.records import Record, read_records
+from mllm_srec.finetune.data.settings import DataSettings
 from mllm_srec.finetune.data.splits import split_home
-from mllm_srec.finetune.data.write import DataSettings, write_data
+from mllm_srec.finetune.data.write import write_data
 from mllm_srec.finetune.evaluation.graph_ranking import GraphRanker, combine_home
 from mllm_srec.finetune.evaluation.truth import unseen_items
 from mllm_srec.finetune.shop.make import make_shop

@@ -299,7 +299,6 @@ def test_vllm_takes_the_shared_beginning_from_its_cache(vllm_engine: Any) -> Non
     scores = vllm_engine.score_labels(prompts, LABELS)
     for score in scores[1:]:
         assert score.usage.cached_tokens > 0.8 * score.usage.prompt_tokens
-    assert vllm_engine.prefix_hit_rate > 0
 
 
 def test_a_server_says_how_much_its_cache_had(server_engine: Engine, server_file: Path) -> None:

@@ -98,13 +98,6 @@ def arc(
     return Line(_ellipse(x, y, rx, ry, start, end), width)
 
 
-def star(x: float, y: float, radius: float, *, inner: float = 0.45, tips: int = 5) -> Area:
-    """Outline a star with one tip up."""
-    angles = np.pi * np.arange(2 * tips) / tips - np.pi / 2
-    radii = np.where(np.arange(2 * tips) % 2 == 0, radius, radius * inner)
-    return Area(np.column_stack([x + radii * np.cos(angles), y + radii * np.sin(angles)]))
-
-
 def moved(shape: Area, x: float, y: float, *, size: float = 1.0, turn: float = 0.0) -> Area:
     """Turn by degrees, scale and shift an outline."""
     cos, sin = np.cos(np.radians(turn)), np.sin(np.radians(turn))

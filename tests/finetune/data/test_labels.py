@@ -12,6 +12,7 @@ from PIL import Image
 
 from mllm_srec.agent.nodes.fuse_items import VisualAnswer, check_fused
 from mllm_srec.finetune.data.records import Record, read_records
+from mllm_srec.finetune.data.settings import DataSettings
 from mllm_srec.finetune.data.teacher import (
     Annotation,
     annotate,
@@ -19,7 +20,7 @@ from mllm_srec.finetune.data.teacher import (
     fuse_record,
     read_labels,
 )
-from mllm_srec.finetune.data.write import DataSettings, write_data
+from mllm_srec.finetune.data.write import write_data
 from mllm_srec.finetune.errors import FinetuneError
 from mllm_srec.store.home import Home
 from mllm_srec.store.records import FusedItem, Item

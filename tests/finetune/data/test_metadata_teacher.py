@@ -14,9 +14,9 @@ from mllm_srec.agent.state import Settings
 from mllm_srec.finetune.data.metadata_teacher import annotate_items
 from mllm_srec.finetune.data.records import AnyRecord, Record, RecordGroup, read_records
 from mllm_srec.finetune.data.rule_records import annotated_histories
-from mllm_srec.finetune.data.settings import SplitHow
+from mllm_srec.finetune.data.settings import DataSettings, SplitHow
 from mllm_srec.finetune.data.splits import split_home
-from mllm_srec.finetune.data.write import DataSettings, write_data
+from mllm_srec.finetune.data.write import write_data
 from mllm_srec.finetune.errors import FinetuneError
 from mllm_srec.store.home import Home
 from mllm_srec.store.records import FusedItem, Interaction, Item, Representation

@@ -8,7 +8,8 @@ import pytest
 
 from mllm_srec.finetune.data.model_teacher import ModelTeacher
 from mllm_srec.finetune.data.records import AnyRecord, Record, RecordGroup, read_records
-from mllm_srec.finetune.data.write import DataSettings, write_data
+from mllm_srec.finetune.data.settings import DataSettings
+from mllm_srec.finetune.data.write import write_data
 from mllm_srec.finetune.errors import FinetuneError
 from mllm_srec.llm.engine import Prompt
 from mllm_srec.llm.pictures import PictureBudget

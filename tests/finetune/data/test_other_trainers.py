@@ -13,9 +13,9 @@ from mllm_srec.finetune.data.other_trainers import rewrite
 from mllm_srec.finetune.data.records import AnyRecord, Record, file_hash
 from mllm_srec.finetune.data.settings import Form
 from mllm_srec.finetune.data.write import write_split
-from mllm_srec.finetune.training.record_pictures import load_processor, picture_files
+from mllm_srec.finetune.training.record_pictures import load_processor
 from mllm_srec.llm.prompting import render
-from tests.finetune.small import fuse, group, look, write_pictures, write_small_model
+from tests.finetune.small import fuse, group, look, picture_files, write_pictures, write_small_model
 
 
 @pytest.fixture

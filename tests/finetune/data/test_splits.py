@@ -4,7 +4,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mllm_srec.finetune.data.splits import (
-    DAY_S,
     Split,
     SplitError,
     find_leaks,
@@ -13,7 +12,7 @@ from mllm_srec.finetune.data.splits import (
     split_by_time,
     split_by_user,
 )
-from mllm_srec.store.records import Interaction
+from mllm_srec.store.records import DAY_S, Interaction
 
 ITEMS = [f"i{n}" for n in range(10)]
 
@@ -111,18 +110,17 @@ def test_items_outside_the_catalogue_are_left_out() -> None:
 
 
 def test_a_time_split_cuts_the_whole_log() -> None:
-    frame = log({"u": "0123456789", "v": "98765"})
-    split = split_by_time(frame, ITEMS, cuts=(0.6, 0.8))
-    assert split.train["timestamp"].max() == 3 * DAY_S
-    assert [(case.user_id, case.target) for case in split.validation] == [("u", "i6"), ("v", "i5")]
+    split = split_by_time(log({"u": "0123456789", "v": "65432108"}), ITEMS)
+    assert split.train["timestamp"].max() == 6 * DAY_S
+    assert [(case.user_id, case.target) for case in split.validation] == [("u", "i7"), ("v", "i8")]
     [test] = split.test
-    assert (test.target, held(test.history), test.training) == ("i9", "012345678", 4)
-    assert split.cold_items == {"i4", "i5"}
+    assert (test.target, held(test.history), test.training) == ("i9", "012345678", 7)
+    assert split.cold_items == {"i7", "i8", "i9"}
 
 
 def test_an_item_without_interactions_before_the_cut_is_cold() -> None:
-    split = split_by_time(log({"u": "0123456789"}), ITEMS, cuts=(0.5, 0.7))
-    assert split.cold_items == {"i5", "i6", "i7", "i8", "i9"}
+    split = split_by_time(log({"u": "0123456789"}), ITEMS)
+    assert split.cold_items == {"i8", "i9"}
 
 
 def test_a_time_split_without_times_is_refused() -> None:

@@ -13,7 +13,6 @@ from mllm_srec.finetune.errors import FinetuneError
 from mllm_srec.finetune.training.check import Checked, check_data
 from mllm_srec.finetune.training.check_view import checked_facts, checked_view
 from mllm_srec.finetune.training.recipe import Recipe
-from mllm_srec.finetune.training.record_pictures import picture_files
 from mllm_srec.finetune.training.shipped_recipes import recipe_at
 from mllm_srec.finetune.training.train import train
 from tests.finetune.small import (
@@ -21,6 +20,7 @@ from tests.finetune.small import (
     fuse,
     group,
     look,
+    picture_files,
     train_records,
     write_pictures,
     write_small_data,

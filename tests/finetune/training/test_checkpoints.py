@@ -1,6 +1,7 @@
 """A run that is killed, runs out of disk or finds other data: what is kept stays usable."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -12,7 +13,6 @@ import torch
 
 from mllm_srec.finetune.data.records import RecordError
 from mllm_srec.finetune.training.recipe import LoraSettings, Recipe
-from mllm_srec.finetune.training.record_pictures import picture_files
 from mllm_srec.finetune.training.run_settings import OtherRun
 from mllm_srec.finetune.training.train import TrainReport, train
 from mllm_srec.store.errors import StoreError
@@ -22,6 +22,7 @@ from tests.finetune.small import (
     fuse,
     group,
     look,
+    picture_files,
     weights,
     write_pictures,
     write_small_data,
@@ -34,7 +35,7 @@ KILLED_AT = 11
 TRAIN = """
 import json, os, signal, sys
 from pathlib import Path
-from mllm_srec.finetune.training.record_pictures import picture_files
+from tests.finetune.small import picture_files
 from mllm_srec.finetune.errors import FinetuneError
 from mllm_srec.finetune.training.recipe import Recipe
 from mllm_srec.finetune.training.train import train
@@ -97,6 +98,7 @@ class Runs:
             capture_output=True,
             text=True,
             check=False,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         )
         return process.returncode, process.stderr
 

@@ -23,8 +23,15 @@ from mllm_srec.finetune.training.collate import Collator
 from mllm_srec.finetune.training.encode import Encoded, Encoder
 from mllm_srec.finetune.training.losses import learn_answers_only, read_answers
 from mllm_srec.finetune.training.recipe import Recipe
-from mllm_srec.finetune.training.record_pictures import Pictures, picture_files
-from tests.finetune.small import COLOURS, look, write_pictures, write_small_data, write_small_model
+from mllm_srec.finetune.training.record_pictures import Pictures
+from tests.finetune.small import (
+    COLOURS,
+    look,
+    picture_files,
+    write_pictures,
+    write_small_data,
+    write_small_model,
+)
 from tests.llm.tiny_model import SIDE, make_tiny_model
 
 SIZES = {"red": (96, 96), "blue": (300, 90), "green": (96, 96)}

@@ -9,8 +9,8 @@ import torch
 from mllm_srec.finetune.training.collate import Collator
 from mllm_srec.finetune.training.encode import Encoder
 from mllm_srec.finetune.training.losses import Answers, list_loss, pairs_in_order
-from mllm_srec.finetune.training.record_pictures import Pictures, picture_files
-from tests.finetune.small import group, write_small_model
+from mllm_srec.finetune.training.record_pictures import Pictures
+from tests.finetune.small import group, picture_files, write_small_model
 
 YES, NO, END = 0, 1, 2
 

@@ -1,6 +1,7 @@
 """One run in two processes, as `torchrun` and `accelerate launch` start them; over gloo."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -11,10 +12,10 @@ import pytest
 import torch
 
 from mllm_srec.finetune.training.recipe import Recipe
-from mllm_srec.finetune.training.record_pictures import picture_files
 from mllm_srec.finetune.training.train import train
 from tests.finetune.small import (
     SHARES,
+    picture_files,
     weights,
     write_pictures,
     write_small_data,
@@ -24,7 +25,7 @@ from tests.finetune.small import (
 TRAIN = """
 import json, sys
 from pathlib import Path
-from mllm_srec.finetune.training.record_pictures import picture_files
+from tests.finetune.small import picture_files
 from mllm_srec.finetune.training.recipe import Recipe
 from mllm_srec.finetune.training.train import train
 
@@ -69,6 +70,7 @@ class Runs:
             capture_output=True,
             text=True,
             check=False,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         )
         assert done.returncode == 0, done.stderr[-3000:]
         return done.stdout

@@ -20,13 +20,14 @@ from mllm_srec.finetune.training.collate import Collator
 from mllm_srec.finetune.training.encode import Encoder
 from mllm_srec.finetune.training.losses import Answers, learn_answers_only, read_answers
 from mllm_srec.finetune.training.recipe import Recipe, RecipeError
-from mllm_srec.finetune.training.record_pictures import Pictures, picture_files
+from mllm_srec.finetune.training.record_pictures import Pictures
 from mllm_srec.finetune.training.train import DROPPED, train
 from mllm_srec.llm.prompting import render
 from tests.finetune.small import (
     SHARES,
     group,
     look,
+    picture_files,
     train_records,
     weights,
     write_pictures,
@@ -162,12 +163,6 @@ def test_two_pictures_with_the_same_text_give_two_batches(
 ) -> None:
     red, blue = (collator([encoder.encode(look(colour))]) for colour in ("red", "blue"))
     assert not torch.equal(red["pixel_values"], blue["pixel_values"])
-
-
-def test_a_missing_picture_is_named(base: Path, tmp_path: Path) -> None:
-    encoder = Encoder(base, Pictures(picture_files(tmp_path), base))
-    with pytest.raises(RecordError, match=r"picture 'red\.png' cannot be read"):
-        encoder.encode(look("red"))
 
 
 @settings(max_examples=30)
