@@ -1,8 +1,8 @@
 """A finished run as a `Recommendation`: titles, lines and reasons put together."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 from mllm_srec.agent.deployment import Deployment
 from mllm_srec.agent.nodes.fuse_items import pictured
@@ -17,7 +17,7 @@ from mllm_srec.agent.results import (
     Statement,
     Window,
 )
-from mllm_srec.agent.state import State
+from mllm_srec.agent.state import PreferenceState, State
 from mllm_srec.agent.tracing.tracer import Run
 from mllm_srec.store.catalogue import Catalogue
 from mllm_srec.tools.ranking import CombineWeights
@@ -130,7 +130,7 @@ def profile(state: State) -> Profile:
 
 
 def _windows(state: State) -> tuple[Window, ...]:
-    def window(entry: Any) -> Window:
+    def window(entry: PreferenceState) -> Window:
         preference = Preference.model_validate(entry["preference"])
         events = state.history[entry["start"] : entry["stop"]]
         return Window(
@@ -145,9 +145,4 @@ def _windows(state: State) -> tuple[Window, ...]:
 
 
 def _fallbacks(state: State) -> int:
-    marks: Iterable[bool] = (
-        *(entry["fallback"] for entry in state.windows),
-        state.profile_fallback,
-        *(entry["fallback"] for entry in state.reasons),
-    )
-    return sum(marks)
+    return sum((*state.fallback_marks, *(entry["fallback"] for entry in state.reasons)))

@@ -151,6 +151,11 @@ class State:
     """What a reader should know of how the candidates were chosen."""
     reasons: list[Reason] = field(default_factory=list)
 
+    @property
+    def fallback_marks(self) -> list[bool]:
+        """Whether a plain form stands in for each window and, last, for the profile."""
+        return [*(window["fallback"] for window in self.windows), self.profile_fallback]
+
 
 class Update(TypedDict, total=False):
     """What a node may return."""

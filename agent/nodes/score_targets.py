@@ -14,7 +14,6 @@ from langgraph.runtime import Runtime
 from mllm_srec.agent.nodes.fuse_items import described
 from mllm_srec.agent.nodes.profile_user import Profile, stated
 from mllm_srec.agent.nodes.summarize_preferences import (
-    DAY_S,
     FLAT_HISTORY,
     Preference,
     fused_items,
@@ -24,7 +23,7 @@ from mllm_srec.agent.state import Context, Event, Part, State, Update, scored, u
 from mllm_srec.llm.engine import Picture, Prompt
 from mllm_srec.llm.pictures import prepare
 from mllm_srec.llm.prompting import render
-from mllm_srec.store.records import FusedItem, Spelling
+from mllm_srec.store.records import DAY_S, FusedItem, Spelling
 from mllm_srec.tools.feedback import granted
 from mllm_srec.tools.ranking import combine
 
@@ -107,7 +106,7 @@ def with_picture(prompt: Prompt, picture: Picture) -> Prompt:
 
 
 def _pictures(context: Context, item_ids: Iterable[str]) -> dict[str, Picture]:
-    """The pictures of some items as the model gets them; items without one lack."""
+    """The pictures of some items as the model gets them; items without a picture are omitted."""
     return {
         item_id: prepare(context.home.pictures.load(item.picture), context.budget)
         for item_id, item in context.home.catalogue.items(item_ids).items()
@@ -144,7 +143,7 @@ def score_prompt(
 
 
 def in_common(profile: Profile, preference: Preference, item: FusedItem) -> str:
-    """How the profile and the preference stand to each attribute of an item.
+    """What the profile and the preference say of each attribute of an item.
 
     Finding a word again is a tool's work, and a model of a few million weights needs thousands of
     examples to learn it; what it is worth that a user loves the type and avoids the colour is the
@@ -172,7 +171,7 @@ def now_text(state: State) -> str:
 
 
 def describe_history(history: Sequence[Event]) -> str:
-    """How much the profile and the preference stand on."""
+    """How much evidence the profile and the preference rest on."""
     liked = sum(event["verdict"] == "liked" for event in history)
     return f"{len(history)} items, {liked} of them liked" if history else "no items"
 

@@ -19,10 +19,9 @@ from mllm_srec.llm.answer_schema import answer_schema
 from mllm_srec.llm.engine import Prompt
 from mllm_srec.llm.prompting import render
 from mllm_srec.llm.structured import InvalidAnswer, parse
-from mllm_srec.store.records import UNKNOWN, FusedItem, Record, Spelling, Word
+from mllm_srec.store.records import DAY_S, UNKNOWN, FusedItem, Record, Spelling, Word
 
 MAX_TOKENS = 260
-DAY_S = 86_400
 FLAT_HISTORY = 30
 """Latest interactions that an ablation without windows, or without the chain, puts in a prompt."""
 

@@ -113,7 +113,7 @@ def measure(
             target_logits=[float(one[0]) for one in by_case],
             other_logits=[one[1:].tolist() for one in by_case],
             score_weight=fitted.weights.model,
-            fallbacks=float(np.mean([mark for state in states for mark in _marks(state)])),
+            fallbacks=float(np.mean([mark for state in states for mark in state.fallback_marks])),
         )
 
 
@@ -155,7 +155,3 @@ def _final(state: State) -> list[str]:
 def _retrieved(state: State) -> list[str]:
     ordered = sorted(state.candidates, key=lambda entry: entry["retrieval_rank"])
     return [entry["item_id"] for entry in ordered]
-
-
-def _marks(state: State) -> list[bool]:
-    return [*(window["fallback"] for window in state.windows), state.profile_fallback]

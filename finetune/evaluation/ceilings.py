@@ -14,16 +14,16 @@ from mllm_srec.finetune.data.splits import Case, Split
 from mllm_srec.finetune.evaluation.baselines import Scorer
 from mllm_srec.finetune.evaluation.observer import Observer
 from mllm_srec.finetune.evaluation.truth import read_items
-from mllm_srec.finetune.shop.calendars import DAY_S, START
+from mllm_srec.finetune.shop.calendars import START
 from mllm_srec.finetune.shop.law import Shop, Tastes, law_scores
 from mllm_srec.finetune.shop.users import read_truth
-from mllm_srec.store.records import Interaction
+from mllm_srec.store.records import DAY_S, Interaction
 
 CEILINGS = ("observer", "law")
 """Names of the rows."""
 
 
-class Law:
+class LawScorer:
     """The law's own ranking, at the time at which each user came back."""
 
     def __init__(self, shop: Shop, tastes: Tastes, times: Mapping[Interaction, int]) -> None:
@@ -51,4 +51,4 @@ def fit_ceilings(truth: Path, split: Split, cases: Sequence[Case]) -> dict[str, 
         [Interaction.model_validate(row) for row in split.train.iter_rows(named=True)],
         [(case.history, case.target) for case in split.validation if not case.cold],
     )
-    return {"law": Law(shop, tastes, times), "observer": observer}
+    return {"law": LawScorer(shop, tastes, times), "observer": observer}

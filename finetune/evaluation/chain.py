@@ -228,7 +228,7 @@ class _Chain:
                 block = items[start : start + BLOCK]
                 fusions += deployment.run(fuse_thrice(context, recommender.context, block, truths))
             progress(f"fuse{kind}", len(items), len(items))
-        fallbacks = sum(mark for state in states for mark in _marks(state))
+        fallbacks = sum(mark for state in states for mark in state.fallback_marks)
         calls.counts.fallbacks = fallbacks + (fusions.fallbacks if fusions else 0)
         return cls(states, fusions, calls.counts)
 
@@ -250,7 +250,3 @@ def _tastes(
     supported = [bool(entry["item_ids"]) for state in states for entry in state.profile]
     profile["evidence_supported"] = sum(supported) / len(supported) if supported else None
     return {"preference": preference, "profile": profile}
-
-
-def _marks(state: State) -> list[bool]:
-    return [*(window["fallback"] for window in state.windows), state.profile_fallback]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize
+from scipy.special import expit
 
 from mllm_srec.finetune.errors import FinetuneError
 from mllm_srec.finetune.evaluation.metrics import Floats, calibration_error, ndcg_at
@@ -105,8 +106,8 @@ def fit_combination(
         users=len(examples),
         ndcg_retrieval=plain.cross_validated(folds),
         ndcg_full=full.cross_validated(folds),
-        ece_before=calibration_error(_sigmoid(pair_logits), pair_labels),
-        ece_after=calibration_error(_sigmoid(calibrated(pair_logits, calibration)), pair_labels),
+        ece_before=calibration_error(expit(pair_logits), pair_labels),
+        ece_after=calibration_error(expit(calibrated(pair_logits, calibration)), pair_labels),
     )
 
 
@@ -125,7 +126,7 @@ def fit_calibration(logits: Floats, labels: NDArray[np.bool_]) -> Calibration:
 
     def loss(line: Floats) -> tuple[float, Floats]:
         scores = line[0] * logits + line[1]
-        slope = _sigmoid(scores) - wanted
+        slope = expit(scores) - wanted
         value = np.logaddexp(0.0, scores) - wanted * scores
         return float(value.mean()), np.array([(slope * logits).mean(), slope.mean()])
 
@@ -206,7 +207,3 @@ class _Stack:
             ranks = (scores > target).sum(axis=1) + ((scores == target).sum(axis=1) - 1) / 2
             gains[here] = ndcg_at(ranks, 10)
         return float(gains.mean())
-
-
-def _sigmoid(values: Floats) -> Floats:
-    return np.asarray(0.5 * (1.0 + np.tanh(values / 2.0)))

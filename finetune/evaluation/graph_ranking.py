@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
+from scipy.special import expit
 
 from mllm_srec.agent.deployment import WEIGHTS, Deployment
 from mllm_srec.agent.recommender import Recommender, Request
@@ -125,7 +126,7 @@ class GraphRanker:
         context = self.recommender.context
         pairs = draw_pairs(cases, self.split, seed=self._seed)
         logits = model_logits(self.recommender, states, pairs, self.split.item_ids)
-        values = 1 / (1 + np.exp(-calibrated(logits, context.weights.calibration)))
+        values = expit(calibrated(logits, context.weights.calibration))
         return [part.tolist() for part in pairs.by_case(values, len(cases))]
 
     def states(self, cases: Sequence[Case]) -> list[State]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from mllm_srec.agent.recommender import Recommender
 from mllm_srec.agent.results import Progress
@@ -115,7 +116,7 @@ def score_pairs(
         scored=lambda done: progress(stage, done, total),
     )
     values = calibrated(logits, recommender.context.weights.calibration)
-    return Scoring(drawn, logits, 1 / (1 + np.exp(-values)), _ceilings(truth, split, cases, drawn))
+    return Scoring(drawn, logits, expit(values), _ceilings(truth, split, cases, drawn))
 
 
 def _ceilings(

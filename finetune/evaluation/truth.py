@@ -8,8 +8,9 @@ from typing import Any
 import polars as pl
 
 from mllm_srec.finetune.errors import FinetuneError
-from mllm_srec.finetune.shop.calendars import DAY_S, START
+from mllm_srec.finetune.shop.calendars import START
 from mllm_srec.finetune.shop.vocabulary import ItemTruth
+from mllm_srec.store.records import DAY_S
 
 FILES = ("items.parquet", "users.parquet", "popularity.parquet", "law.json")
 

@@ -7,11 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mllm_srec.finetune.shop.vocabulary import DAYS
+from mllm_srec.store.records import DAY_S
 
 START = int(datetime(2025, 6, 1, tzinfo=UTC).timestamp())
 """First second of the shop's year."""
-DAY_S = 86_400
-"""Seconds of a day."""
 
 COLD_SHARE = 0.1
 """Share of the users with 1 to 3 interactions before their last two liked ones."""

@@ -15,9 +15,8 @@ from mllm_srec.llm.engine import Prompt
 from mllm_srec.llm.scripted import ScriptedEngine
 from mllm_srec.llm.stopping import governing
 from mllm_srec.store.home import Home
-from mllm_srec.store.records import Interaction, Item
+from mllm_srec.store.records import DAY_S, Interaction, Item
 
-DAY_S = 86_400
 MODEL = Path(__file__).parents[2] / "llm" / "srec-tiny"
 """Only its picture budget is read: the answers are scripted."""
 COLOURS = {"red": (200, 20, 20), "blue": (20, 20, 200), "green": (20, 160, 20)}

@@ -12,10 +12,10 @@ from mllm_srec.agent.nodes.fuse_items import compact
 from mllm_srec.agent.recommender import Recommender, Request
 from mllm_srec.llm.engine import Answer, EngineLost, Prompt
 from mllm_srec.llm.scripted import ScriptedEngine
-from mllm_srec.store.records import Interaction, Item
+from mllm_srec.store.records import DAY_S, Interaction, Item
 from mllm_srec.store.traces import TraceStore
 
-from .shop import DAY_S, ITEMS, answer, deploy, score, scripted
+from .shop import ITEMS, answer, deploy, score, scripted
 
 
 def asked(engine: ScriptedEngine, beginning: str) -> int:

@@ -8,8 +8,7 @@ from pydantic import BaseModel
 
 from mllm_srec.agent.nodes.fuse_items import compact
 from mllm_srec.agent.state import Event, Verdict
-from mllm_srec.store.records import UNKNOWN, FusedItem
-from tests.agent.shop import DAY_S
+from mllm_srec.store.records import DAY_S, UNKNOWN, FusedItem
 
 property_test = settings(max_examples=40)
 

@@ -10,7 +10,7 @@ from mllm_srec.agent.nodes.score_targets import (
     score_prompt,
 )
 from mllm_srec.agent.nodes.summarize_preferences import Preference
-from tests.agent.shop import DAY_S
+from mllm_srec.store.records import DAY_S
 
 from .described_items import FUSED, event, item
 

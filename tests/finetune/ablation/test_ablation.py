@@ -29,8 +29,8 @@ from mllm_srec.finetune.training.tiny import write_scratch
 from mllm_srec.llm.engine import Answer, EngineLost, LabelScores, Prompt, Usage
 from mllm_srec.llm.transformers_engine import TransformersEngine
 from mllm_srec.store.home import Home
-from mllm_srec.store.records import Interaction
-from tests.agent.shop import DAY_S, ITEMS, answer, deploy, scripted
+from mllm_srec.store.records import DAY_S, Interaction
+from tests.agent.shop import ITEMS, answer, deploy, scripted
 from tests.finetune.small import SMALL
 
 USERS = 8

@@ -18,8 +18,8 @@ from mllm_srec.finetune.data.settings import DataSettings
 from mllm_srec.llm.engine import Prompt
 from mllm_srec.llm.scripted import ScriptedEngine
 from mllm_srec.store.home import Home
-from mllm_srec.store.records import FusedItem, Interaction, Item
-from tests.agent.shop import DAY_S, ITEMS, MODEL, answer, fill, score, scripted
+from mllm_srec.store.records import DAY_S, FusedItem, Interaction, Item
+from tests.agent.shop import ITEMS, MODEL, answer, fill, score, scripted
 
 LONG = "zoe"
 """A user whose training part is longer than a window."""

@@ -8,13 +8,14 @@ import pytest
 from mllm_srec.finetune.data.splits import COLD, Case, Split, split_by_user
 from mllm_srec.finetune.evaluation.metrics import ndcg_at, target_ranks
 from mllm_srec.finetune.evaluation.observer import Observer, View
-from mllm_srec.finetune.shop.calendars import DAY_S, START
+from mllm_srec.finetune.shop.calendars import START
 from mllm_srec.finetune.shop.catalogue import make_items
 from mllm_srec.finetune.shop.law import DRIFTING, Floats, Law, law_scores
 from mllm_srec.finetune.shop.users import LIKED, read_truth, write_interactions
 from mllm_srec.finetune.shop.vocabulary import DAYS, LAST_MONTH, ItemTruth
-from mllm_srec.store.records import Interaction
-from mllm_srec.tools.collaborative import CollaborativeModel, CollaborativeSettings, likes
+from mllm_srec.store.records import DAY_S, Interaction
+from mllm_srec.tools.collaborative import CollaborativeModel, CollaborativeSettings
+from mllm_srec.tools.likes import likes
 
 WARM = 5
 """Fewest training interactions of a user whose figures the constraints are about."""
