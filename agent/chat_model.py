@@ -26,8 +26,8 @@ from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_json_schema, convert_to_openai_tool
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SkipValidation
 
-from mllm_srec.agent.chat.messages import prompt_of
 from mllm_srec.agent.errors import DeadlineExceeded
+from mllm_srec.agent.langchain_messages import prompt_of
 from mllm_srec.agent.tool_calls import ToolChoice
 from mllm_srec.llm.engine import Answer, Engine, EngineLost, Prompt, Usage
 from mllm_srec.llm.load import bundled_model, load_engine, resolve_model
@@ -221,7 +221,7 @@ class ChatMLLM(BaseChatModel):
         schema: Mapping[str, Any] | None = None,
         **others: Any,
     ) -> ChatResult:
-        """One answer; `call` breaks it off."""
+        """One answer; stopping `call` aborts it."""
         if others:
             raise ValueError(f"the model does not know {', '.join(sorted(others))}")
         also = []
@@ -247,7 +247,7 @@ class ChatMLLM(BaseChatModel):
         return ChatResult(generations=[ChatGeneration(message=message)])
 
     def _asked(self, prompt: Prompt, call: Stop) -> Answer:
-        """Ask the engine, one call at a time, again where it was lost, until the time is over."""
+        """Ask the engine, one call at a time; retry where it was lost, until the time is up."""
         timer = None if self.timeout is None else threading.Timer(self.timeout, call.ask)
         if timer:
             timer.start()

@@ -56,7 +56,7 @@ class Setting:
     value: Any
     """A plain JSON value without passwords; None and the empty list for nothing chosen."""
     source: str
-    """`default`, or what of `set_by` decided."""
+    """`default`, or which entry of `set_by` decided."""
     set_by: tuple[str, ...]
     """Options, environment variables, files and commands that can set it, the strongest first."""
 

@@ -233,7 +233,7 @@ class Deployment(Closing):
         return self._loop.start(work)
 
     def close(self) -> None:
-        """End what still runs, and close the engine, the traces and the home; once is enough."""
+        """End what still runs, and close the engine, the traces and the home. Idempotent."""
         with self._closing:
             self._loop.close()
 

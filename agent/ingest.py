@@ -72,10 +72,11 @@ def ingest(
 def fuse_missing(
     deployment: Deployment, progress: Progress = lambda stage, done, total: None
 ) -> tuple[int, int]:
-    """Fuse what has no current representation, in batches that are committed one by one.
+    """Fuse the items that have no current representation; each batch is committed by itself.
 
     Returns:
-        Items that have a representation now, and how many of these are plain forms.
+        How many items of the whole catalogue have a representation now, and how many of these
+        are plain forms.
     """
     context = deployment.context()
     deployment.run(_fuse_all(context, stale_items(context), progress))

@@ -51,7 +51,7 @@ def build_server(srec: Recommender, user: str) -> MCPServer:
 
 
 def _failure(error: ServerError) -> ToolError:
-    """Our own failure in that of the SDK.
+    """Wrap our error in the SDK's.
 
     Raises:
         UnexpectedToolError: It is a bug: the SDK logs it, and tells the client no more than that.

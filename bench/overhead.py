@@ -19,7 +19,7 @@ HISTORY = (8, 20)
 
 
 def measure(shop: Shop) -> list[Figure]:
-    """Recommend to users of whom the windows, and nothing else, were asked before."""
+    """Recommend to users for whom only the windows are cached."""
     shares, walls = [], []
     with shop.deployment(shop.fresh_home(fused=True)) as deployment:
         srec = Recommender(deployment)

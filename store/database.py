@@ -40,7 +40,7 @@ def without_password(url: str) -> str:
 
 
 def claim(url: str, folder: Path) -> None:
-    """Make a database that of this home, once; a home that was moved keeps its own.
+    """Claim the database for this home; a home that was moved keeps its own.
 
     Raises:
         HomeError: The database is another home's.
@@ -66,7 +66,7 @@ def claim(url: str, folder: Path) -> None:
 
 
 def _check(kept_id: str, kept: Path, folder: Path, name: str) -> None:
-    """Is a database with that id and folder this home's?"""
+    """Raise unless the database belongs to this home."""
     own = home_id(folder)
     copied = kept != folder and _bears(kept, own)
     if kept_id == own and not copied:

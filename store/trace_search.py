@@ -13,7 +13,7 @@ from mllm_srec.store.trace_settings import names_of
 from mllm_srec.store.trace_words import LONGEST, match_expression
 from mllm_srec.store.traces import TraceStore
 
-MOST = 2**63 - 1
+MAX_INTEGER = 2**63 - 1
 """The largest number that SQLite knows."""
 _NODES = "SELECT trace_id FROM spans WHERE name = ? AND kind NOT IN ('LLM', 'EMBEDDING')"
 _FAILURES = "SELECT trace_id FROM spans WHERE status = 'ERROR'"
@@ -97,5 +97,5 @@ def find(store: TraceStore, wanted: TraceFilter, limit: int | None = None) -> li
     return store.select(
         f"INDEXED BY runs WHERE {' AND '.join(where)} ORDER BY start_ns DESC, id DESC LIMIT ?",
         *values,
-        -1 if limit is None else min(limit, MOST),
+        -1 if limit is None else min(limit, MAX_INTEGER),
     )

@@ -47,7 +47,7 @@ def recommendation_of(spans: Sequence[Span]) -> Sequence[Span]:
 
 
 def _root(root: Span, event: Event, nodes: Sequence[Span]) -> Span:
-    """A root as that of a recommendation by itself."""
+    """The root span rewritten as a standalone recommendation."""
     kept = {name: value for name, value in root.attributes.items() if name != Names.OUTPUT_VALUE}
     return replace(
         root,

@@ -108,7 +108,7 @@ def pictured(state: State) -> dict[str, FusedItem]:
 
 
 async def look_at(context: Context, items: Sequence[Item]) -> dict[str, VisualAnswer]:
-    """What the model sees in the pictures of items; items of which it says nothing of use lack."""
+    """What the model sees in pictures; items it says nothing useful about are left out."""
     pictures = {
         item.item_id: prepare(context.home.pictures.load(item.picture), context.budget)
         for item in items
@@ -219,7 +219,7 @@ def check_fused(text: str, item: Item, look: VisualAnswer | None) -> FusedItem:
 
 
 def _as_meant(value: str, item: Item) -> str:
-    """A value without the capital that it has for opening a sentence: `Cotton; for school.`."""
+    """The value in lower case where only its place gave it a capital: `Cotton; for school.`."""
     small = value[:1].lower() + value[1:]
     if len(value) < 2 or value == small or value[1:] != value[1:].lower():
         return value
@@ -238,7 +238,7 @@ def _as_meant(value: str, item: Item) -> str:
 
 
 def _completed(fused: FusedItem, item: Item) -> FusedItem:
-    """A description with the brand that the shop gives in a field of its own, and nothing twice."""
+    """The description completed from the shop's own fields, brand and category; no value twice."""
     told: dict[str, str] = {}
     met = {""}
     for name, value in (*fused.told.items(), ("brand", one_line(item.brand, 80))):
@@ -262,7 +262,7 @@ def plain_fused(item: Item, look: VisualAnswer | None) -> FusedItem:
 
 
 def _category(item: Item) -> str:
-    """The item's category, of a path, `Beauty > Skin Care > Face`, the narrowest part."""
+    """The item's category; of a path, `Beauty > Skin Care > Face`, its last part."""
     path = next(iter(item.categories), "")
     category = one_line(path.rpartition(">")[2], 81)
     return category if 0 < len(category) <= 80 else UNKNOWN
@@ -302,7 +302,7 @@ def item_text(item: Item) -> str:
 
 
 def _fields(item: Item) -> dict[str, str]:
-    """What the shop says of an item, each field in one capped line; without those it leaves out."""
+    """What the shop says of an item, each field in one capped line; empty ones are left out."""
     fields = {
         "title": item.title,
         "brand": item.brand,

@@ -1,7 +1,7 @@
 """What a run did, as OpenTelemetry spans with OpenInference names, kept in the trace store.
 
 A run is the root span, its nodes are the spans below, and each prompt sent to the model is a span
-below its node (see `traced_calls`). The provider is our own: nothing global changes, and nothing
+below its node (see `TracedCalls`). The provider is our own: nothing global changes, and nothing
 leaves the machine.
 """
 
@@ -101,7 +101,7 @@ class Step:
         self.span.set_attributes({f"srec.{name}": each for name, each in clean.items()})
 
     def event(self, name: str, **facts: Attribute) -> None:
-        """Record what happened on the way: `cache_hit`, `fallback`, `retry`, `dropped`, ..."""
+        """Record what happened on the way: a `list` that was made, an answer in `plain form`."""
         self.span.add_event(name, self.run.tracer.redaction.facts(facts, self.run.user))
 
 

@@ -15,7 +15,7 @@ from bench.domains.commands import kept, srec
 from bench.domains.training import Training
 from bench.whole import make_whole
 from mllm_srec.finetune.data.metadata_teacher import annotate_catalogue
-from mllm_srec.finetune.data.teacher import share
+from mllm_srec.finetune.data.teacher import hash_fraction
 from mllm_srec.llm.model_files import model_hash
 from mllm_srec.store.home import Home
 from mllm_srec.store.records import UNKNOWN, FusedItem
@@ -69,7 +69,9 @@ def prepare(source: Path, out: Path) -> Files:
     used = log["item_id"].value_counts(sort=True).sort("count", "item_id", descending=True)
     films = pl.read_parquet(source / "items.parquet").drop("image")
     films = films.join(used.head(FILMS), on="item_id", how="semi")
-    held_out = frozenset(name for name in films["item_id"] if share(name, "held out") < HELD_OUT)
+    held_out = frozenset(
+        name for name in films["item_id"] if hash_fraction(name, "held out") < HELD_OUT
+    )
     names = ("items", "log", "train-items", "train-log")
     paths = {name: out / f"{name}.parquet" for name in names}
     films.write_parquet(paths["items"])

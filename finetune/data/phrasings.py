@@ -13,7 +13,7 @@ from importlib.resources import files
 from typing import Any, Literal
 
 from mllm_srec.agent.conversation.intents import Intent
-from mllm_srec.finetune.data.teacher import share
+from mllm_srec.finetune.data.teacher import hash_fraction
 
 Part = Literal["train", "held_out"]
 
@@ -96,7 +96,7 @@ def held_out(phrasing: str) -> bool:
         return False
     slots_named = re.sub(r"\{(\w+)\}", lambda m: f"{{{FIELDS.get(m[1], m[1])}}}", phrasing)
     key = " ".join(re.findall(r"[\w'{}]+", slots_named))
-    return share(key, "phrasing") < HELD_OUT
+    return hash_fraction(key, "phrasing") < HELD_OUT
 
 
 def own_words(phrasing: str) -> list[str]:
@@ -110,7 +110,7 @@ def expand(frame: str, parts: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _made(text: str, parts: Mapping[str, str]) -> list[str]:
-    """A text with its parts put in and its choices made in all ways, the last the fastest."""
+    """A text with its parts put in and its choices made in all ways, the last varying fastest."""
     while (full := re.sub(r"\{(\w+)\}", lambda m: parts.get(m[1], m[0]), text)) != text:
         text = full
     # A level of parentheses is its finished options, and what stands so far in the open one.

@@ -234,7 +234,7 @@ class Historian:
         return chain_prompts(taste.profile, taste.preference, so_far, now, items, without)
 
 
-def share(name: str, salt: str = "") -> float:
+def hash_fraction(name: str, salt: str = "") -> float:
     """A number in [0, 1) that depends on a name alone: for splits that never move."""
     digest = hashlib.sha256(f"{salt}\0{name}".encode()).digest()
     return int.from_bytes(digest[:8]) / 2**64
