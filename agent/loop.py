@@ -55,7 +55,7 @@ class LoopThread(Closing):
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def close(self) -> None:
-        """End what still runs there, and the thread; once is enough."""
+        """End what still runs there, and the thread. Idempotent."""
         if self._loop.is_closed():
             return
         self.run(_unwound())

@@ -37,10 +37,10 @@ def test_values_that_differ_in_capitals_alone_are_one() -> None:
         "b": FusedItem(what="lamp", seen={"colour": "Red"}),
         "c": FusedItem(what="sofa", seen={"colour": "blue"}),
     }
-    scores = FacetModel.fit(items).scores([("a", 1.0)])
+    scores = FacetModel.fit(items).scores(["a"])
     assert scores[0] == scores[1] > 0 > scores[2]
     beside = {"mine": FusedItem(what="LAMP", seen={"colour": "RED"})}
-    assert FacetModel.fit(items).scores([("mine", 1.0)], beside) == pytest.approx(scores)
+    assert FacetModel.fit(items).scores(["mine"], beside) == pytest.approx(scores)
 
 
 def test_a_rare_value_says_more_than_a_common_one() -> None:

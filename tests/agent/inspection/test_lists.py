@@ -82,7 +82,7 @@ def test_what_is_known_of_a_user_takes_no_list_and_is_made_again(
     assert replay(deployment, spans).changes == ()
     forked = load_trace(store, fork(deployment, spans, "load_user", edits={}))
     assert {node.name for node in forked.nodes} == made
-    assert asked(forked) == "0 items, ends before retrieve_candidates"
+    assert asked(forked.run) == "0 items, ends before retrieve_candidates"
 
 
 def test_what_a_tool_knows_of_a_user_is_replayed(deployment: Deployment, store: TraceStore) -> None:
