@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from mllm_srec.finetune.data.invented_words import InventedWords
-from mllm_srec.store.records import UNKNOWN, FusedItem
+from mllm_srec.store.records import UNKNOWN, FusedItem, folded
 
 RENAMED = {
     "material": 0.8, "brand": 0.8, "purpose": 0.8, "suits": 0.7,
@@ -58,8 +58,10 @@ class Renamed(Mapping[str, FusedItem]):
         if name not in self._renamed:
             return value
         if value not in self._new:
+            # Values that differ in capitals alone are one.
+            taken = set(map(folded, self._new.values()))
             new = self._words.draw()
-            while new in self._new.values():
+            while folded(new) in taken:
                 new = self._words.draw()
             self._new[value] = new.title() if value[:1].isupper() else new
         return self._new[value]

@@ -73,7 +73,7 @@ def test_a_home_that_cannot_be_found_is_refused_in_one_line(tmp_path: Path) -> N
         ("pictures", "pictures"),
         ("vectors", "representations"),
         ("rejects", "rejects_path"),
-        ("traces", "traces_path"),
+        ("traces", "traces_file"),
     ],
 )
 def test_a_file_where_a_folder_of_the_home_belongs_is_named(

@@ -22,6 +22,8 @@ from tests.finetune.small import (
     write_small_model,
 )
 
+ROOT = Path(__file__).parents[3]
+"""Where `tests` is found by the processes."""
 TRAIN = """
 import json, sys
 from pathlib import Path
@@ -70,7 +72,7 @@ class Runs:
             capture_output=True,
             text=True,
             check=False,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
         )
         assert done.returncode == 0, done.stderr[-3000:]
         return done.stdout
