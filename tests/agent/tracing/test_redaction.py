@@ -32,8 +32,8 @@ PNG = b"\x89PNG the bytes of a picture"
 # In two pieces, so that nobody takes them for real ones.
 KEY = "sk-" + "planted0" * 3
 CLOUD_KEY = "AKIA" + "PLANTED0" * 2
-# In two parts: no file of the tree may hold what looks like a key.
-KEY_BLOCK = "-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----"
+# Put together: no file of the tree may hold what looks like a key.
+KEY_BLOCK = "-----BEGIN {0}-----\nMIIE\n-----END {0}-----".format("PRIVATE KEY")
 SECRET_BLOCK = KEY_BLOCK.replace("\nMIIE\n", SECRET)
 PLANTED = {
     "OPENAI_API_KEY": "planted-in-the-environment",
