@@ -36,6 +36,9 @@ PHRASES = {
 # Nothing but a mark, `and` or `you` may follow: else it is the beginning of something longer.
 _ENDS = r"(?= and | you\b|[,;.]?$|[,;.] )"
 _LAST_TWICE = re.compile(rf", ((?:the )?\w[\w-]*) and \1{_ENDS}")
+_FIRST_AGAIN = re.compile(
+    rf"(?<![\w-])((?:the )?\w[\w-]*), ((?!(?:like|lately|you)\b)[^,;.]+?) and \1{_ENDS}"
+)
 _TWICE = re.compile(rf"(?<![\w-])((?:the )?\w[\w-]*)(?:(?:, | and )\1{_ENDS})+")
 COLD_REASON = "Often chosen by others; nothing is known about this user yet."
 
@@ -189,13 +192,14 @@ def check_reason(text: str, exhibits: Sequence[Exhibit], item: FusedItem) -> Cit
 
 
 def _said_once(text: str, names: Iterable[str]) -> str:
-    """A reason without what a small model lists twice: `the drum, the kite and the kite`.
+    """A reason without what a small model lists twice: `the drum, the kite and the drum`.
 
     What a name has twice, `Johnson and Johnson`, stays.
     """
     spoken = _spoken(text)
     if any(name in spoken and _TWICE.search(name) for name in names):
         return text
+    text = _FIRST_AGAIN.sub(r"\1 and \2", text)
     return _TWICE.sub(r"\1", _LAST_TWICE.sub(r" and \1", text))
 
 
