@@ -57,11 +57,13 @@ def main(out: Path, home: Path, lines: list[str]) -> None:
 def _row(screen: pyte.Screen, row: int) -> Text:
     """A row of the screen, in its colours."""
     text = Text(end="")
-    for column in range(COLUMNS):
-        cell = screen.buffer[row][column]
+    cells = [screen.buffer[row][column] for column in range(COLUMNS)]
+    # Blanks in the colour of a picture are a part of it.
+    while cells and cells[-1].data == " " and cells[-1].bg == "default":
+        cells.pop()
+    for cell in cells:
         style = Style(color=_colour(cell.fg), bgcolor=_colour(cell.bg), bold=cell.bold)
         text.append(cell.data, style)
-    text.rstrip()
     return text
 
 

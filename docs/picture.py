@@ -23,7 +23,8 @@ def main(out: Path, lines: int, command: list[str]) -> None:
         command, env=os.environ | terminal, stdout=subprocess.PIPE, text=True, check=True
     )
     console = Console(record=True, width=COLUMNS, file=io.StringIO())
-    shown = done.stdout.rstrip().splitlines()[-lines:]
+    # Whose machine drew the picture is nobody's business.
+    shown = done.stdout.replace(str(Path.home()), "~").rstrip().splitlines()[-lines:]
     console.print(Text.from_ansi("\n".join(shown)))
     drawn = console.export_svg(title=" ".join(command))
     # A page that shows the picture must not ask another host for its font.
