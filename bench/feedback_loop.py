@@ -23,13 +23,12 @@ from mllm_srec.agent.inspection.replay import fork
 from mllm_srec.agent.inspection.state import states
 from mllm_srec.agent.recommender import Recommender
 from mllm_srec.agent.state import Settings, State
-from mllm_srec.finetune.data.splits import Case, sample_cases, split_home
-from mllm_srec.finetune.data.teacher import annotate as annotated
+from mllm_srec.finetune.data.splits import Case, Split, sample_cases, split_home
 from mllm_srec.finetune.evaluation.pairs import rank_cases, request
 from mllm_srec.finetune.evaluation.reasons import reason_figures
 from mllm_srec.finetune.evaluation.scoring import score_pairs
 from mllm_srec.finetune.evaluation.taste import preference_figures, profile_figures
-from mllm_srec.finetune.evaluation.truth import Drift, drifts, label_of, read_items
+from mllm_srec.finetune.evaluation.truth import Drift, drifts, true_descriptions
 from mllm_srec.finetune.evaluation.understanding import held_out_phrasings, measure
 from mllm_srec.llm.load import bundled_model
 from mllm_srec.llm.model_files import model_hash
@@ -62,10 +61,7 @@ class Shop:
     @cached_property
     def items(self) -> Mapping[str, FusedItem]:
         """What a careful reader would write of each item."""
-        return {
-            item_id: annotated(label_of(item), pictured=item.has_picture).fused
-            for item_id, item in read_items(self.folder / "truth").items()
-        }
+        return true_descriptions(self.folder / "truth")
 
     @cached_property
     def moved(self) -> Mapping[str, Drift]:
@@ -80,7 +76,7 @@ class Shop:
         }
 
     def home(self, path: Path, model: Path) -> Path:
-        """The shop in a home of its own, described by a model; made once."""
+        """The shop in a home of its own, described by a model; what is made stays."""
         files = ("--items", self.folder / "items.parquet", "--images", self.folder)
         log = ("--interactions", self.folder / "interactions.parquet")
         srec("ingest", *files, *log, "--home", path, "--model", model)
@@ -111,10 +107,12 @@ def main() -> int:
     return 0
 
 
-def _cases(recommender: Recommender) -> tuple[list[Case], list[Case]]:
+def _split(deployment: Deployment) -> Split:
+    return split_home(deployment.home, min_rating=deployment.settings.liked_rating)
+
+
+def _cases(split: Split) -> tuple[list[Case], list[Case]]:
     """Whose turns are judged, and who is measured; nobody is both."""
-    settings = recommender.deployment.settings
-    split = split_home(recommender.deployment.home, min_rating=settings.liked_rating)
     warm = [case for case in split.cases("test") if not case.cold]
     drawn = sample_cases(warm, JUDGED + MEASURED, seed=SEED)
     measured = sample_cases(drawn, MEASURED, seed=SEED)
@@ -125,7 +123,7 @@ def _cases(recommender: Recommender) -> tuple[list[Case], list[Case]]:
 def _loop(shop: Shop, home: Path, model: Path, teacher: Path, out: Path) -> dict[str, Any]:
     """Recommend, judge, fork, make data, train and export; what each step gave."""
     with Recommender.open(home, model=model) as recommender:
-        judged, _ = _cases(recommender)
+        judged, _ = _cases(_split(recommender.deployment))
         note(f"recommending to {len(judged)} users")
         turns = recommender.recommend_many([request(case) for case in judged], SHOWN)
         bad = _judge(shop, recommender.deployment, [turn.trace_id for turn in turns])
@@ -173,8 +171,8 @@ def _figures(shop: Shop, home: Path, model: Path) -> dict[str, Any]:
     """What the model makes of the users that are measured."""
     with Recommender.open(home, model=model) as recommender:
         deployment = recommender.deployment
-        split = split_home(deployment.home, min_rating=deployment.settings.liked_rating)
-        _, cases = _cases(recommender)
+        split = _split(deployment)
+        _, cases = _cases(split)
         ranked = rank_cases(recommender, cases, lambda *_: None, "rank")
         scores = score_pairs(
             recommender, split, cases, ranked, truth=shop.folder / "truth", pairs=PAIRS, seed=SEED

@@ -22,7 +22,6 @@ from mllm_srec.finetune.data.splits import (
     sample_cases,
     split_home,
 )
-from mllm_srec.finetune.data.teacher import annotate
 from mllm_srec.finetune.data.utterances import Utterance
 from mllm_srec.finetune.evaluation.evaluate import SplitPart
 from mllm_srec.finetune.evaluation.fusion import FUSION, Fusions, fuse_thrice, fusion_figures
@@ -34,9 +33,9 @@ from mllm_srec.finetune.evaluation.scoring import score_pairs, scoring_figures
 from mllm_srec.finetune.evaluation.taste import preference_figures, profile_figures
 from mllm_srec.finetune.evaluation.truth import (
     drifts,
-    label_of,
     read_items,
     require_truth,
+    true_descriptions,
     unseen_items,
 )
 from mllm_srec.finetune.evaluation.understanding import (
@@ -240,13 +239,9 @@ def _tastes(
     preference: dict[str, float | None] = dict.fromkeys(("attribute_f1", "direction_accuracy"))
     profile: dict[str, float | None] = dict.fromkeys(("attribute_f1",))
     if truth is not None:
-        annotated = {
-            item_id: annotate(label_of(item), pictured=item.has_picture).fused
-            for item_id, item in read_items(truth).items()
-        }
-        settings = recommender.deployment.settings
-        preference = preference_figures(states, annotated, drifts(truth), settings)
-        profile = profile_figures(states, annotated, settings)
+        true, settings = true_descriptions(truth), recommender.deployment.settings
+        preference = preference_figures(states, true, drifts(truth), settings)
+        profile = profile_figures(states, true, settings)
     supported = [bool(entry["item_ids"]) for state in states for entry in state.profile]
     profile["evidence_supported"] = sum(supported) / len(supported) if supported else None
     return {"preference": preference, "profile": profile}

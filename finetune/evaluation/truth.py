@@ -7,10 +7,11 @@ from typing import Any
 
 import polars as pl
 
+from mllm_srec.finetune.data.teacher import annotate
 from mllm_srec.finetune.errors import FinetuneError
 from mllm_srec.finetune.shop.calendars import START
 from mllm_srec.finetune.shop.vocabulary import ItemTruth
-from mllm_srec.store.records import DAY_S
+from mllm_srec.store.records import DAY_S, FusedItem
 
 FILES = ("items.parquet", "users.parquet", "popularity.parquet", "law.json")
 
@@ -61,6 +62,14 @@ def label_of(item: ItemTruth) -> dict[str, str | None]:
         "purpose": item.purpose if text else None,
         "suits": item.suits if text else None,
         "text_colour": item.text_colour if picture else None,
+    }
+
+
+def true_descriptions(truth: Path) -> dict[str, FusedItem]:
+    """What a careful annotator would write of each item, by id."""
+    return {
+        item_id: annotate(label_of(item), pictured=item.has_picture).fused
+        for item_id, item in read_items(truth).items()
     }
 
 
