@@ -82,6 +82,15 @@ def disk_full(path: Path | str) -> str:
     )
 
 
+def make_private(path: Path) -> None:
+    """Make the file, readable by its owner alone, unless it is there.
+
+    One that is there is not opened: closing an SQLite file takes away the locks that connections of
+    this process hold on it (https://www.sqlite.org/howtocorrupt.html, 2.2).
+    """
+    path.touch(mode=0o600)
+
+
 def owner_only(path: str, flags: int) -> int:
     """Opener for `open`: the new file is readable by its owner alone."""
     return os.open(path, flags, 0o600)

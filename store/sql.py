@@ -26,7 +26,7 @@ from sqlalchemy.sql.dml import Insert
 
 from mllm_srec.store.clock import store_time
 from mllm_srec.store.errors import StoreError
-from mllm_srec.store.files import disk_full
+from mllm_srec.store.files import disk_full, make_private
 
 CHUNK = 5_000
 """Rows of one statement; SQLite takes at most 32,766 variables."""
@@ -87,7 +87,7 @@ def open_engine(url: str, tables: MetaData) -> Engine:
             event.listen(engine, "connect", _prepare_sqlite)
             if address.database:
                 # The write-ahead files take over the mode of this one.
-                Path(address.database).touch(mode=0o600)
+                make_private(Path(address.database))
         else:
             # A server that was started again is met by a new connection.
             engine = create_engine(address, pool_pre_ping=True)

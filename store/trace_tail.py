@@ -8,39 +8,54 @@ import sqlite3
 import struct
 from pathlib import Path
 
-_LOG_HEADER = 32
-_FRAME_HEADER = 24
-_INDEX_HEADER = struct.Struct("=14xH I 12x 8s")
-"""Of the log's index: bytes of a page (1 for 65,536), frames that count, salts of this log."""
+_LOG_HEADER = struct.Struct("> 8x I 4x 8s 8x")
+"""Of the log: bytes of a page, salts of this log."""
+_FRAME_HEADER = struct.Struct("> 8x 8s 8x")
+"""Of one page in the log: salts of the log that it was written to."""
 
 
 def is_torn(connection: sqlite3.Connection, path: Path) -> bool:
     """Whether the log ends in a piece of a write, which SQLite leaves out.
 
+    Nothing but the log is read: closing the file, or the index of its log, takes away the locks
+    that connections of this process hold there (https://www.sqlite.org/howtocorrupt.html, 2.2).
+
     Args:
         connection: To the file, outside a transaction.
         path: Of the file.
     """
-    log, index = (path.with_name(path.name + end) for end in ("-wal", "-shm"))
     [(patience,)] = connection.execute("PRAGMA busy_timeout").fetchall()
     connection.execute("PRAGMA busy_timeout = 0")
     try:
-        # Nobody writes meanwhile, and SQLite has read the log.
+        version = _version(connection)
+        # Waits for nobody, and tells how many pages of the log count.
+        [(_, pages, _)] = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         connection.execute("BEGIN IMMEDIATE")
     except sqlite3.OperationalError:
         return False  # Somebody writes: the end of the log is theirs.
     finally:
         connection.execute(f"PRAGMA busy_timeout = {patience}")
     try:
-        with index.open("rb") as file:
-            size, frames, salts = _INDEX_HEADER.unpack(file.read(_INDEX_HEADER.size))
-        page = 65_536 if size == 1 else size
-        with log.open("rb") as file:
-            file.seek(_LOG_HEADER + frames * (_FRAME_HEADER + page))
-            rest = file.read(_FRAME_HEADER)
-    except (OSError, struct.error):
-        return False  # No log: all that was written stands in the file.
+        written = _version(connection) != version
+        return pages >= 0 and not written and _goes_on(path, pages)
     finally:
         connection.execute("ROLLBACK")
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    """Another one as soon as another connection has written."""
+    [(version,)] = connection.execute("PRAGMA data_version").fetchall()
+    return int(version)
+
+
+def _goes_on(path: Path, pages: int) -> bool:
+    """Whether the log holds more of its own than so many pages."""
+    try:
+        with path.with_name(f"{path.name}-wal").open("rb") as file:
+            page, salts = _LOG_HEADER.unpack(file.read(_LOG_HEADER.size))
+            file.seek(pages * (_FRAME_HEADER.size + page), 1)
+            [found] = _FRAME_HEADER.unpack(file.read(_FRAME_HEADER.size))
+    except (OSError, struct.error):
+        return False
     # What has other salts was left by an older log in the same file.
-    return bool(rest) and salts.startswith(rest[8:16])
+    return bool(found == salts)

@@ -1,7 +1,6 @@
 """Traces on disk: OpenTelemetry spans in one SQLite file, long values stored once by content."""
 
 import hashlib
-import os
 import re
 import sqlite3
 import threading
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from mllm_srec.store.closing import Closing
+from mllm_srec.store.files import make_private
 from mllm_srec.store.spans import COLUMNS, Row, Span, pack, unpack
 from mllm_srec.store.sqlite_space import vacuum
 from mllm_srec.store.trace_schema import SCHEMA, TraceError, prepare
@@ -65,7 +65,7 @@ class TraceStore(Closing):
             if not path.exists():
                 if not create:
                     raise TraceError(f"no traces at {str(path)!r}: run a recommendation first")
-                os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+                make_private(path)
             connection = sqlite3.connect(
                 path, timeout=BUSY_S, isolation_level=None, check_same_thread=False
             )

@@ -27,7 +27,7 @@ from mllm_srec.agent.events import Begin, follow
 from mllm_srec.agent.terminal.item_pictures import Pictures, home_pictures
 from mllm_srec.agent.terminal.output import Output
 from mllm_srec.agent.untrusted import sound, visible, words
-from mllm_srec.store.files import owner_only
+from mllm_srec.store.files import make_private
 
 FRAMES_A_SECOND = 10
 """Drawings of the line of nodes."""
@@ -269,8 +269,7 @@ def _begins(found: tuple[str, str], typed: str) -> bool:
 
 def _history(path: Path) -> FileHistory:
     """What was typed before, in a file that only its owner reads."""
-    with open(path, "ab", opener=owner_only):
-        pass
+    make_private(path)
     return FileHistory(str(path))
 
 

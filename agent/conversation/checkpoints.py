@@ -13,7 +13,7 @@ from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from sqlalchemy.engine import make_url
 
 from mllm_srec.store.errors import StoreError
-from mllm_srec.store.files import owner_only
+from mllm_srec.store.files import make_private
 
 if TYPE_CHECKING:
     from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
@@ -51,8 +51,7 @@ async def open_saver(url: str) -> Saver:
 
 
 async def _open_sqlite(path: Path, serde: JsonPlusSerializer) -> AsyncSqliteSaver:
-    with open(path, "ab", opener=owner_only):
-        pass
+    make_private(path)
     connection = await aiosqlite.connect(path)
     await connection.execute(f"PRAGMA busy_timeout={BUSY_MS}")
     # The write-ahead file is emptied early: what is pruned shall not stay on the disk.

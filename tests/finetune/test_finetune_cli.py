@@ -76,7 +76,7 @@ def test_a_recipe_that_looks_at_pictures_does_not_fit_data_of_texts(
     asked = ("--data", tmp_path / "sft", "--out", tmp_path / "run")
     refused = srec(home, "train", *asked)
     assert (refused.returncode, refused.stdout) == (1, "")
-    assert "'look': its share is 0.05, and no record" in refused.stderr
+    assert "'look': its share is 0.04, and no record" in refused.stderr
     assert not (tmp_path / "run" / "scratch").exists()
 
 
