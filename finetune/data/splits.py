@@ -163,9 +163,11 @@ def split_by_time(
 ) -> Split:
     """Cut the whole log at two times, so that no other user's future is in the training part.
 
-    Training is what lies before the first cut. A user's last like between the cuts is a validation
-    target, the last one after the second cut a test target; a history is everything before its
-    target. Users without any history give no case.
+    Training is what a user did before anything at or after the first cut. The last like between the
+    cuts is a validation target, the last one after the second cut a test target; a history is
+    everything before its target. Where the order of a history and its times disagree, as inside a
+    shuffled day, what stands behind a later time counts as later itself. Users without any history
+    give no case.
 
     Args:
         frame: As for `split_by_user`, with timestamps.
@@ -185,12 +187,11 @@ def split_by_time(
     train: list[Interaction] = []
     validation, test = list[Case](), list[Case]()
     for history in _histories(log):
-        times = [one.timestamp or 0 for one in history]
-        known = int(np.searchsorted(times, first))
+        known, tuned = _before(history, first), _before(history, second)
         train.extend(history[:known])
         likes = [place for place in _first_likes(history, min_rating) if place > 0]
-        between = [place for place in likes if first <= times[place] < second]
-        after = [place for place in likes if times[place] >= second]
+        between = [place for place in likes if known <= place < tuned]
+        after = [place for place in likes if place >= tuned]
         validation.extend(_case(history, place, known) for place in between[-1:])
         test.extend(_case(history, place, known) for place in after[-1:])
     return Split(_frame(train), tuple(validation), tuple(test), tuple(item_ids))
@@ -281,6 +282,12 @@ def _histories(log: pl.DataFrame) -> Iterable[list[Interaction]]:
     for _, rows in groupby(log.iter_rows(named=True), key=itemgetter("user_id")):
         # The values come out of typed columns: no need to validate each of them again.
         yield [Interaction.model_construct(**row) for row in rows]
+
+
+def _before(history: Sequence[Interaction], cut: float) -> int:
+    """How many interactions stand before the first one at or after a time."""
+    times = (one.timestamp or 0 for one in history)
+    return next((place for place, time in enumerate(times) if time >= cut), len(history))
 
 
 def _first_likes(history: Sequence[Interaction], min_rating: float | None) -> list[int]:

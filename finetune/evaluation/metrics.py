@@ -26,7 +26,8 @@ class Interval:
 
 
 FLIPS = 9_999
-"""Times that all signs are drawn for a p-value; the smallest one is 1 / (FLIPS + 1)."""
+"""Times that all signs are drawn for a p-value, of which the smallest is 2 / (FLIPS + 1): the test
+is two-sided."""
 
 
 def target_ranks(scores: NDArray[np.floating], targets: NDArray[np.int64]) -> Floats:
@@ -156,10 +157,7 @@ def sign_flip_p(
             is of another user.
         seed: Of the random signs.
     """
-    rows = (
-        np.arange(len(differences)) if users is None else np.unique(users, return_inverse=True)[1]
-    )
-    sums = np.bincount(rows, weights=differences)
+    sums = np.bincount(_user_rows(differences, users), weights=differences)
     if len(sums) < 2 or not sums.any():
         return 1.0
     found = stats.permutation_test(

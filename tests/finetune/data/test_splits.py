@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mllm_srec.finetune.data.splits import (
+    CUTS,
     Split,
     SplitError,
     find_leaks,
@@ -121,6 +122,33 @@ def test_a_time_split_cuts_the_whole_log() -> None:
 def test_an_item_without_interactions_before_the_cut_is_cold() -> None:
     split = split_by_time(log({"u": "0123456789"}), ITEMS)
     assert split.cold_items == {"i8", "i9"}
+
+
+@settings(max_examples=100)
+@given(
+    users=st.dictionaries(
+        st.sampled_from("uvwx"),
+        st.lists(st.tuples(st.integers(0, 9), st.integers(0, 5 * DAY_S)), max_size=12),
+        min_size=1,
+    ),
+    shuffled=st.booleans(),
+)
+def test_a_time_split_trains_on_nothing_after_the_cut_whatever_the_order_of_the_times(
+    users: dict[str, list[tuple[int, int]]], shuffled: bool
+) -> None:
+    rows = [
+        {"user_id": user, "item_id": f"i{item}", "position": position, "timestamp": time}
+        for user, did in users.items()
+        for position, (item, time) in enumerate(did)
+    ]
+    kinds = {"user_id": pl.String, "item_id": pl.String, "position": pl.Int64}
+    frame = pl.DataFrame(rows, schema=kinds | {"timestamp": pl.Int64})
+    split = split_by_time(shuffle_days(frame, seed=1) if shuffled else frame, ITEMS)
+    assert not find_leaks(split)
+    first, second = (frame["timestamp"].quantile(cut, "higher") or 0 for cut in CUTS)
+    assert (split.train["timestamp"] < first).all()
+    asked = [one for case in split.validation for one in case.history]
+    assert all((one.timestamp or 0) < second for one in asked)
 
 
 def test_a_time_split_without_times_is_refused() -> None:
