@@ -145,7 +145,13 @@ def evaluate_home(
         fused = {
             item_id: entry.fused for item_id, entry in home.catalogue.representations().items()
         }
-        about: dict[str, Any] = {"notes": options.notes}
+        about: dict[str, Any] = {
+            "split_by": options.split_by,
+            "day_order": options.day_order,
+            "targets": options.targets,
+            "min_rating": settings.liked_rating,
+            "notes": options.notes,
+        }
         with _deployed(path, options, settings, engine=engine, model=model, say=say) as deployment:
             if deployment is not None:
                 about |= {

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from mllm_srec.finetune.data.settings import SplitBy
+from mllm_srec.finetune.data.splits import DayOrder
 from mllm_srec.finetune.evaluation.evaluate import (
     FULL,
     RETRIEVAL,
@@ -50,6 +52,14 @@ class Report(BaseModel):
 
     protocol: RankingProtocol
     part: SplitPart
+    split_by: SplitBy = "user"
+    day_order: DayOrder = "published"
+    targets: int = 1
+    """Successive test targets of a user at most."""
+    min_rating: float | None = None
+    """Lowest rating that is a like."""
+    seed: int = 0
+    """Of the users who are asked, the negatives, the orders inside the days and the bootstrap."""
     users: int
     cases: int
     """Targets asked for; more than users where a user has several."""
@@ -130,6 +140,7 @@ def summarize(
         items=len(first.split.item_ids),
         shuffles=len(trials) // draws,
         draws=draws,
+        seed=seed,
         rows=rows,
         full_minus_retrieval=by_name[RETRIEVAL].full_minus if RETRIEVAL in by_name else None,
         validation=chosen_on,

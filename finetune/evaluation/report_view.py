@@ -9,6 +9,7 @@ from rich.text import Text
 from mllm_srec.finetune.evaluation.report import Report, Row
 
 ACCURACY = ("recall@10", "mrr@10", "auc")
+GROUPS = {"warm": "warm", "cold": "cold", "cold_items": "cold items"}
 LISTS = {
     "coverage@10": "coverage",
     "novelty@10": "novelty",
@@ -27,11 +28,15 @@ COSTS = {
 
 
 def report_view(report: Report) -> Group:
-    """Accuracy, the lists themselves, and costs, one table each."""
-    part = f"{report.part} part, {report.protocol} protocol"
+    """Accuracy, who it is better for, the lists themselves, and costs, one table each.
+
+    Each fits a terminal of 80 columns.
+    """
+    part = f"{report.part} part, {report.protocol} protocol, split by {report.split_by}"
+    days = ", days shuffled" if report.day_order == "shuffled" else ""
     targets = f"{report.cases:,} targets, " if report.cases != report.users else ""
-    head = f"{part}: {report.users:,} users, {targets}{report.items:,} items{report.means}"
-    tables = [_accuracy(report)]
+    head = f"{part}{days}: {report.users:,} users, {targets}{report.items:,} items{report.means}"
+    tables = [_accuracy(report), *_apart(report)]
     for names, digits in ((LISTS, 2), (COSTS, 3)):
         if any(name in row.figures for row in report.rows for name in names):
             tables.append(_figures(report, names, digits))
@@ -51,16 +56,25 @@ def _chosen(report: Report) -> list[Text]:
 
 
 def _accuracy(report: Report) -> Table:
-    table = _table("", "NDCG@10 (95 %)", "R@10", "MRR@10", "AUC", "warm", "cold", "full minus it")
+    table = _table("", "NDCG@10 (95 %)", "R@10", "MRR@10", "AUC")
     for row in report.rows:
-        table.add_row(
-            Text(row.name),
-            _interval(row),
-            *(f"{row.figures[name]:.3f}" for name in ACCURACY),
-            *(_group(row, name) for name in ("warm", "cold")),
-            _difference(row.full_minus),
-        )
+        figures = (f"{row.figures[name]:.3f}" for name in ACCURACY)
+        table.add_row(Text(row.name), _interval(row), *figures)
     return table
+
+
+def _apart(report: Report) -> list[Table]:
+    """NDCG@10 of the groups that there are, and how much better the row `full` is."""
+    groups = [name for name in GROUPS if any(name in row.groups for row in report.rows)]
+    compared = any(row.full_minus for row in report.rows)
+    if not groups and not compared:
+        return []
+    last = ["full minus it (95 %)"] if compared else []
+    table = _table("NDCG@10", *(GROUPS[name] for name in groups), *last)
+    for row in report.rows:
+        cells = [_group(row, name) for name in groups]
+        table.add_row(Text(row.name), *cells, *([_difference(row.full_minus)] if compared else []))
+    return [table]
 
 
 def _figures(report: Report, names: Mapping[str, str], digits: int) -> Table:

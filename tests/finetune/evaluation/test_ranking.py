@@ -216,6 +216,15 @@ def test_several_targets_of_a_user_are_one_user(home: Path) -> None:
         evaluated(home, scripted(), RankingOptions(targets=2, split_by="time"))
 
 
+def test_a_report_says_how_it_was_made(home: Path) -> None:
+    options = RankingOptions(
+        rows=("popularity",), split_by="time", day_order="shuffled", shuffles=2, seed=3
+    )
+    report = evaluated(home, scripted(), options)
+    assert (report.split_by, report.day_order, report.shuffles) == ("time", "shuffled", 2)
+    assert (report.targets, report.min_rating, report.seed) == (1, 4.0, 3)
+
+
 def test_an_unknown_row_is_named_with_those_that_there_are(home: Path) -> None:
     with pytest.raises(FinetuneError, match=r"no row 'sasrec': there are .*'ease'"):
         evaluated(home, scripted(), RankingOptions(rows=("sasrec",)))

@@ -28,6 +28,7 @@ REPORT = Report(
     users=1_200,
     cases=1_200,
     items=800,
+    day_order="shuffled",
     shuffles=5,
     rows=[
         row("retrieval", 0.1, full_minus={"ndcg@10": 0.05, "low": 0.01, "high": 0.09, "p": 0.02}),
@@ -40,8 +41,8 @@ REPORT = Report(
 )
 
 
-def shown(report: Report) -> str:
-    console = Console(width=160, file=io.StringIO(), no_color=True)
+def shown(report: Report, width: int = 160) -> str:
+    console = Console(width=width, file=io.StringIO(), no_color=True)
     console.print(report_view(report))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
@@ -49,7 +50,8 @@ def shown(report: Report) -> str:
 
 def test_a_person_sees_figures_with_their_intervals_and_what_to_know() -> None:
     text = shown(REPORT)
-    assert "test part, full protocol: 1,200 users, 800 items, mean of 5 shuffles" in text
+    head = "test part, full protocol, split by user, days shuffled: 1,200 users, 800 items, mean of"
+    assert f"{head} 5 shuffles" in text
     assert "0.1500 (0.140-0.160) ±0.0030" in text
     assert "+0.0500 (+0.010 +0.090)" in text
     assert "nothing was trained again" in text
@@ -58,6 +60,24 @@ def test_a_person_sees_figures_with_their_intervals_and_what_to_know() -> None:
     costs = [line for line in text.splitlines() if "1.250" in line]
     assert len(costs) == 1
     assert costs[0].split()[0] == "full"
+
+
+def test_no_figure_is_cut_in_a_terminal_of_80_columns() -> None:
+    parts = {name: {"ndcg@10": 0.04} for name in ("warm", "cold", "warm_items", "cold_items")}
+    gain = {"ndcg@10": -0.05, "low": -0.09, "high": -0.01, "p": 0.02}
+    costs = {"calls": 52.4, "stored": 50.2, "prompt_tokens": 17_778.0, "completion_tokens": 312.4}
+    longest = row(
+        "popularity-recent",
+        0.02,
+        groups=parts,
+        spread={"ndcg@10": 0.003},
+        full_minus=gain,
+        **{f"{name}_per_user": value for name, value in ({"seconds": 10.718} | costs).items()},
+        **{f"{name}@10": 0.5 for name in ("coverage", "novelty", "diversity", "popularity_lift")},
+    )
+    report = REPORT.model_copy(update={"rows": [*REPORT.rows, longest]})
+    assert "…" not in shown(report, width=80)
+    assert "-0.0500 (-0.090 -0.010)" in shown(report, width=80)
 
 
 def test_draws_of_negatives_are_named() -> None:
@@ -74,7 +94,10 @@ def test_what_was_not_measured_is_a_dash_or_left_out() -> None:
     text = shown(bare)
     assert "coverage" not in text
     assert "s/user" not in text
-    assert text.count("-") >= 2
+    assert "cold" not in text
+    cold = [line.split() for line in shown(REPORT).splitlines() if "0.040" in line or "+" in line]
+    assert ["popularity", "0.040"] in cold
+    assert ["retrieval", "-", "+0.0500", "(+0.010", "+0.090)"] in cold
 
 
 def test_pictures_are_drawn_without_a_screen(tmp_path: Path) -> None:
