@@ -2,8 +2,8 @@
 
 The loop calls transformers once for each picture, each description, each window, the profile, each
 candidate and each reason, with the full prompt, and keeps nothing between calls. It is given the
-very prompts that the product sent, so it is spared retrieval and all work between the calls; its
-answers are not held to a schema, which spares it that, too.
+very prompts that the product sent, so it is spared retrieval and all work between the calls. Its
+answers are held to the same schemas: both sides write what is asked, and neither rambles.
 """
 
 import time

@@ -49,7 +49,7 @@ class Plan:
     notes: tuple[str, ...]
     """What a reader has to know of the rows that are not there."""
     asked: dict[str, Any]
-    """All that the figures depend on besides the home's data, as plain values."""
+    """All that the figures depend on besides the data of the home, as plain values."""
     path: Path
     """Where the report is kept."""
 
@@ -100,7 +100,9 @@ def make_plans(
         )
         had = tuple(name for name in peers if name not in lacking)
         model = _model(opened, choices) if choices.graph else {}
-        plans = [_plan(each, out, rows, had, tuple(notes), model, choices) for each in protocols]
+        # A home that is made is the set's; of a given one the report says which it was.
+        facts = model if files else {**model, "home": str(home.resolve())}
+        plans = [_plan(each, out, rows, had, tuple(notes), facts, choices) for each in protocols]
         to_make = [plan for plan in plans if plan.kept() is None]
         asked = {name for plan in to_make for name in (*(plan.options.rows or ()), *plan.peers)}
         needing = [name for name in (RETRIEVAL, FULL, *WITH_VECTORS) if name in asked]
@@ -125,14 +127,14 @@ def _plan(
     rows: tuple[str, ...],
     peers: tuple[str, ...],
     notes: tuple[str, ...],
-    model: dict[str, Any],
+    facts: dict[str, Any],
     choices: Choices,
 ) -> Plan:
     options = replace(protocol.options, users=choices.users or protocol.options.users, rows=rows)
     peers, notes = (peers, notes) if protocol.peers else ((), ())
     asked = {**asdict(options), "peers": peers, "minutes": choices.minutes if peers else None}
     path = out / f"{protocol.name}.json"
-    return Plan(protocol.name, options, peers, notes, asked | model, path)
+    return Plan(protocol.name, options, peers, notes, asked | facts, path)
 
 
 def _model(home: Home, choices: Choices) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -119,6 +120,10 @@ def test_what_is_finished_is_kept_until_something_else_is_asked(
     assert again.out == first.out
     assert "kept from before" in again.err
     monkeypatch.setattr(sys, "argv", [*sys.argv, "--users", "1"])
+    assert quality.main() == 0
+    assert "kept from before" not in capsys.readouterr().err
+    shutil.copytree(tmp_path / "home", tmp_path / "other")
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--home", str(tmp_path / "other")])
     assert quality.main() == 0
     assert "kept from before" not in capsys.readouterr().err
 

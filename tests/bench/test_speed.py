@@ -56,14 +56,15 @@ def test_all_prompts_of_a_kind_are_one_call() -> None:
 
 
 def test_the_loop_asks_for_every_prompt_by_itself() -> None:
-    asked: list[list[str]] = []
+    asked: list[list[Prompt]] = []
 
     def ask(prompts: list[Prompt], *_: object, **__: object) -> None:
-        asked.append([one.messages[0].text for one in prompts])
+        asked.append(prompts)
 
     engine = SimpleNamespace(generate=ask, score_labels=ask)
     assert loop_seconds(engine, engine, CALLS) >= 0
-    assert asked == [["w1"], ["c1"], ["c2"], ["w2"], ["w3"]]
+    # The very prompts, with the schemas that the product's answers are held to.
+    assert asked == [[window("w1")], [prompt("c1")], [prompt("c2")], [window("w2")], [window("w3")]]
 
 
 def test_a_figure_is_kept_with_its_machine_and_day(tmp_path: Path) -> None:
