@@ -12,6 +12,7 @@ from mllm_srec.store.feedback import Feedback, Stance
 from mllm_srec.tools.errors import WrongCall
 from mllm_srec.tools.feedback import give_feedback, give_item_feedback, wish_text
 from mllm_srec.tools.filters import ItemFilter
+from mllm_srec.tools.items import cards
 from mllm_srec.tools.recommend import MAX_LIST
 from mllm_srec.tools.recommend import recommend as recommend_items
 from mllm_srec.tools.search import search_described, search_similar, search_text
@@ -23,19 +24,20 @@ USUAL = 5
 async def recommend(turn: Turn) -> TurnUpdate:
     """A list for the user, by what was asked, or by what was asked before and now.
 
-    What changes or goes on with a search, `others` or `only red ones`, is a search again.
+    What changes or goes on with a search, or with items like another one, is that again: `others`,
+    `only red ones`.
     """
     if turn.understood.again and turn.state.last and turn.state.last["intent"] == "search":
         return await search(_again(turn, "search"))
-    request, passed = _request(turn)
-    conditions = turn.conditions(request) & ItemFilter(exclude=tuple(passed))
+    if turn.understood.again and turn.state.last_item:
+        return await _like(turn, turn.state.last_item, *_request(turn))
+    request, passed, conditions = _request(turn)
     return await _recommended(turn, request, conditions, passed=passed)
 
 
 async def search(turn: Turn) -> TurnUpdate:
     """Items by words, or by a picture that was shown."""
-    request, passed = _request(turn)
-    conditions = turn.conditions(request) & ItemFilter(exclude=tuple(passed))
+    request, passed, conditions = _request(turn)
     embed = turn.context.srec.deployment.calls.embed
     count = _length(request)
     words = request.words or " ".join((*request.having, request.item)).strip()
@@ -63,19 +65,40 @@ async def more(turn: Turn) -> TurnUpdate:
     if not asked.item and not asked.having and not asked.words:
         return await recommend(_again(turn, "recommend"))
     if asked.item:
+        # Read before the wish is kept: a price may need a question.
+        wanted = _request(turn)
         said = _of_item(turn, "more", asked.item)
-        noted = _noted(turn, [said])
-        similar = await search_similar(
-            turn.home,
-            turn.context.srec.deployment.calls.embed,
-            said.subject,
-            count=USUAL,
-            user_id=turn.user_id,
-        )
-        lead = f"{noted['outcome']['lead']} Like it are:"
-        update = _listed(lead, map(shown_card, similar), asked, [])
-        return {**noted, **update, "focus": said.subject}
+        return await _like(turn, said.subject, *wanted, after=_noted(turn, [said]))
     return await _criticised(turn, "more")
+
+
+async def _like(
+    turn: Turn,
+    item_id: str,
+    request: Understood,
+    passed: Sequence[str],
+    conditions: ItemFilter,
+    *,
+    after: TurnUpdate | None = None,
+) -> TurnUpdate:
+    """Items like another one that meet what is asked besides."""
+    similar = await search_similar(
+        turn.home,
+        turn.context.srec.deployment.calls.embed,
+        item_id,
+        count=_length(request),
+        conditions=conditions,
+        user_id=turn.user_id,
+    )
+    also = f" ({conditions.text})" if conditions.text else ""
+    if after is None:
+        [card] = cards(turn.home, [item_id])
+        lead = f"Like {card.named}{also} are:"
+    else:
+        lead = f"{after['outcome']['lead']} Like it{also} are:"
+    request = request.model_copy(update={"item": ""})
+    listed = _listed(lead, map(shown_card, similar), request, passed)
+    return {**(after or {}), **listed, "last_item": item_id, "focus": item_id}
 
 
 async def less(turn: Turn) -> TurnUpdate:
@@ -152,17 +175,15 @@ async def _recommended(
     return listed(map(shown_suggestion, found.items), found.notes)
 
 
-def _request(turn: Turn) -> tuple[Understood, list[str]]:
-    """What is asked for, and the items shown before that should not come again."""
-    asked = turn.understood
-    if not asked.again or turn.state.last is None:
-        return asked, []
-    before = Understood.model_validate(turn.state.last)
-    if asked.spans() and asked.spans() != [asked.k]:
-        return asked.over_before(before), []
-    # Nothing new was named: others of the same.
-    passed = list(dict.fromkeys((*turn.state.passed, *turn.shown_ids)))[-PASSED:]
-    return asked.over_before(before), passed
+def _request(turn: Turn) -> tuple[Understood, list[str], ItemFilter]:
+    """What is asked for, items shown before that should not come again, and what it must be."""
+    asked, passed = turn.priced(turn.understood), list[str]()
+    if asked.again and turn.state.last:
+        if not asked.spans() or asked.spans() == [asked.k]:
+            # Nothing new was named: others of the same.
+            passed = list(dict.fromkeys((*turn.state.passed, *turn.shown_ids)))[-PASSED:]
+        asked = asked.over_before(Understood.model_validate(turn.state.last))
+    return asked, passed, turn.conditions(asked) & ItemFilter(exclude=tuple(passed))
 
 
 def _again(turn: Turn, intent: Intent) -> Turn:
@@ -193,6 +214,7 @@ def _listed(
         "shown": found["items"],
         "last": request.model_dump(mode="json"),
         "last_picture": None,
+        "last_item": None,
         "passed": list(passed),
         "focus": focus,
     }

@@ -1,5 +1,7 @@
 """The nodes of a turn: understand, act, answer."""
 
+from dataclasses import replace
+
 from langgraph.runtime import Runtime
 
 from mllm_srec.agent.ask import Question, ask
@@ -51,16 +53,18 @@ async def understand(state: TurnState, runtime: Runtime[TurnContext]) -> TurnUpd
     if not any(character.isalnum() for character in said):
         intent: Intent = "search" if state.picture else "other"
         return {"understood": Understood(intent=intent).model_dump(), "fallback": False}
-    [reply] = await ask(
-        runtime.context.srec.context.calls,
-        [understand_question(before(state), said)],
-        max_tokens=MAX_TOKENS,
-    )
+    calls = runtime.context.srec.context.calls
+    [reply] = await ask(calls, [understand_question(before(state), said)], max_tokens=MAX_TOKENS)
+    asked = state.asked
+    if asked and reply.value.intent == asked["intent"] and not reply.value.spans():
+        # It answers nothing of what was asked: thanks, or another matter.
+        asked, alone = None, before(replace(state, asked=None))
+        [reply] = await ask(calls, [understand_question(alone, said)], max_tokens=MAX_TOKENS)
     understood = reply.value
     if state.picture and understood.intent in ("recommend", "other"):
         understood = understood.model_copy(update={"intent": "search"})
-    if state.asked and understood.intent == state.asked["intent"]:
-        understood = understood.over_before(Understood.model_validate(state.asked))
+    if asked and understood.intent == asked["intent"]:
+        understood = understood.over_before(Understood.model_validate(asked))
     return {"understood": understood.model_dump(mode="json"), "fallback": reply.fallback}
 
 

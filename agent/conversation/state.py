@@ -75,6 +75,8 @@ class TurnState:
     """The last request for a list."""
     last_picture: str | None = None
     """Content hash of the picture that it was about."""
+    last_item: str | None = None
+    """Id of the item that it was for the like of."""
     passed: list[str] = field(default_factory=list)
     """Ids of lists before, since the request was new."""
     focus: str | None = None
@@ -86,7 +88,7 @@ class TurnState:
     @property
     def memory(self) -> dict[str, Any]:
         """What is left of the turns before, as the nodes of a turn find and change it."""
-        names = ("shown", "last", "last_picture", "passed", "focus", "asked", "done")
+        names = ("shown", "last", "last_picture", "last_item", "passed", "focus", "asked", "done")
         return {name: getattr(self, name) for name in names}
 
 
@@ -100,6 +102,7 @@ class TurnUpdate(TypedDict, total=False):
     shown: list[Shown]
     last: dict[str, Any] | None
     last_picture: str | None
+    last_item: str | None
     passed: list[str]
     focus: str | None
     asked: dict[str, Any] | None

@@ -140,6 +140,15 @@ class Turn:
         found = (value for each in words for value in self.vocabulary.named(each))
         return tuple(dict.fromkeys(found))
 
+    def priced(self, asked: Understood) -> Understood:
+        """A request with `cheaper` and `dearer` as a price: they mean the list of now, not a later.
+
+        Raises:
+            AskBack: A price can be read in two ways.
+        """
+        read = partial(_price, shown=self.state.shown)
+        return asked.model_copy(update={"over": read(asked.over), "under": read(asked.under)})
+
     def conditions(self, asked: Understood) -> ItemFilter:
         """What an item must be, by the words of a request.
 
@@ -148,8 +157,7 @@ class Turn:
             CannotDo: No item has one of the values.
             WrongCall: The prices contradict each other.
         """
-        read = partial(_price, shown=self.state.shown)
-        low, high = read(asked.over), read(asked.under)
+        low, high = said_number(asked.over), said_number(asked.under)
         if low is not None and high is not None and low > high:
             raise WrongCall(f"nothing can be over {low:.15g} and under {high:.15g}")
         return ItemFilter(
@@ -194,14 +202,12 @@ def partial_answer(said: Outcome) -> PartialAnswer:
     return PartialAnswer(text, tuple(map(turn_item, items)))
 
 
-def _price(words: str, shown: Sequence[Shown]) -> float | None:
-    """A price in words; `cheaper` and `dearer` are so by the mean of the list."""
-    if not words:
-        return None
-    if (said := said_number(words)) is not None:
-        return said
+def _price(words: str, shown: Sequence[Shown]) -> str:
+    """A price in words; `cheaper` and `dearer` are the mean of the list, if it has prices."""
+    if not words or said_number(words) is not None:
+        return words
     prices = [each["price"] for each in shown if each["price"] is not None]
-    return round(sum(prices) / len(prices), 2) if prices else None
+    return f"{sum(prices) / len(prices):.2f}" if prices else ""
 
 
 def _written(value: float) -> str:

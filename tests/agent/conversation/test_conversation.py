@@ -9,12 +9,15 @@ from PIL import Image
 
 from mllm_srec.agent.conversation.conversation import Conversation
 from mllm_srec.agent.conversation.intents import Understood
+from mllm_srec.llm.engine import Prompt
+from mllm_srec.llm.scripted import ScriptedEngine
 from mllm_srec.store.errors import BadPicture
 from mllm_srec.store.home import Home
 from mllm_srec.store.records import Item
 from mllm_srec.tools.values import Vocabulary
+from tests.agent.shop import score
 
-from .talk import ids, opened
+from .talk import answering, ids, opened, said
 
 
 def test_a_list_is_asked_for_narrowed_and_turned_over(chat: Conversation) -> None:
@@ -33,6 +36,21 @@ def test_a_request_is_changed_by_what_is_said_next(chat: Conversation) -> None:
     chat.say("two things please")
     wooden = chat.say("only wooden ones")
     assert set(ids(wooden)) <= {"i1", "i3", "i5", "i7"}
+
+
+def test_cheaper_means_the_list_it_was_said_of_and_none_after_it(tmp_path: Path) -> None:
+    with opened(tmp_path / "home") as talks:
+        items = talks.home.catalogue.items()
+        talks.home.catalogue.put_items(
+            item.model_copy(update={"price": float(number)})
+            for number, item in enumerate(items.values(), 1)
+        )
+        with talks.begin("ben") as chat:
+            chat.do(Understood(intent="search", words="toy", k="8"))
+            cheaper = Understood(intent="recommend", again=True, under="cheaper")
+            assert "(up to 4.5)" in chat.do(cheaper).answer
+            assert "(wood, up to 4.5)" in chat.say("only wooden ones").answer
+            assert "up to 4.5" in chat.say("others").answer
 
 
 def test_a_wish_that_no_item_meets_gets_an_honest_answer(chat: Conversation) -> None:
@@ -87,6 +105,26 @@ def test_a_search_goes_on_with_others_and_by_what_is_said_next(chat: Conversatio
     assert set(ids(wooden)) <= {"i1", "i3", "i5", "i7"}
 
 
+def test_items_like_another_meet_what_is_asked_besides_and_go_on(chat: Conversation) -> None:
+    chat.say("two things please")
+    like = Understood(intent="more", item="i3", having=("rubber",), k="1")
+    first = chat.do(like, said="one of rubber like i3")
+    assert first.answer.startswith("Noted: more like Fine drum [i3]. Like it (rubber) are:")
+    others = chat.say("others")
+    assert others.answer.startswith("Like Fine drum [i3] (rubber) are:")
+    assert {*ids(first), *ids(others)} == {"i6", "i8"}
+    # A new request is about its own words alone.
+    chat.say("what should I get")
+    assert chat.do(Understood(intent="recommend", again=True, k="2")).answer.startswith("For ")
+
+
+def test_a_price_in_two_ways_is_asked_about_before_a_wish_is_kept(chat: Conversation) -> None:
+    chat.say("two things please")
+    turn = chat.do(Understood(intent="more", item="i3", under="twelve fifty"))
+    assert turn.answer == "By “twelve fifty”, do you mean 12.50 or 1250?"
+    assert "you said" not in chat.say("who am i to you").answer
+
+
 def test_others_after_a_picture_are_others_like_it(chat: Conversation) -> None:
     picture = io.BytesIO()
     Image.new("RGB", (40, 40), (20, 160, 20)).save(picture, "PNG")
@@ -107,6 +145,25 @@ def test_others_after_a_picture_are_others_like_it(chat: Conversation) -> None:
 def test_one_short_question_is_asked_where_it_decides(chat: Conversation) -> None:
     assert chat.say("find").answer.endswith("is enough.")
     assert "which" in chat.say("why").answer.casefold()
+
+
+def test_what_is_no_answer_to_a_question_is_read_on_its_own(tmp_path: Path) -> None:
+    def stuck(prompt: Prompt) -> str:
+        # As a small model does: after a question, anything is an answer.
+        asked = "Before: asked back about compare" in prompt.messages[1].text
+        if said(prompt) == "thanks":
+            return Understood(intent="compare" if asked else "other").compact
+        return answering()(prompt)
+
+    with (
+        opened(tmp_path / "home", ScriptedEngine(answer=stuck, score=score)) as talks,
+        talks.begin("ben") as chat,
+    ):
+        chat.say("what should I get")
+        assert chat.say("compare them").answer.startswith("Which two?")
+        assert chat.say("thanks").intent == "other"
+        assert chat.say("compare them").answer.startswith("Which two?")
+        assert ids(chat.say("compare duck and drum")) == ["i8", "i3"]
 
 
 def test_criticism_changes_the_list_is_kept_and_taken_back(chat: Conversation) -> None:
