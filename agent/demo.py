@@ -1,5 +1,6 @@
 """`srec demo`: from the sample shop to explained recommendations, every step on the screen."""
 
+import shlex
 import time
 from dataclasses import replace
 from importlib.resources import files
@@ -10,7 +11,7 @@ import polars as pl
 from mllm_srec.agent.deployment import Deployment
 from mllm_srec.agent.ingest import fuse_missing, ingest, make_vectors_anew
 from mllm_srec.agent.recommender import Recommender
-from mllm_srec.agent.results import IngestReport
+from mllm_srec.agent.results import IngestReport, Recommendation
 from mllm_srec.agent.terminal.item_pictures import Pictures, home_pictures
 from mllm_srec.agent.terminal.output import Output
 from mllm_srec.agent.terminal.views import ingest_view, next_steps, recommendation_screen
@@ -61,7 +62,7 @@ def run_demo(
             ),
         )
         others = [each for each in _fit_users(deployment.home) if each != result.user]
-    out.show(lambda _: next_steps(_commands(home, result.trace_id, others)))
+    out.show(lambda _: next_steps(_commands(home, result, others)))
 
 
 def demo_user(home: Home) -> str:
@@ -99,12 +100,13 @@ def describe(out: Output, deployment: Deployment) -> tuple[int, int]:
             return fuse_missing(deployment, progress)
 
 
-def _commands(home: Path, trace_id: str, users: list[str]) -> list[tuple[str, str]]:
-    at = f"--home {home}"
-    other = users[0] if users else "USER"
+def _commands(home: Path, result: Recommendation, users: list[str]) -> list[tuple[str, str]]:
+    at = shlex.join(("--home", str(home)))
+    trace_id, other = result.trace_id[:8], users[0] if users else "USER"
     return [
+        (f"{shlex.join(('srec', 'chat', '--user', result.user))} {at}", "talk about it"),
         (f"srec demo {other}", "another user of the sample shop"),
-        (f"srec trace show {trace_id[:8]} {at}", "what the model was asked, and what it said"),
+        (f"srec trace show {trace_id} {at}", "what the model was asked, and what it said"),
         (f"srec serve start {at}", "keep the model running, so that answers take seconds"),
         (f"srec recommend {other} {at}", "only the recommendation; --json for programs"),
         ("srec ingest --items FILE --interactions FILE --images DIR", "your own shop"),

@@ -46,7 +46,12 @@ def build_server(srec: Recommender, user: str) -> MCPServer:
         refuse_others(arguments)
         tool.parameters = arguments.model_json_schema()
     return ToolServer(
-        "mllm-srec", version=version("mllm-srec"), instructions=INSTRUCTIONS, tools=tools
+        "mllm-srec",
+        version=version("mllm-srec"),
+        instructions=INSTRUCTIONS,
+        tools=tools,
+        # At INFO each request to the server of the model is a line in the client's log.
+        log_level="WARNING",
     )
 
 

@@ -1,6 +1,7 @@
 """`srec serve`: the vLLM server of a home."""
 
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -41,4 +42,6 @@ def status(home: Path) -> dict[str, Any]:
 
 def _facts(record: server.ServerRecord) -> dict[str, Any]:
     facts = asdict(record)
-    return {"running": True, **facts, "model": Path(record.model).name, "url": record.url}
+    started = datetime.fromtimestamp(record.started, UTC).isoformat(" ", "seconds")
+    model = Path(record.model).name
+    return {"running": True, **facts, "started": started, "model": model, "url": record.url}

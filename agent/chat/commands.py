@@ -50,6 +50,10 @@ class Session(Protocol):
         """Leave the thread for another one."""
         ...
 
+    def show_last(self) -> None:
+        """Show the last turn of the thread once more."""
+        ...
+
     def leave(self) -> None:
         """End the chat."""
         ...
@@ -189,6 +193,7 @@ def _resume(session: Session, words: str) -> None:
     if thread is None:
         raise WrongCall(f"there is no thread {words!r}: /threads lists yours")
     session.go_to(session.conversation.user, thread.thread_id)
+    session.show_last()
     here = f"thread {thread.thread_id} goes on after {turns_text(thread.turns)}"
     session.show("resume", here, here)
 

@@ -64,6 +64,7 @@ class Chat:
                 sep="\n",
             )
         self._show_resumed()
+        self.show_last()
         with ExitStack() as closing:
             closing.callback(lambda: self.conversation.close())
             for line in self._typed() if self._watched else _lines():
@@ -134,6 +135,13 @@ class Chat:
         if self.conversation.resumed:
             self.out.note("the last turn was cut off; finished now:")
             self._show(self.conversation.resumed)
+
+    def show_last(self) -> None:
+        """Show a person the last turn of a thread that goes on: `the second` means its list."""
+        done = [turn for turn in self.conversation.turns() if turn.result]
+        if self._watched and done and not self.conversation.resumed:
+            self._console.print(words(f"> {visible(done[-1].said['text'])}", "dim"))
+            self._show(TurnResult.from_dict(done[-1].result or {}))
 
     def leave(self) -> None:
         """End the chat after this line."""

@@ -1,6 +1,7 @@
 """The chat on a terminal: pure, turns in, rich renderables out."""
 
 import re
+import shlex
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -13,8 +14,10 @@ from rich.text import Text
 from mllm_srec.agent.conversation.results import TurnItem, TurnResult
 from mllm_srec.agent.events import Event, NodeEnded, NodeStarted, PartialAnswer
 from mllm_srec.agent.inspection.reading import read_trace
-from mllm_srec.agent.inspection.view import trace_tree
+from mllm_srec.agent.inspection.view import trace_head
+from mllm_srec.agent.inspection.waterfall import waterfall
 from mllm_srec.agent.terminal.item_pictures import Pictures
+from mllm_srec.agent.terminal.pieces import to_copy
 from mllm_srec.agent.untrusted import visible, words
 from mllm_srec.store.home import Home
 from mllm_srec.store.threads import KeptTurn, Thread
@@ -123,9 +126,12 @@ def turns_text(count: int) -> str:
 
 
 def trace_view(home: Home, trace_id: str) -> RenderableType:
-    """What a turn did."""
+    """What a turn did and how its time went, on a screen; and the command that shows the rest."""
     with TraceStore.open(home.traces_file, create=False) as traces:
-        return trace_tree(read_trace(traces.spans(trace_id)), full=False)
+        trace = read_trace(traces.spans(trace_id))
+    more = shlex.join(("srec", "trace", "show", trace_id[:12], "--home", str(home.path)))
+    rest = to_copy(f"prompts, answers, scores: {more}", "dim")
+    return Group(trace_head(trace), Text(), waterfall(trace), rest)
 
 
 def export_text(turns: Sequence[KeptTurn], user: str) -> str:

@@ -20,8 +20,8 @@ SHOWN_EVIDENCE = 3
 """Items named behind a statement of the profile."""
 HELP = (
     "recommend: “five toys under 20, nothing pink”",
-    "search: “a red wooden train”, or /image FILE",
-    "more, less, never: “more like 2”, “less plastic”, “never leather”",
+    "search: “a red rubber train”, or /image FILE",
+    "more, less, never: “more like 2”, “less rubber”, “never leather”",
     "why, why not: “why the second?”, “why not the Comet crib?”",
     "compare: “compare 1 and 3”",
     "profile: “what do you know about me?”, “add red to my profile”, “forget red”",
@@ -68,7 +68,7 @@ def _wish(turn: Turn) -> TurnUpdate:
         for value in values
     ]
     if not said:
-        raise AskBack("Add what? Name a value: “red”, or “no plastic”.")
+        raise AskBack("Add what? Name a value: “red”, or “no rubber”.")
     texts = [wish_text(turn.home, each) for each in said]
     actions = [
         Done(what="feedback", text=text, data={"feedback_id": each.feedback_id})

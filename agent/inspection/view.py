@@ -56,7 +56,7 @@ def trace_tree(
     Raises:
         TraceError: The trace has no such step.
     """
-    tree = Tree(_head(trace), guide_style="dim")
+    tree = Tree(trace_head(trace), guide_style="dim")
     branches = {0: tree}
     for node, before, after in states(trace) if step is None else steps(trace, step):
         tables = [*sections(node, before, trace.run), *added.get(node.step, ())]
@@ -67,7 +67,8 @@ def trace_tree(
     return Group(tree, *times, *_remarks(trace))
 
 
-def _head(trace: TraceRecord) -> Text:
+def trace_head(trace: TraceRecord) -> Text:
+    """What a run was, was asked and gave, what it was made with, and the way it took."""
     run = trace.run
     label, style = STATUS.get(run.status, (run.status, ""))
     head = Text.assemble(

@@ -41,6 +41,9 @@ STAGES = {
 }
 """What a stage of `Progress` is called on the screen."""
 UNITS = {
+    "interactions": "interactions",
+    "pictures": "pictures",
+    "writing": "rows",
     "rank": "users",
     "score": "pairs",
     "explain": "users",
@@ -140,7 +143,8 @@ class Output:
         """Show something to a person; nothing with `--json`."""
         if not self.as_json:
             console = self.console()
-            console.print(view(console))
+            # Views keep to the width themselves; a command to copy is longer on purpose.
+            console.print(view(console), crop=False)
 
     def console(self) -> "Console":
         """Standard output as rich sees it."""

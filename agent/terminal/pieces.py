@@ -47,3 +47,10 @@ def day(timestamp: int | None) -> str:
         return f"{datetime.fromtimestamp(timestamp, UTC):%Y-%m-%d}"
     except (OverflowError, OSError, ValueError):
         return str(timestamp)
+
+
+def to_copy(command: str, style: str) -> Text:
+    """A command in one line, however long: only the terminal breaks it, so it is copied whole."""
+    text = words(command, style)
+    text.no_wrap, text.overflow = True, "ignore"
+    return text

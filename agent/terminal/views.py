@@ -21,7 +21,7 @@ from mllm_srec.agent.results import (
 )
 from mllm_srec.agent.terminal.history_view import history_view
 from mllm_srec.agent.terminal.item_pictures import PICTURE_COLUMNS, Pictures
-from mllm_srec.agent.terminal.pieces import heading, id_text, plain_table
+from mllm_srec.agent.terminal.pieces import heading, id_text, plain_table, to_copy
 from mllm_srec.agent.untrusted import words
 
 STRENGTHS = {"loves": "green", "likes": "cyan", "leans": "blue", "dislikes": "red"}
@@ -55,8 +55,9 @@ def windows_table(windows: Iterable[Window]) -> Table:
     table = plain_table("window", "preference after it", "rising", "fading")
     for number, window in enumerate(windows, 1):
         mark = Text(" (counted, not the model's words)", "yellow") if window.fallback else Text()
+        count = len(window.item_ids)
         table.add_row(
-            Text(f"{number} ({len(window.item_ids)} items)", "dim"),
+            Text(f"{number} ({count} item{'' if count == 1 else 's'})", "dim"),
             Text.assemble(words(window.preference), mark),
             words(" ".join(f"↑{value}" for value in window.rising), "green"),
             words(" ".join(f"↓{value}" for value in window.fading), "red"),
@@ -204,11 +205,11 @@ def ingest_view(report: IngestReport) -> RenderableType:
 
 
 def next_steps(commands: Iterable[tuple[str, str]]) -> RenderableType:
-    """What to type next: commands, and what each does."""
-    table = Table.grid(padding=(0, 3))
+    """What to type next: commands, each whole on a line so that it can be copied, and what for."""
+    lines: list[RenderableType] = [heading("What next")]
     for command, purpose in commands:
-        table.add_row(words(command, "bold cyan"), Text(purpose))
-    return Group(heading("What next"), table)
+        lines += [to_copy(command, "bold cyan"), Padding(Text(purpose), (0, 0, 0, 3), expand=False)]
+    return Group(*lines)
 
 
 def facts_table(facts: Mapping[str, object]) -> Table:
@@ -226,6 +227,8 @@ def facts_table(facts: Mapping[str, object]) -> Table:
 def _fact(value: object) -> str:
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return "-" if value is None else str(value)
 
 

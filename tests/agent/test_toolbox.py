@@ -265,6 +265,10 @@ def test_an_mcp_client_is_told_the_kind_in_words_and_as_a_field(
     assert failed.content[0].text == f"{kind.kind.replace('_', ' ')}: {told['message']}"
 
 
+def test_requests_to_the_engine_stay_out_of_the_clients_log(srec: Recommender) -> None:
+    assert build_server(srec, "ben").settings.log_level == "WARNING"
+
+
 def test_a_tool_that_there_is_not_is_a_wrong_call(srec: Recommender) -> None:
     assert over_mcp(srec, "buy", {}).structured_content["failure"] == "wrong_call"
 

@@ -256,6 +256,33 @@ def test_a_turn_that_was_cut_off_is_shown_when_its_thread_is_taken_up(tmp_path: 
     assert here["text"] == "thread cut-off goes on after 1 turn"
 
 
+def test_the_last_turn_is_shown_again_where_a_thread_goes_on(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    piped(home, "two things please\nwhy the first\n/user mia\n")
+    terminal = Terminal(scripted(home), NO_COLOR="1")
+    begun = terminal.ready()
+    assert re.search(r"\n> why the first\nFine \w+ \[i\d\], 20\.00\n", begun)
+    terminal.say("/user ben")
+    resumed = terminal.say("/resume t1")
+    assert re.search(r"(?s)> why the first\nFine .+\nthread t1 goes on after 2 turns", resumed)
+    terminal.kill()
+
+
+def test_a_trace_in_the_chat_fits_a_screen_and_names_the_command_for_the_rest(
+    tmp_path: Path,
+) -> None:
+    home = tmp_path / "home"
+    terminal = Terminal(scripted(home), NO_COLOR="1")
+    terminal.ready()
+    terminal.say("two things please")
+    shown = terminal.say("/trace")
+    assert "asked two things please" in shown
+    assert re.search(r"(?m)^└ score_targets +[▒─█]+ ", shown)
+    assert re.search(rf"srec trace show [0-9a-f]{{12}} --home {home}", shown.replace("\n", ""))
+    assert "What does the user want?" not in shown
+    terminal.kill()
+
+
 def test_help_names_the_key_for_another_line_and_an_empty_talk_has_no_fork(tmp_path: Path) -> None:
     lines = "/help\n/fork\n/threads\n/resume t1\nhelp\n/threads\n"
     helped, fork, threads, here, _, now = answers(tmp_path / "home", lines)

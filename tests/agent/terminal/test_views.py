@@ -18,16 +18,18 @@ from mllm_srec.agent.results import (
 )
 from mllm_srec.agent.terminal.history_view import history_view
 from mllm_srec.agent.terminal.item_pictures import Pictures
-from mllm_srec.agent.terminal.output import PlainProgress
+from mllm_srec.agent.terminal.output import Output, PlainProgress, speed
 from mllm_srec.agent.terminal.pictures import Way
 from mllm_srec.agent.terminal.pieces import stars
 from mllm_srec.agent.terminal.views import (
     facts_table,
     ingest_view,
     items_view,
+    next_steps,
     path_text,
     recommendation_screen,
     score_digits,
+    windows_table,
 )
 from mllm_srec.agent.untrusted import visible, words
 from mllm_srec.store.errors import StoreError
@@ -243,10 +245,29 @@ def test_an_ingest_report_names_what_was_refused_and_where_to_read_why() -> None
     assert "2 descriptions are counted forms" in shown
 
 
+def test_a_command_to_type_next_stands_whole_on_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    command = f"srec trace show ab --home {'/long' * 30}"
+    Output(as_json=False).show(lambda _: next_steps([(command, "what happened")]))
+    assert f"{command}\n   what happened" in capsys.readouterr().out
+
+
+def test_a_window_of_one_item_says_so() -> None:
+    window = Window(item_ids=("i1",), preference="clear red", rising=(), fading=(), fallback=False)
+    shown = render(windows_table([window, replace(window, item_ids=("i1", "i2"))]))
+    assert "1 (1 item) " in shown
+    assert "2 (2 items)" in shown
+
+
+def test_progress_counts_what_the_stage_goes_over() -> None:
+    assert speed("interactions", 12) == "12 interactions/s"
+    assert speed("fuse", 1.25) == "1.2 items/s"
+
+
 def test_facts_within_facts_are_shown() -> None:
     shown = render(facts_table({"count": 3, "facts": {"model_hash": "ab"}, "problem": None}))
     assert "model hash" in shown
     assert "-" in shown
+    assert render(facts_table({"running": True})).split() == ["running", "yes"]
 
 
 def test_plain_progress_says_rate_and_time_left_but_not_every_step() -> None:
