@@ -24,8 +24,12 @@ from mllm_srec.tools.ranking import CombineWeights
 
 CHANGES_SHOWN = 40
 """Changes that are shown without `--full`."""
+ITEMS_SHOWN = 10
+"""Items of a list that the head of a difference names."""
 TEXT_CHARS = 300
 """Characters of a value that are shown without `--full`."""
+ROUNDING = 1e-6
+"""Nats by which single precision moves a margin, also of an engine whose noise floor is zero."""
 SAME_CHARS = 40
 """Of these the last before two long lines part."""
 
@@ -37,7 +41,7 @@ class TraceDiff:
     before: RunRecord
     after: RunRecord
     noise_floor: float
-    """Nats within which margins count as equal: the larger of the two."""
+    """Nats within which margins count as equal: the larger of the two, `ROUNDING` at least."""
     changes: tuple[Change, ...]
     """In the order of the run; the place begins with the step."""
     missing_before: tuple[str, ...] = ()
@@ -76,7 +80,7 @@ def diff(before: TraceRecord, after: TraceRecord, *, exact: bool = False) -> Tra
         exact: Compare scores bit for bit.
     """
     floors = (before.run.noise_floor or 0.0, after.run.noise_floor or 0.0)
-    floor = 0.0 if exact else max(floors)
+    floor = 0.0 if exact else max(*floors, ROUNDING)
     return TraceDiff(
         before=before.run,
         after=after.run,
@@ -212,11 +216,22 @@ def diff_view(found: TraceDiff, *, full: bool = False) -> RenderableType:
     elif found.same:
         lines.append(Text("no difference in what is there", "yellow"))
     for change in shown:
-        lines.append(words(change.path, "bold", lines=True))
-        lines += _sides(change, None if full else TEXT_CHARS)
+        path = words(change.path, "bold", lines=True)
+        if isinstance(change.before, float) and isinstance(change.after, float):
+            lines.append(Text.assemble(path, "  ", *_moved(change.before, change.after)))
+        else:
+            lines += [path, *_sides(change, None if full else TEXT_CHARS)]
     if left := len(found.changes) - len(shown):
         lines.append(Text(f"… and {left} more (--full shows them)", "dim"))
     return Group(*lines)
+
+
+def _moved(before: float, after: float) -> Iterator[Text]:
+    """Yield a number before and after, with no more digits than tell them apart."""
+    digits = next((n for n in range(4, 17) if f"{before:.{n}g}" != f"{after:.{n}g}"), 17)
+    yield Text(f"{before:.{digits}g}", "red")
+    yield Text(" → ", "dim")
+    yield Text(f"{after:.{digits}g}", "green")
 
 
 def _sides(change: Change, limit: int | None) -> Iterator[Text]:
@@ -251,7 +266,17 @@ def _facts(found: TraceDiff) -> RenderableType:
         ("seconds", lambda run: seconds_text(run.seconds)),
         ("tokens", lambda run: "-" if run.tokens is None else str(run.tokens)),
         ("noise floor", lambda run: "-" if run.noise_floor is None else f"{run.noise_floor:.3g}"),
+        ("list", _listed),
     )
     for name, read in rows:
         table.add_row(Text(name, "dim"), *(words(read(run)) for run in sides))
     return table
+
+
+def _listed(run: RunRecord) -> str:
+    """The first items of the list that a run gave, to see at once whether it moved."""
+    items = run.output.get("items") if isinstance(run.output, Mapping) else None
+    if not isinstance(items, list):
+        return "-"
+    ids = [str(each["item_id"] if isinstance(each, Mapping) else each) for each in items]
+    return " ".join(ids[:ITEMS_SHOWN]) + (" …" if len(ids) > ITEMS_SHOWN else "") or "-"

@@ -268,6 +268,24 @@ def test_numbers_within_their_part_of_the_noise_floor_are_equal(
     assert not diff(trace, shifted(trace, name, 0.9 * scale * 0.01, floor=0.01), exact=True).same
 
 
+def test_rounding_is_no_difference_where_the_engine_has_no_noise(
+    deployment: Deployment, store: TraceStore
+) -> None:
+    trace = load_trace(store, recommend(deployment))
+    assert diff(trace, shifted(trace, "logit", 6e-8, floor=0.0)).same
+    assert not diff(trace, shifted(trace, "logit", 6e-8, floor=0.0), exact=True).same
+    assert not diff(trace, shifted(trace, "logit", 1e-5, floor=0.0)).same
+
+
+def test_the_list_and_what_a_number_became_are_read_at_once(
+    deployment: Deployment, store: TraceStore
+) -> None:
+    trace = load_trace(store, recommend(deployment))
+    shown = screen(diff_view(diff(trace, shifted(trace, "logit", 0.5, floor=0.0))))
+    assert re.search(r"(?m)^list +i\d i\d.* i\d i\d", shown)
+    assert re.search(r"(?m)^score_targets\.output\.candidates\[i\d\]\.logit  \S+ → \S+$", shown)
+
+
 def test_what_rests_on_no_margin_has_no_noise(deployment: Deployment, store: TraceStore) -> None:
     trace = load_trace(store, recommend(deployment))
     found = diff(trace, shifted(trace, "retrieval_score", 1e-9, floor=0.01))
