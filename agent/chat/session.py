@@ -137,11 +137,14 @@ class Chat:
             self._show(self.conversation.resumed)
 
     def show_last(self) -> None:
-        """Show a person the last turn of a thread that goes on: `the second` means its list."""
-        done = [turn for turn in self.conversation.turns() if turn.result]
+        """Show a person where a thread stands that goes on: the last turn that told of items."""
+        done = [
+            TurnResult.from_dict(turn.result) for turn in self.conversation.turns() if turn.result
+        ]
         if self._watched and done and not self.conversation.resumed:
-            self._console.print(words(f"> {visible(done[-1].said['text'])}", "dim"))
-            self._show(TurnResult.from_dict(done[-1].result or {}))
+            last = next((turn for turn in reversed(done) if turn.items), done[-1])
+            self._console.print(words(f"> {visible(last.said)}", "dim"))
+            self._show(last)
 
     def leave(self) -> None:
         """End the chat after this line."""

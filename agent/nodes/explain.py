@@ -23,6 +23,8 @@ from mllm_srec.store.records import UNKNOWN, FusedItem, Record, Spelling
 MAX_TOKENS = 120
 MAX_REASON = 400
 """Characters of a reason."""
+BEGINNING = 3
+"""Words by which two parts of a reason are one and the same: `lately you prefer`."""
 MAX_CITED = 3
 """Interactions shown to the model as evidence."""
 PHRASES = {
@@ -157,8 +159,8 @@ def check_reason(text: str, exhibits: Sequence[Exhibit], item: FusedItem) -> Cit
             one part again.
     """
     reason = parse(text, CitedReason)
-    parts = [_spoken(part) for part in reason.reason.split(";")]
-    if len(set(parts)) < len(parts):
+    begun = [_spoken(part).split()[:BEGINNING] for part in reason.reason.split(";")]
+    if any(words in begun[:index] for index, words in enumerate(begun)):
         raise InvalidAnswer(text, "it says the same part again")
     if not exhibits and "you liked" in reason.reason:
         raise InvalidAnswer(text, "no interaction that the user liked was shown")

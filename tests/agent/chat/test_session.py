@@ -256,15 +256,15 @@ def test_a_turn_that_was_cut_off_is_shown_when_its_thread_is_taken_up(tmp_path: 
     assert here["text"] == "thread cut-off goes on after 1 turn"
 
 
-def test_the_last_turn_is_shown_again_where_a_thread_goes_on(tmp_path: Path) -> None:
+def test_the_last_turn_with_items_is_shown_again_where_a_thread_goes_on(tmp_path: Path) -> None:
     home = tmp_path / "home"
-    piped(home, "two things please\nwhy the first\n/user mia\n")
+    piped(home, "two things please\nwhy the first\nwhat is the weather\n/user mia\n")
     terminal = Terminal(scripted(home), NO_COLOR="1")
     begun = terminal.ready()
     assert re.search(r"\n> why the first\nFine \w+ \[i\d\], 20\.00\n", begun)
     terminal.say("/user ben")
     resumed = terminal.say("/resume t1")
-    assert re.search(r"(?s)> why the first\nFine .+\nthread t1 goes on after 2 turns", resumed)
+    assert re.search(r"(?s)> why the first\nFine .+\nthread t1 goes on after 3 turns", resumed)
     terminal.kill()
 
 

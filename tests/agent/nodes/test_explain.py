@@ -84,6 +84,11 @@ class TestExplain:
             ("This drum is red, from Caltag.", [1], "'caltag' stands nowhere"),
             ("This drum is red, and 5 are left.", [1], "'5' stands nowhere"),
             ("This drum is new; red, with it; Red with it.", [1], "the same part again"),
+            (
+                "This drum is red; lately you prefer rrd, like the kite; lately you prefer red.",
+                [1],
+                "the same part again",
+            ),
         ],
     )
     def test_a_wrong_reason_is_refused(self, reason: str, cites: list[int], problem: str) -> None:
