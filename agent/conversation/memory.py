@@ -1,6 +1,6 @@
 """Actions on what is remembered of a user, and those that only talk."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mllm_srec.agent.conversation.reasons import WHICH
@@ -16,7 +16,7 @@ from mllm_srec.tools.items import cards
 
 LIKED = 5.0
 """Rating of an interaction that is added by talk: only what is liked is worth the words."""
-SHOWN_EVIDENCE = 3
+SHOWN_EVIDENCE = 2
 """Items named behind a statement of the profile."""
 HELP = (
     "recommend: “five toys under 20, nothing pink”",
@@ -38,7 +38,9 @@ async def profile(turn: Turn) -> TurnUpdate:
         return _forget(turn)
     found = await turn.recommender().known(turn.user_id)
     lines = [f"lately: {found.preference}"]
-    lines += [f"{taste} (from {_some(evidence)})" for taste, evidence in found.tastes.items()]
+    named = {item_id for each in found.tastes.values() for item_id in each[:SHOWN_EVIDENCE]}
+    titles = {card.item_id: card.title for card in cards(turn.home, sorted(named)) if card.title}
+    lines += [f"{taste} (from {_some(each, titles)})" for taste, each in found.tastes.items()]
     lines += [
         f"you said: {wish_text(turn.home, each)} ({each.origin})"
         for each in turn.home.feedback.of(turn.user_id)
@@ -46,10 +48,10 @@ async def profile(turn: Turn) -> TurnUpdate:
     return {"outcome": outcome(f"What is known about {turn.user_id}:", (), lines)}
 
 
-def _some(evidence: Sequence[str]) -> str:
-    """The first items that a statement rests on, and how many more there are."""
+def _some(evidence: Sequence[str], titles: Mapping[str, str]) -> str:
+    """The first items that a statement rests on, by title, and how many more there are."""
     more = len(evidence) - SHOWN_EVIDENCE
-    shown = ", ".join(evidence[:SHOWN_EVIDENCE])
+    shown = ", ".join(titles.get(item_id, item_id) for item_id in evidence[:SHOWN_EVIDENCE])
     return f"{shown} and {more} more" if more > 0 else shown
 
 
