@@ -7,6 +7,7 @@ from langgraph.runtime import Runtime
 from mllm_srec.agent.ask import Question, ask
 from mllm_srec.agent.conversation import lists, memory, reasons
 from mllm_srec.agent.conversation.intents import (
+    MAX_SPAN,
     SPANS,
     Intent,
     Understood,
@@ -14,6 +15,7 @@ from mllm_srec.agent.conversation.intents import (
     heard,
     said_spans,
 )
+from mllm_srec.agent.conversation.places import points_at
 from mllm_srec.agent.conversation.state import Outcome, Shown, TurnContext, TurnState, TurnUpdate
 from mllm_srec.agent.conversation.turn import Action, AskBack, Turn, outcome
 from mllm_srec.agent.conversation.writing import answer_text
@@ -53,6 +55,9 @@ async def understand(state: TurnState, runtime: Runtime[TurnContext]) -> TurnUpd
     if not any(character.isalnum() for character in said):
         intent: Intent = "search" if state.picture else "other"
         return {"understood": Understood(intent=intent).model_dump(), "fallback": False}
+    if state.shown and not state.asked and len(said) <= MAX_SPAN and points_at(said):
+        # Nothing but `the second`: it is shown, and no wish is read into it.
+        return {"understood": Understood(intent="why", item=said).model_dump(), "fallback": False}
     calls = runtime.context.srec.context.calls
     [reply] = await ask(calls, [understand_question(before(state), said)], max_tokens=MAX_TOKENS)
     asked = state.asked

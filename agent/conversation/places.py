@@ -69,6 +69,11 @@ def _place(words: str) -> Place | None:
     return _PLACES.get(words)
 
 
+def points_at(text: str) -> bool:
+    """Whether some words are nothing but one place of a list: `the second one`, `the cheapest`."""
+    return place(text) not in (None, "cheaper", "dearer")
+
+
 def points_back(text: str) -> bool:
     """Whether some words mean what was spoken of last: `it`, `that one`, or nothing at all."""
     if place(text) is not None:

@@ -17,7 +17,7 @@ from mllm_srec.store.records import Item
 from mllm_srec.tools.values import Vocabulary
 from tests.agent.shop import score
 
-from .talk import answering, ids, opened, said
+from .talk import answering, engine, ids, opened, said
 
 
 def test_a_list_is_asked_for_narrowed_and_turned_over(chat: Conversation) -> None:
@@ -190,6 +190,24 @@ def test_more_less_and_more_like_are_noted(chat: Conversation) -> None:
     chat.say("undo")
     chat.say("undo")
     assert "nothing to take back" not in chat.say("undo").answer
+
+
+def test_a_place_alone_is_shown_and_keeps_no_wish(tmp_path: Path) -> None:
+    # A small model reads a wish into a place that stands alone.
+    eager = Understood(intent="more", item="the second one").compact
+    with (
+        opened(tmp_path / "home", engine({"the second one": eager})) as talks,
+        talks.begin("ben") as chat,
+    ):
+        assert chat.say("the second one").answer.startswith("There is no list yet.")
+        listed = chat.say("what should I get")
+        turn = chat.say("the second one")
+        assert (turn.intent, ids(turn)) == ("why", ids(listed)[1:2])
+        assert "you said" not in chat.say("who am i to you").answer
+        # As an answer to a question it is read as before.
+        chat.say("what should I get")
+        assert "of what" in chat.say("never again").answer
+        assert chat.say("the second one").intent == "more"
 
 
 def test_never_asks_of_what_and_takes_the_answer(chat: Conversation) -> None:
