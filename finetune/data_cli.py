@@ -47,7 +47,7 @@ def data(
     ] = "user",
     targets: Annotated[int, typer.Option(min=1, help="As in `srec evaluate`, likewise.")] = 1,
     home: Home = DEFAULT_HOME,
-    seed: int = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed draws other records.")] = 1,
     as_json: Json = False,
 ) -> None:
     """Write SFT records from the training part of a home."""

@@ -1,8 +1,12 @@
 """The folder that a person names for what a command writes."""
 
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from mllm_srec.finetune.errors import FinetuneError
+from mllm_srec.store.files import disk_errors
 
 
 def make_output_folder(out: Path) -> None:
@@ -18,3 +22,26 @@ def make_output_folder(out: Path) -> None:
             f"the folder {str(out)!r} cannot be made ({error.strerror}): give --out a folder in "
             "which you may write"
         ) from error
+
+
+@contextmanager
+def all_at_once(out: Path, *, last: str) -> Iterator[Path]:
+    """Give a folder for new files, which move to `out` when all of them are written.
+
+    Args:
+        out: Files of other names stay there.
+        last: Name of the file that moves last: where it is, the others are.
+
+    Raises:
+        StoreError: The disk is full; what `out` held before is whole.
+    """
+    partial = out / "partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        with disk_errors(out):
+            partial.mkdir()
+            yield partial
+            for path in sorted(partial.iterdir(), key=lambda path: path.name == last):
+                path.replace(out / path.name)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

@@ -56,7 +56,8 @@ def resolve_model(name: str | os.PathLike[str]) -> Path:
         return Path(snapshot_download(text, local_files_only=True))
     except LocalEntryNotFoundError as error:
         raise ModelError(
-            f"model {text!r} is not on this machine: fetch it with `hf download {text}`"
+            f"model {text!r} is not on this machine, neither as a folder nor in the Hugging Face "
+            f"cache: fetch it with `hf download {text}`"
         ) from error
 
 

@@ -17,9 +17,11 @@ from filelock import FileLock, Timeout
 from mllm_srec.finetune.ablation.measure import Measured, copy_shop, measure
 from mllm_srec.finetune.ablation.records import write_later_steps
 from mllm_srec.finetune.ablation.variants import AblationError, Variant
+from mllm_srec.finetune.data.entries import ABOUT
 from mllm_srec.finetune.data.records import prompt_hashes
 from mllm_srec.finetune.output_folder import make_output_folder
 from mllm_srec.finetune.training.meter import Show, unseen
+from mllm_srec.finetune.training.model_folder import MODEL
 from mllm_srec.finetune.training.recipe import Recipe
 from mllm_srec.finetune.training.train import train
 from mllm_srec.llm.engine import Engine
@@ -138,12 +140,14 @@ def _alone(out: Path) -> Iterator[None]:
 
 def _train(run: Run, home: Home, plan: AblationPlan, show: Show) -> None:
     data = run.folder / "data"
-    if not (data / "data.json").exists():
+    if not (data / ABOUT).exists():
         write_later_steps(home, run.variant, data, seed=run.seed)
     shares: Mapping[str, float] = {
         task: share for task, share in plan.recipe.shares.items() if task in run.variant.tasks
     }
     recipe = replace(plan.recipe, seed=run.seed, shares=shares)
+    # Of a process that was killed before it could say that the training is done.
+    shutil.rmtree(run.folder / "train" / MODEL, ignore_errors=True)
     report = train(
         recipe,
         data,
@@ -162,7 +166,7 @@ def _measure(
 ) -> None:
     """Measure a trained run, keep the result, and drop what only served to make it."""
     copy_shop(home, run.folder / "home")
-    model = run.folder / "train" / "model"
+    model = run.folder / "train" / MODEL
     with closing(open_engine(model)) as engine:
         measured = measure(
             run.folder / "home",

@@ -13,6 +13,8 @@ from mllm_srec.store.validation import problems
 
 FILES = ("train", "validation")
 """Names of the two files of a data folder, without their ending."""
+ABOUT = "data.json"
+"""What made the records, their number and their hashes."""
 ORIGINS = "origins.json"
 """For each file the origin of every line: `item:ID`, `user:ID` or
 `messages:NUMBER`."""
@@ -60,8 +62,10 @@ def read_entries(data: Path) -> tuple[dict[str, list[Entry]], list[Fault]]:
     """Read both files of a data folder; lines that are no records become faults.
 
     Raises:
-        FinetuneError: A file is missing, or the file of origins does not fit.
+        FinetuneError: A file is missing, the file of origins does not fit, or the records have the
+            form of other trainers.
     """
+    _require_our_form(data)
     origins = _origins(data)
     entries: dict[str, list[Entry]] = {}
     faults: list[Fault] = []
@@ -79,6 +83,22 @@ def read_entries(data: Path) -> tuple[dict[str, list[Entry]], list[Fault]]:
             origin = _origin(origins, name, number)
             entries[name].append(Entry(path.name, number, record, origin))
     return entries, faults
+
+
+def _require_our_form(data: Path) -> None:
+    path = data / ABOUT
+    if not path.is_file():
+        return
+    try:
+        about = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise FinetuneError(f"{str(path)!r} is broken: run `srec finetune data` again") from error
+    match about:
+        case {"form": form}:
+            raise FinetuneError(
+                f"{str(data)!r} holds records in the form {form!r}, for other trainers: run "
+                "`srec finetune data` without `--form` into another folder"
+            )
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:

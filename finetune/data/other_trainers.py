@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image
 
-from mllm_srec.finetune.data.entries import FILES, ORIGINS
+from mllm_srec.finetune.data.entries import ABOUT, FILES, ORIGINS
 from mllm_srec.finetune.data.records import (
     AnyRecord,
     Record,
@@ -21,6 +21,7 @@ from mllm_srec.finetune.data.records import (
     read_records,
 )
 from mllm_srec.finetune.data.settings import Form
+from mllm_srec.finetune.output_folder import all_at_once
 
 IMAGES = "images"
 _MARK = "<image>"
@@ -36,26 +37,32 @@ def rewrite(folder: Path, form: Form, picture: Callable[[str], Image.Image]) -> 
 
     Returns:
         How many lines each file has now, its hash, and the tasks of `train`.
+
+    Raises:
+        StoreError: The disk is full; the folder is as `write_data` made it.
     """
     found: dict[str, Any] = {}
-    for name in FILES:
-        path = folder / f"{name}.jsonl"
-        rows = [row_of(record, form) for record in each_alone(read_records(path))]
-        for image in {image for row in rows for image in row["images"]}:
-            target = folder / image
-            target.parent.mkdir(exist_ok=True)
-            picture(target.stem).convert("RGB").save(target)
-        path.write_text(
-            "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8"
-        )
-        found |= {name: len(rows), f"{name}_sha256": file_hash(path)}
-        if name == "train":
-            found["tasks"] = dict(sorted(Counter(row["task"] for row in rows).items()))
-    # Lines are counted anew; a line's origin and soft labels are of use to our own trainer alone.
+    with all_at_once(folder, last=ABOUT) as partial:
+        for name in FILES:
+            records = each_alone(read_records(folder / f"{name}.jsonl"))
+            rows = [row_of(record, form) for record in records]
+            for image in {image for row in rows for image in row["images"]}:
+                target = folder / image
+                target.parent.mkdir(exist_ok=True)
+                picture(target.stem).convert("RGB").save(target)
+            path = partial / f"{name}.jsonl"
+            path.write_text(
+                "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8"
+            )
+            found |= {name: len(rows), f"{name}_sha256": file_hash(path)}
+            if name == "train":
+                found["tasks"] = dict(sorted(Counter(row["task"] for row in rows).items()))
+        # Soft labels are of use to our own trainer alone.
+        found["soft_labels"] = None
+        about = json.loads((folder / ABOUT).read_text("utf-8")) | found | {"form": form}
+        (partial / ABOUT).write_text(json.dumps(about, indent=2) + "\n", "utf-8")
+    # The lines are others now.
     (folder / ORIGINS).unlink()
-    found["soft_labels"] = None
-    about = json.loads((folder / "data.json").read_text("utf-8")) | found | {"form": form}
-    (folder / "data.json").write_text(json.dumps(about, indent=2) + "\n", "utf-8")
     return found
 
 

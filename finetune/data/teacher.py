@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
+from pydantic import ValidationError
 
 from mllm_srec.agent.nodes import explain, fuse_items, profile_user, summarize_preferences
 from mllm_srec.agent.nodes.explain import CitedReason
@@ -24,11 +25,13 @@ from mllm_srec.agent.nodes.score_targets import (
 )
 from mllm_srec.agent.nodes.summarize_preferences import Preference
 from mllm_srec.agent.state import Event, Settings
+from mllm_srec.finetune.data.entries import shown
 from mllm_srec.finetune.data.records import Record, RecordGroup
 from mllm_srec.finetune.errors import FinetuneError
 from mllm_srec.llm.engine import Prompt
 from mllm_srec.llm.prompting import render
 from mllm_srec.store.records import UNKNOWN, FusedItem, Item
+from mllm_srec.store.validation import problems
 
 SEEN = ("colour", "pattern", "style")
 TOLD = ("material", "brand", "price", "purpose", "suits")
@@ -49,41 +52,67 @@ class Annotation:
 def read_labels(path: Path) -> dict[str, Label]:
     """Read what annotators said, by item id; of what nobody labelled a row may say nothing.
 
+    Ids become text, as in `srec ingest`; rows without one are left out.
+
     Raises:
         FinetuneError: It is no Parquet file of labels.
     """
     try:
         table = pl.read_parquet(path)
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise FinetuneError(f"the labels {str(path)!r} cannot be read: {error}") from error
+        raise FinetuneError(
+            f"the labels {str(path)!r} cannot be read ({error}): give a Parquet file"
+        ) from error
     if "item_id" not in table.columns or not set(LABELS) & set(table.columns):
         raise FinetuneError(
             f"the labels {str(path)!r} have the columns {table.columns}: give 'item_id' and at "
             f"least one of {list(LABELS)}"
         )
-    return {row["item_id"]: row for row in table.iter_rows(named=True)}
+    labelled = table.drop_nulls("item_id").with_columns(pl.col("item_id").cast(pl.String))
+    return {row["item_id"]: row for row in labelled.iter_rows(named=True)}
 
 
 def annotate_labelled(
     items: Mapping[str, Item], labels: Mapping[str, Label]
 ) -> dict[str, Annotation]:
-    """The annotations of the items that somebody labelled, in the order of the labels."""
-    return {
-        item_id: annotate(label, pictured=items[item_id].picture is not None)
-        for item_id, label in labels.items()
-        if item_id in items
-    }
+    """The annotations of the items that somebody labelled, in the order of the labels.
+
+    Raises:
+        FinetuneError: No label is of one of these items, or one says what no description can.
+    """
+    known = {item_id: label for item_id, label in labels.items() if item_id in items}
+    if items and not known:
+        raise FinetuneError(
+            f"none of the {len(labels)} labelled items is among the {len(items)} of the home "
+            f"({next(iter(labels), 'no label')!r}; {next(iter(items))!r}): give labels by the ids "
+            "that were ingested"
+        )
+    annotations = {}
+    for item_id, label in known.items():
+        try:
+            annotations[item_id] = annotate(label, pictured=items[item_id].picture is not None)
+        except ValidationError as error:
+            place, what, value = problems(error)[0]
+            raise FinetuneError(
+                f"the labels of item {item_id!r} say {shown(value)} in {place!r}: {what}: mend the "
+                "file of labels"
+            ) from error
+    return annotations
 
 
 def annotate(label: Label, *, pictured: bool) -> Annotation:
     """Turn one row of labels into the answers that the fuse step should give.
 
     Args:
-        label: Words by the names of `LABELS`; all but `what` may be missing.
+        label: Words by the names of `LABELS`; any may be missing or blank.
         pictured: Whether the annotator had a picture, so that what, colour, pattern and style are
             what it shows; else they are what the text tells.
     """
-    words = {name: str(value) for name, value in label.items() if value is not None}
+    words = {
+        name: str(value)
+        for name, value in label.items()
+        if value is not None and str(value).strip()
+    }
     what = words.get("what", UNKNOWN)
     seen = {name: words[name] for name in SEEN if name in words} if pictured else {}
     told = {name: words[name] for name in TOLD if name in words}

@@ -1,7 +1,7 @@
 """`srec finetune data`: from the training part of a home to SFT records for every step."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
@@ -10,17 +10,23 @@ from typing import Any
 import numpy as np
 
 from mllm_srec.agent.results import Progress
-from mllm_srec.finetune.data.entries import FILES, write_origins
+from mllm_srec.finetune.data.entries import ABOUT, FILES, write_origins
 from mllm_srec.finetune.data.message_records import message_records
 from mllm_srec.finetune.data.metadata_teacher import annotate_catalogue
 from mllm_srec.finetune.data.model_teacher import ModelTeacher
-from mllm_srec.finetune.data.records import AnyRecord, file_hash, prompt_hashes, write_records
+from mllm_srec.finetune.data.records import (
+    TASKS,
+    AnyRecord,
+    file_hash,
+    prompt_hashes,
+    write_records,
+)
 from mllm_srec.finetune.data.rule_records import rule_records
 from mllm_srec.finetune.data.settings import DataSettings
 from mllm_srec.finetune.data.soft_labels import Picks, Softening, soften
 from mllm_srec.finetune.data.teacher import annotate_labelled, hash_fraction, read_labels
 from mllm_srec.finetune.errors import FinetuneError
-from mllm_srec.finetune.output_folder import make_output_folder
+from mllm_srec.finetune.output_folder import all_at_once, make_output_folder
 from mllm_srec.store.home import Home
 
 
@@ -61,8 +67,10 @@ def write_data(
             teacher, how many items and chains it answered.
 
     Raises:
-        FinetuneError: There is nothing to learn from.
+        FinetuneError: There is nothing to learn from, or the folder cannot be made.
+        StoreError: The disk is full; what the folder held before is whole.
     """
+    make_output_folder(out)
     if teacher is not None:
         made = teacher.records(home, settings, progress)
     elif labels is not None:
@@ -113,15 +121,33 @@ def _split(
 
     Those that only tell picks go into `picks`.
     """
+
+    def place(origin: str) -> float:
+        kind, _, name = origin.partition(":")
+        return hash_fraction(sides[name] if kind == "item" else name, "validation")
+
     splits: dict[str, list[tuple[str, AnyRecord]]] = {name: [] for name in FILES}
     for origin, record in made:
-        kind, _, name = origin.partition(":")
-        if kind == "picks":
+        if origin.startswith("picks:"):
             picks.add(record)
+        else:
+            measured = place(origin) < share_measured
+            splits["validation" if measured else "train"].append((origin, record))
+    return _measuring_every_task(splits, place) if share_measured else splits
+
+
+def _measuring_every_task(
+    splits: dict[str, list[tuple[str, AnyRecord]]], place: Callable[[str], float]
+) -> dict[str, list[tuple[str, AnyRecord]]]:
+    """Of a small shop the share may be nobody: then the next item or user measures a task."""
+    for task in TASKS:
+        if any(record.task == task for _, record in splits["validation"]):
             continue
-        name = sides[name] if kind == "item" else name
-        measured = hash_fraction(name, "validation") < share_measured
-        splits["validation" if measured else "train"].append((origin, record))
+        taught = {place(origin) for origin, record in splits["train"] if record.task == task}
+        if len(taught) > 1:
+            chosen = [one for one in splits["train"] if place(one[0]) == min(taught)]
+            splits["train"] = [one for one in splits["train"] if place(one[0]) != min(taught)]
+            splits["validation"] += chosen
     return splits
 
 
@@ -133,30 +159,36 @@ def write_split(
     settings: Mapping[str, Any],
     softening: Softening | None = None,
 ) -> DataReport:
-    """Write both files of a data folder, shuffled, with their origins and `data.json`."""
+    """Write both files of a data folder, shuffled, with their origins and `data.json`.
+
+    Raises:
+        FinetuneError: The folder cannot be made.
+        StoreError: The disk is full; what the folder held before is whole.
+    """
     make_output_folder(out)
     rng = np.random.default_rng(seed)
     tasks: dict[str, int] = {}
     origins: dict[str, list[str]] = {}
-    for name, pairs in splits.items():
-        shuffled = [pairs[index] for index in rng.permutation(len(pairs))]
-        write_records(out / f"{name}.jsonl", (record for _, record in shuffled))
-        origins[name] = [origin for origin, _ in shuffled]
-        for _, record in shuffled if name == "train" else ():
-            tasks[record.task] = tasks.get(record.task, 0) + 1
-    write_origins(out, origins)
-    report = DataReport(
-        train=len(splits["train"]),
-        validation=len(splits["validation"]),
-        train_sha256=file_hash(out / "train.jsonl"),
-        validation_sha256=file_hash(out / "validation.jsonl"),
-        tasks=dict(sorted(tasks.items())),
-        soft_labels=softening,
-    )
-    about: dict[str, Any] = {
-        **asdict(report),
-        "settings": dict(settings),
-        "prompts": prompt_hashes(),
-    }
-    (out / "data.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    with all_at_once(out, last=ABOUT) as partial:
+        for name, pairs in splits.items():
+            shuffled = [pairs[index] for index in rng.permutation(len(pairs))]
+            write_records(partial / f"{name}.jsonl", (record for _, record in shuffled))
+            origins[name] = [origin for origin, _ in shuffled]
+            for _, record in shuffled if name == "train" else ():
+                tasks[record.task] = tasks.get(record.task, 0) + 1
+        write_origins(partial, origins)
+        report = DataReport(
+            train=len(splits["train"]),
+            validation=len(splits["validation"]),
+            train_sha256=file_hash(partial / "train.jsonl"),
+            validation_sha256=file_hash(partial / "validation.jsonl"),
+            tasks=dict(sorted(tasks.items())),
+            soft_labels=softening,
+        )
+        about: dict[str, Any] = {
+            **asdict(report),
+            "settings": dict(settings),
+            "prompts": prompt_hashes(),
+        }
+        (partial / ABOUT).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
     return report

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForImageTextToText
+from transformers import AutoConfig, AutoModelForImageTextToText
 
 from mllm_srec.agent.nodes.score_targets import NO, YES
 from mllm_srec.finetune.errors import FinetuneError
+from mllm_srec.finetune.training.model_folder import MODEL
 from mllm_srec.finetune.training.parity import Parity, check_parity
 from mllm_srec.finetune.training.record_pictures import load_processor
 from mllm_srec.finetune.training.run_settings import licence_of
@@ -101,6 +102,16 @@ def _check_places(model_path: Path, folder: Path) -> None:
             f"{model_path.name!r} is a state to go on from (`--resume`), not a model: export the "
             "folder 'model' or 'best' beside it"
         )
+    if folder.resolve() == model_path.resolve() and _is_wider(model_path):
+        raise ExportError(
+            f"{str(folder)!r} is the model itself, in more than 16 bits: give another folder, so "
+            "that it stays"
+        )
+    if (model_path / MODEL / "config.json").exists():
+        raise ExportError(
+            f"{str(model_path)!r} is the folder of a run: export {str(model_path / MODEL)!r}, or "
+            "'best' beside that"
+        )
     stale = [f"prompts/{task}.md" for task in changed_prompts(read_settings(model_path))]
     if stale:
         raise ExportError(
@@ -109,6 +120,11 @@ def _check_places(model_path: Path, folder: Path) -> None:
         )
     if folder.exists() and any(folder.iterdir()) and not (folder / "config.json").exists():
         raise ExportError(f"{str(folder)!r} is not empty and no model: give another folder")
+
+
+def _is_wider(model_path: Path) -> bool:
+    config = model_path / "config.json"
+    return config.exists() and AutoConfig.from_pretrained(model_path).dtype == torch.float32
 
 
 def _load(model_path: Path) -> Any:

@@ -8,6 +8,9 @@ from mllm_srec.finetune.training.whole_folder import whole_folder
 from mllm_srec.llm.pictures import BUDGET_FILE
 from mllm_srec.llm.trained import SETTINGS
 
+MODEL = "model"
+"""Name of the folder, in that of a run, of the model as the last step left it."""
+
 
 def write_model(model: Any, base: Path, folder: Path) -> None:
     """Write weights, or the adapters alone where there are some, and what belongs to them.

@@ -3,7 +3,8 @@
 import json
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -120,7 +121,8 @@ class Recipe:
         for name in ("shares", "loss_weights"):
             unknown = set(getattr(self, name)) - {*TASKS, PICTURE_WORDS}
             if unknown:
-                raise RecipeError(f"{name!r} names {sorted(unknown)}; tasks are {list(TASKS)}")
+                tasks = [*TASKS, PICTURE_WORDS]
+                raise RecipeError(f"{name!r} names {sorted(unknown)}; tasks are {tasks}")
         if not any(share > 0 for share in self.shares.values()):
             raise RecipeError("'shares' gives no task a share above 0: there is nothing to learn")
         if self.best is not None and self.best not in _MEASURED:
@@ -165,9 +167,13 @@ class Recipe:
                 range or contradicts another.
         """
         try:
-            return cls.of(tomllib.loads(path.read_text("utf-8")))
+            values = tomllib.loads(path.read_text("utf-8"))
         except (OSError, ValueError) as error:
             raise RecipeError(f"the recipe {str(path)!r} cannot be read: {error}") from error
+        try:
+            return cls.of(values)
+        except RecipeError as error:
+            raise RecipeError(f"the recipe {str(path)!r}: {error}") from error
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:
@@ -178,6 +184,8 @@ class Recipe:
         """
         match values:
             case {"then": {**changed}}:
+                if not {"minutes", "steps"} & changed.keys():
+                    raise RecipeError("'then' is a run of its own: give it 'minutes' or 'steps'")
                 kept = {key: value for key, value in values.items() if key not in _OF_ONE_RUN}
                 values = {**values, "then": {**kept, **changed}}
         try:
@@ -187,9 +195,15 @@ class Recipe:
             raise RecipeError("; ".join(_faults(error))) from error
 
 
+_TABLES = (Recipe, LoraSettings, Augmentation, TinyConfig)
+
+
 def _faults(error: ValidationError) -> Iterator[str]:
     for each, (place, what, value) in zip(error.errors(), problems(error), strict=True):
         if each["type"] == "unexpected_keyword_argument":
-            yield f"unknown key {place!r} in the recipe"
+            # Of the recipe, or of one of its tables.
+            known = sorted({each.name for table in _TABLES for each in fields(table)})
+            near = get_close_matches(place.rpartition(".")[2], known, n=1)
+            yield f"unknown key {place!r}" + (f": do you mean {near[0]!r}?" if near else "")
         else:
             yield f"{place!r} is {value!r}: {what}"

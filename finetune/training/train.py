@@ -24,7 +24,7 @@ from mllm_srec.finetune.training.collate import Collator
 from mllm_srec.finetune.training.curves import read_curves, write_png
 from mllm_srec.finetune.training.encode import Encoded, Encoder
 from mllm_srec.finetune.training.meter import Meter, Show, unseen
-from mllm_srec.finetune.training.model_folder import merged, write_model
+from mllm_srec.finetune.training.model_folder import MODEL, merged, write_model
 from mllm_srec.finetune.training.picture_words import picture_words
 from mllm_srec.finetune.training.processes import gather, leads, processes, wait
 from mllm_srec.finetune.training.recipe import Recipe
@@ -43,7 +43,6 @@ from mllm_srec.finetune.training.whole_folder import PARTIAL
 from mllm_srec.llm.chat_template import ChatTemplate
 from mllm_srec.llm.labels import label_token_ids
 
-MODEL = "model"
 BEST = "best"
 FIRST = "first"
 """Folder of the first of two runs, in that of the second."""
@@ -106,7 +105,8 @@ def train(
     Raises:
         RecordError: The data are faulty, or a task of the recipe has no record.
         RecipeError: Neither or both of `base` and a recipe with `scratch` were given.
-        OtherRun: `out` holds checkpoints, and `resume` is not given or does not fit them.
+        OtherRun: `out` holds checkpoints, and `resume` is not given or does not fit them; or a
+            finished model and nothing to go on from.
         WriteError: The disk is full; the last checkpoint is whole.
     """
     require_start(recipe, base)
@@ -185,17 +185,21 @@ def _checkpoint(out: Path, say: Callable[[str], None], *, resume: bool) -> str |
             f"{str(out)!r} holds {Path(found).name!r} of an earlier run: go on with `--resume`, "
             "or give another folder"
         )
+    if found is None and (out / MODEL).exists():
+        raise OtherRun(
+            f"{str(out)!r} holds the model of a run that came to its end, and no checkpoint to go "
+            "on from: give another folder, or move that one away"
+        )
     if found is None and resume and not (out / FIRST).exists():
         say(f"{str(out)!r} holds no checkpoint to go on from: training starts anew")
     return found
 
 
 def _clear(out: Path) -> None:
-    """Remove what an earlier run left that this one adds to or compares with."""
+    """Remove what a run without an end left that this one adds to or compares with."""
     (out / LOG).unlink(missing_ok=True)
     (out / BEST_FILE).unlink(missing_ok=True)
-    for folder in (BEST, MODEL):
-        shutil.rmtree(out / folder, ignore_errors=True)
+    shutil.rmtree(out / BEST, ignore_errors=True)
 
 
 def _scratch(recipe: Recipe, entries: Sequence[Entry], out: Path, *, fresh: bool) -> Path:

@@ -73,11 +73,13 @@ def test_data_without_labels_fit_the_recipe_for_texts() -> None:
         ({"shares": {"look": 0}}, "'shares' gives no task a share above 0"),
         ({"shares": {"look": -1}}, "'shares.look' is -1"),
         ({"lora": {"rank": 0}}, "'lora.rank' is 0"),
-        ({"lora": {"rnk": 2}}, "unknown key 'lora.rnk'"),
+        ({"lora": {"rnk": 2}}, "unknown key 'lora.rnk': do you mean 'rank'"),
+        ({"zzz": 2}, "unknown key 'zzz'$"),
+        ({"shares": {"lok": 1}}, r"names \['lok'\]; tasks are .*'picture_words'"),
         ({"augmentation": {"noise": "much"}}, "'augmentation.noise' is 'much'"),
         ({"then": {"steps": 1, "scratch": {}}}, "'then' goes on from the model of this run"),
         ({"then": {"steps": 1, "then": {"steps": 1}}}, "'then' goes on from the model of this run"),
-        ({"then": {}}, "exactly one of 'minutes' and 'steps'"),
+        ({"then": {}}, "'then' is a run of its own: give it 'minutes' or 'steps'"),
         ({"then": 3}, "'then' is 3"),
     ],
 )
@@ -86,6 +88,14 @@ def test_a_value_of_another_type_or_out_of_range_is_named(
 ) -> None:
     with pytest.raises(RecipeError, match=refusal):
         Recipe.of({"steps": 1, **said})
+
+
+def test_the_file_of_a_wrong_recipe_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    for text in ("steps = 0", "steps = ["):
+        path.write_text(text, "utf-8")
+        with pytest.raises(RecipeError, match=r"the recipe '.*mine\.toml'"):
+            Recipe.load(path)
 
 
 def test_a_second_run_takes_over_what_it_does_not_change() -> None:

@@ -1,6 +1,7 @@
 """`srec finetune data` with its options, on a small drawn shop."""
 
 import json
+import resource
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,41 @@ def test_options_reach_the_records_and_data_json_keeps_them(
     assert len(lines) == report["train"] == sum(report["tasks"].values())
     assert "branches" not in lines[0]
     assert list((tmp_path / "images").glob("*.png"))
+
+
+@pytest.mark.parametrize("form", ["groups", "trl"])
+def test_a_full_disk_leaves_the_data_of_before(
+    home: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], form: str
+) -> None:
+    labels = str(home.parent / "labels.parquet")
+    asked = ["data", "--home", str(home), "--out", str(tmp_path), "--labels", labels]
+    RUNNER.invoke(finetune_app, [*asked, "--messages", "32"], catch_exceptions=False)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    # A file may have so many bytes; the form of others takes more than ours.
+    most = len(before["train.jsonl"]) + (1000 if form == "trl" else -1000)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, limits[1]))
+    try:
+        asked += ["--messages", "32", "--form", form]
+        done = RUNNER.invoke(finetune_app, asked)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "the disk is full" in str(done.exception)
+    left = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    assert left == before
+
+
+def test_a_folder_that_cannot_be_made_is_said_first(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    asked = ["data", "--home", str(home), "--out", str(tmp_path / "file")]
+    done = RUNNER.invoke(finetune_app, asked)
+    assert "cannot be made" in str(done.exception)
+    assert "records" not in done.output
+
+
+def test_a_seed_below_nothing_is_refused(home: Path, tmp_path: Path) -> None:
+    asked = ["data", "--home", str(home), "--out", str(tmp_path), "--seed", "-1"]
+    assert RUNNER.invoke(finetune_app, asked).exit_code == 2
 
 
 def test_a_time_split_takes_no_several_targets(home: Path, tmp_path: Path) -> None:

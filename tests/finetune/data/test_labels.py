@@ -99,6 +99,32 @@ def test_labels_of_items_that_the_home_lacks_are_left_out(home: Home, tmp_path: 
     assert list(annotate_labelled(home.catalogue.items(), said)) == ["p3"]
 
 
+def test_ids_that_are_numbers_are_those_that_were_ingested(tmp_path: Path) -> None:
+    path = tmp_path / "labels.parquet"
+    pl.DataFrame({"item_id": [7, None], "what": ["hat", "shoe"]}).write_parquet(path)
+    assert list(annotate_labelled({"7": Item(item_id="7")}, read_labels(path))) == ["7"]
+
+
+def test_a_blank_label_says_nothing() -> None:
+    label = {"what": "", "colour": "red", "material": " "}
+    assert annotate(label, pictured=True).fused == FusedItem(what="unknown", seen={"colour": "red"})
+
+
+def test_labels_of_another_shop_are_refused(home: Home, tmp_path: Path) -> None:
+    said = labels(tmp_path, item_id=["x1", "x2"], what=["hat", "shoe"])
+    problem = r"none of the 2 labelled items is among the 5 of the home \('x1'; 'p1'\)"
+    with pytest.raises(FinetuneError, match=problem):
+        write_data(home, said, tmp_path / "sft", DataSettings(messages=0))
+
+
+def test_a_label_that_no_description_can_hold_is_named(home: Home, tmp_path: Path) -> None:
+    said = read_labels(labels(tmp_path, item_id=["p3"], what=["hat"], material=["felt " * 20]))
+    with pytest.raises(
+        FinetuneError, match=r"item 'p3' say 'felt .*in 'told\.material'.*at most 80"
+    ):
+        annotate_labelled(home.catalogue.items(), said)
+
+
 def test_a_file_without_labels_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(FinetuneError, match=r"columns \['item_id', 'kind'\].*'what'"):
         read_labels(labels(tmp_path, item_id=["p1"], kind=["pants"]))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mllm_srec.agent.nodes.fuse_items import VisualAnswer, check_fused, compact
 from mllm_srec.agent.state import Settings
 from mllm_srec.finetune.data.metadata_teacher import annotate_items
-from mllm_srec.finetune.data.records import AnyRecord, Record, RecordGroup, read_records
+from mllm_srec.finetune.data.records import TASKS, AnyRecord, Record, RecordGroup, read_records
 from mllm_srec.finetune.data.rule_records import annotated_histories
 from mllm_srec.finetune.data.settings import DataSettings, SplitHow
 from mllm_srec.finetune.data.splits import split_home
@@ -157,6 +157,16 @@ def test_items_with_one_picture_are_on_one_side(home: Home, tmp_path: Path) -> N
     assert not sides["train"] & sides["validation"]
     first = {f"item:p{n:02}" for n in range(20)}
     assert first <= sides["train"] or first <= sides["validation"]
+
+
+def test_a_small_shop_measures_every_task_that_two_teach(home: Home, tmp_path: Path) -> None:
+    # So small a share that chance alone would measure nothing.
+    write_data(home, None, tmp_path / "sft", DataSettings(messages=32, validation_share=1e-9))
+    tasks, origins = dict[str, set[str]](), json.loads((tmp_path / "sft/origins.json").read_text())
+    for name in origins:
+        tasks[name] = {each.task for each in read_records(tmp_path / "sft" / f"{name}.jsonl")}
+    assert tasks["train"] == tasks["validation"] == {*TASKS} - {"look"}
+    assert not {*origins["train"]} & {*origins["validation"]}
 
 
 def test_an_empty_home_has_nothing_to_teach(tmp_path: Path) -> None:

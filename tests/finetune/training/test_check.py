@@ -261,6 +261,14 @@ def test_origins_of_other_records_are_refused(check: Checker) -> None:
         check.again()
 
 
+@pytest.mark.parametrize("form", ["trl", "sharegpt"])
+def test_records_for_other_trainers_are_refused_by_their_form(check: Checker, form: str) -> None:
+    check()
+    (check.folder / "data.json").write_text(json.dumps({"form": form}))
+    with pytest.raises(FinetuneError, match=f"in the form '{form}', for other trainers"):
+        check.again()
+
+
 def test_a_folder_without_data_is_refused(check: Checker) -> None:
     check.folder.mkdir()
     with pytest.raises(FinetuneError, match=r"no 'train\.jsonl'.*srec finetune data"):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -217,17 +218,36 @@ def kept(folder: Path) -> dict[str, Any]:
 def test_a_new_run_in_a_folder_does_not_measure_itself_against_the_old_best(
     tmp_path: Path,
 ) -> None:
-    # Without checkpoints in between nothing says that the folder was used.
+    # Killed between its first validation and its first checkpoint.
     runs = Runs(tmp_path, best="score_target_loss", checkpoint_minutes=60.0)
     out = tmp_path / "out"
     runs.here("out", steps=1)
     about = {"figure": "score_target_loss", "value": -1.0, "step": 99}
     (out / "best.json").write_text(json.dumps(about))
+    shutil.rmtree(out / "model")
     runs.here("out", steps=1)
     assert kept(out)["step"] == 1
     assert kept(out)["value"] > 0
+    shutil.rmtree(out / "model")
     assert runs.here("out", steps=1, best=None).best is None
     assert not (out / "best").exists()
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_finished_model_is_not_trained_over(tmp_path: Path, *, resume: bool) -> None:
+    # So short a run leaves no checkpoint that would say so.
+    runs = Runs(tmp_path, best="score_target_loss", checkpoint_minutes=60.0)
+    report = runs.here("out", steps=1)
+    assert report.best is not None
+    before = [weights(report.folder), weights(report.best)]
+    with pytest.raises(OtherRun, match="holds the model of a run that came to its end"):
+        runs.here("out", steps=2, resume=resume)
+    after = [weights(report.folder), weights(report.best)]
+    assert all(
+        torch.equal(one, o[key])
+        for n, o in zip(before, after, strict=True)
+        for key, one in n.items()
+    )
 
 
 def test_a_run_that_goes_on_with_another_figure_begins_to_compare_anew(tmp_path: Path) -> None:

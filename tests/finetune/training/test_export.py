@@ -1,6 +1,7 @@
 """A model ships whole, in 16 bits, and only if both engines agree on it."""
 
 import json
+import shutil
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
@@ -94,6 +95,24 @@ def test_nothing_but_a_model_is_replaced(model: Path, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="not empty and no model"):
         export(model, tmp_path, name="tiny", parity=agrees)
     assert (tmp_path / "thesis.txt").exists()
+
+
+def test_the_folder_of_a_run_is_told_from_its_model(model: Path, tmp_path: Path) -> None:
+    shutil.copytree(model, tmp_path / "run" / "model")
+    with pytest.raises(ExportError, match=r"the folder of a run: export '.*run/model'"):
+        export(tmp_path / "run", tmp_path / "m", parity=agrees)
+
+
+def test_a_model_in_32_bits_is_not_replaced_by_its_own_export(model: Path, tmp_path: Path) -> None:
+    shutil.copytree(model, tmp_path / "own")
+    before = content(tmp_path / "own")
+    with pytest.raises(ExportError, match="is the model itself, in more than 16 bits"):
+        export(tmp_path / "own", tmp_path / "own", parity=agrees)
+    assert content(tmp_path / "own") == before
+    export(tmp_path / "own", tmp_path / "m", parity=agrees)
+    # As for a calibration that is fitted later.
+    export(tmp_path / "m", tmp_path / "m", calibration=Calibration(a=1.5, b=0.0), parity=agrees)
+    assert shipped_calibration(tmp_path / "m") == Calibration(a=1.5, b=0.0)
 
 
 def test_a_calibration_ships_with_the_model(model: Path, tmp_path: Path) -> None:
