@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForImageTextToText
+from safetensors import SafetensorError
+from transformers import AutoConfig
 
 from mllm_srec.agent.nodes.score_targets import NO, YES
 from mllm_srec.finetune.errors import FinetuneError
@@ -17,10 +18,12 @@ from mllm_srec.finetune.training.record_pictures import load_processor
 from mllm_srec.finetune.training.run_settings import licence_of
 from mllm_srec.finetune.training.whole_folder import recover_folder, whole_folder
 from mllm_srec.llm.chat_template import ChatTemplate
+from mllm_srec.llm.engine import ModelError
 from mllm_srec.llm.labels import label_token_ids
 from mllm_srec.llm.model_files import ADAPTERS, model_hash, resolve_model
 from mllm_srec.llm.pictures import load_budget, save_budget
 from mllm_srec.llm.trained import SETTINGS, changed_prompts, read_settings
+from mllm_srec.llm.transformers_model import load_model
 from mllm_srec.tools.ranking import CALIBRATION, Calibration
 
 _EXTRAS = ("token_frequencies.json", CALIBRATION, SETTINGS)
@@ -140,7 +143,13 @@ def _load(model_path: Path) -> Any:
             f"the model in {str(base)!r} is not the one that the adapters in {model_path.name!r} "
             "were trained on: put that back"
         )
-    model = PeftModel.from_pretrained(_weights(base, torch.float32), model_path)
+    try:
+        model: Any = PeftModel.from_pretrained(_weights(base, torch.float32), model_path)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise ExportError(
+            f"the adapters in {str(model_path)!r} cannot be put on {str(base)!r} ({error}): train "
+            "them again, or give back the files that are missing"
+        ) from error
     return model.merge_and_unload().to(torch.bfloat16)
 
 
@@ -149,7 +158,17 @@ def _base(model_path: Path) -> Path | None:
     path = model_path / ADAPTERS
     if not path.exists():
         return None
-    return resolve_model(json.loads(path.read_text("utf-8"))["base_model_name_or_path"])
+    try:
+        base = json.loads(path.read_bytes())["base_model_name_or_path"]
+    except (ValueError, KeyError) as error:
+        raise ExportError(f"{str(path)!r} is broken: train the adapters again") from error
+    try:
+        return resolve_model(base)
+    except ModelError as error:
+        raise ExportError(
+            f"the adapters in {model_path.name!r} were trained on {base!r}, which is no longer "
+            "there: put that model back"
+        ) from error
 
 
 def _licence(model_path: Path) -> str | None:
@@ -160,7 +179,8 @@ def _licence(model_path: Path) -> str | None:
 
 
 def _weights(path: Path, dtype: torch.dtype) -> Any:
-    return AutoModelForImageTextToText.from_pretrained(path, dtype=dtype)
+    model, _ = load_model(path, dtype)
+    return model
 
 
 def _keep_extras(source: Path, folder: Path, calibration: Calibration | None) -> None:

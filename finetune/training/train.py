@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForImageTextToText
 from transformers.trainer_utils import get_last_checkpoint
 from trl import SFTConfig
 
@@ -17,8 +16,10 @@ from mllm_srec.agent.results import Progress
 from mllm_srec.finetune.data.entries import Entry, read_entries
 from mllm_srec.finetune.data.records import RecordGroup
 from mllm_srec.finetune.output_folder import make_output_folder
+from mllm_srec.finetune.training.adapters import lora_config
 from mllm_srec.finetune.training.best_model import BEST_FILE, BestModel
 from mllm_srec.finetune.training.check import OverLong, check_entries, check_tasks, refuse
+from mllm_srec.finetune.training.checkpoint_files import require_whole
 from mllm_srec.finetune.training.clock import Clock
 from mllm_srec.finetune.training.collate import Collator
 from mllm_srec.finetune.training.curves import read_curves, write_png
@@ -42,6 +43,7 @@ from mllm_srec.finetune.training.trainer import CHECKPOINTS, LOG, AnswerTrainer
 from mllm_srec.finetune.training.whole_folder import PARTIAL
 from mllm_srec.llm.chat_template import ChatTemplate
 from mllm_srec.llm.labels import label_token_ids
+from mllm_srec.llm.transformers_model import load_model
 
 BEST = "best"
 FIRST = "first"
@@ -61,7 +63,8 @@ class TrainReport:
     folder: Path
     """The trained model, in float32, as the last step left it."""
     best: Path | None
-    """The model that was best by the recipe's figure; with LoRA its adapters alone."""
+    """The model that was best by the recipe's figure, with LoRA its adapters alone; None where none
+    is named, or the figure was never a number."""
     steps: int
     tokens: int
     """Real tokens learned from by this process, the shared part of a group once; padding not
@@ -104,7 +107,10 @@ def train(
 
     Raises:
         RecordError: The data are faulty, or a task of the recipe has no record.
-        RecipeError: Neither or both of `base` and a recipe with `scratch` were given.
+        RecipeError: Neither or both of `base` and a recipe with `scratch` were given, or the
+            model has no layer for the recipe's adapters.
+        BrokenCheckpoint: A file of the last checkpoint was cut.
+        ModelError: `base` cannot be loaded.
         OtherRun: `out` holds checkpoints, and `resume` is not given or does not fit them; or a
             finished model and nothing to go on from.
         WriteError: The disk is full; the last checkpoint is whole.
@@ -155,7 +161,7 @@ def train(
     wait()
     return TrainReport(
         folder=out / MODEL,
-        best=best.folder if best else None,
+        best=best.folder if best and best.folder.exists() else None,
         steps=trainer.state.global_step,
         tokens=meter.tokens,
         seconds=clock.elapsed,
@@ -185,6 +191,8 @@ def _checkpoint(out: Path, say: Callable[[str], None], *, resume: bool) -> str |
             f"{str(out)!r} holds {Path(found).name!r} of an earlier run: go on with `--resume`, "
             "or give another folder"
         )
+    if found is not None:
+        require_whole(Path(found))
     if found is None and (out / MODEL).exists():
         raise OtherRun(
             f"{str(out)!r} holds the model of a run that came to its end, and no checkpoint to go "
@@ -237,7 +245,7 @@ def _trainer(
     best: BestModel | None,
 ) -> AnswerTrainer:
     processor = load_processor(base)
-    model = AutoModelForImageTextToText.from_pretrained(base, dtype=torch.float32)
+    model, _ = load_model(base, torch.float32)
     model.config.use_cache = False
     pad = processor.tokenizer.pad_token_id
     labels = label_token_ids(ChatTemplate(base), (YES, NO))
@@ -255,7 +263,7 @@ def _trainer(
         model=model,
         args=_arguments(recipe, out),
         processing_class=processor,
-        peft_config=_lora(recipe),
+        peft_config=None if recipe.lora is None else lora_config(recipe.lora, model),
     )
     narrow_stream(trainer.model)
     if recipe.compile:
@@ -300,22 +308,6 @@ def _arguments(recipe: Recipe, out: Path) -> SFTConfig:
     )
     take_one_gpu(arguments)
     return arguments
-
-
-def _lora(recipe: Recipe) -> Any:
-    if recipe.lora is None:
-        return None
-    from peft import LoraConfig  # noqa: PLC0415 — slow to import, and most runs need none
-
-    # The language part is called text_model or language_model, the vision part otherwise.
-    part = "text_model|language_model" + ("|vision_model|visual" if recipe.lora.vision else "")
-    layers = "[qkvo]_proj|out_proj|gate_proj|up_proj|down_proj|fc1|fc2"
-    return LoraConfig(
-        r=recipe.lora.rank,
-        lora_alpha=recipe.lora.alpha,
-        lora_dropout=recipe.lora.dropout,
-        target_modules=rf".*({part})\..*({layers})",
-    )
 
 
 def _texts(entries: Sequence[Entry]) -> Iterator[str]:

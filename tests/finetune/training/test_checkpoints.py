@@ -1,6 +1,7 @@
 """A run that is killed, runs out of disk or finds other data: what is kept stays usable."""
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -13,6 +14,8 @@ import pytest
 import torch
 
 from mllm_srec.finetune.data.records import RecordError
+from mllm_srec.finetune.training.best_model import BestModel
+from mllm_srec.finetune.training.checkpoint_files import BrokenCheckpoint
 from mllm_srec.finetune.training.recipe import LoraSettings, Recipe
 from mllm_srec.finetune.training.run_settings import OtherRun
 from mllm_srec.finetune.training.train import TrainReport, train
@@ -159,6 +162,22 @@ def test_a_full_disk_is_said_and_the_checkpoint_before_it_is_usable(tmp_path: Pa
     assert runs.checkpoints("out") == ["checkpoint-3", "checkpoint-4"]
 
 
+@pytest.mark.parametrize(
+    "cut", ["optimizer.pt", "rng_state.pth", "model.safetensors", "trainer_state.json"]
+)
+def test_a_checkpoint_that_lost_power_cut_is_named_and_the_one_before_it_goes_on(
+    tmp_path: Path, cut: str
+) -> None:
+    runs = Runs(tmp_path)
+    runs.here("out", steps=2)
+    last = tmp_path / "out" / "checkpoint-2"
+    os.truncate(last / cut, 100)
+    with pytest.raises(BrokenCheckpoint, match=f"{cut} in '.*checkpoint-2' is broken: delete"):
+        runs.here("out", steps=3, resume=True)
+    shutil.rmtree(last)
+    assert runs.here("out", steps=3, resume=True).steps == 3
+
+
 def test_a_folder_with_checkpoints_is_not_begun_anew(tmp_path: Path) -> None:
     runs = Runs(tmp_path)
     runs.here("out", steps=1)
@@ -208,6 +227,15 @@ def test_the_best_model_can_be_that_of_the_best_order_of_items(tmp_path: Path) -
     assert set(orders) <= {0.0, 0.25, 0.5, 0.75, 1.0}
     assert kept(tmp_path / "out")["value"] == max(orders) == 1.0
     assert report.validation["eval_score_target_auc"] == orders[-1]
+
+
+def test_a_figure_that_is_no_number_is_never_the_best(tmp_path: Path) -> None:
+    written: list[Path] = []
+    best = BestModel("look_loss", tmp_path / "best", lambda _, folder: written.append(folder))
+    for value in (math.nan, 2.0, math.nan, 3.0, 1.0):
+        best.offer({"look_loss": value}, 1, None)
+    assert len(written) == 2
+    assert kept(tmp_path)["value"] == 1.0
 
 
 def kept(folder: Path) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from mllm_srec.finetune.training.parity import (
 )
 from mllm_srec.finetune.training.recipe import Recipe
 from mllm_srec.finetune.training.train import TrainReport, train
-from mllm_srec.llm.engine import LabelScores, Prompt
+from mllm_srec.llm.engine import LabelScores, ModelError, Prompt
 from mllm_srec.llm.load import Loaded
 from mllm_srec.llm.pictures import PictureBudget, load_budget
 from mllm_srec.llm.scripted import ScriptedEngine
@@ -196,6 +196,31 @@ def test_adapters_are_not_merged_into_another_base(hub: Path, tmp_path: Path) ->
     make_tiny_model(base, seed=1)
     with pytest.raises(ExportError, match="is not the one that the adapters in 'best'"):
         export(report.best, tmp_path / "m", name="tuned", parity=agrees)
+
+
+def test_broken_adapters_and_a_base_that_is_gone_are_named(tmp_path: Path) -> None:
+    base = make_tiny_model(tmp_path / "base")
+    best = tune(tmp_path, base, steps=1, lora={"rank": 4}).best
+    assert best is not None
+    base.rename(tmp_path / "elsewhere")
+    with pytest.raises(ExportError, match=r"'best' were trained on '.*base', which is no longer"):
+        export(best, tmp_path / "m", parity=agrees)
+    (tmp_path / "elsewhere").rename(base)
+    (best / "adapter_model.safetensors").write_bytes(b"cut")
+    with pytest.raises(ExportError, match=r"adapters in '.*best' cannot be put on '.*base'"):
+        export(best, tmp_path / "m", parity=agrees)
+    (best / "adapter_config.json").write_text("{")
+    with pytest.raises(ExportError, match=r"adapter_config\.json' is broken"):
+        export(best, tmp_path / "m", parity=agrees)
+
+
+def test_weights_that_were_cut_are_no_model(model: Path, tmp_path: Path) -> None:
+    shutil.copytree(model, tmp_path / "cut")
+    (tmp_path / "cut" / "model.safetensors").write_bytes(b"cut")
+    with pytest.raises(ModelError, match=r"cannot load .*cut"):
+        export(tmp_path / "cut", tmp_path / "m", parity=agrees)
+    with pytest.raises(ModelError, match=r"cannot load .*cut"):
+        tune(tmp_path, tmp_path / "cut")
 
 
 def test_a_checkpoint_to_go_on_from_is_not_exported(hub: Path, tmp_path: Path) -> None:
