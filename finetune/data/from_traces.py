@@ -28,6 +28,7 @@ from mllm_srec.finetune.data.wording import other_prompts
 from mllm_srec.finetune.data.write import write_split
 from mllm_srec.finetune.errors import FinetuneError
 from mllm_srec.llm.engine import Message, Prompt
+from mllm_srec.store.files import disk_errors
 from mllm_srec.store.home import Home
 from mllm_srec.store.spans import LOST
 from mllm_srec.store.trace_schema import TraceError
@@ -116,7 +117,8 @@ def write_traces(home: Home, out: Path, *, seed: int) -> TracesReport:
     about = {"from": "traces", "seed": seed, "validation_share": VALIDATION_SHARE}
     written = write_split(_split(records), out, seed=seed, settings=about)
     lines = (json.dumps(pair, ensure_ascii=False) + "\n" for pair in pairs)
-    (out / PAIRS).write_text("".join(lines), encoding="utf-8")
+    with disk_errors(out / PAIRS):
+        (out / PAIRS).write_text("".join(lines), encoding="utf-8")
     return TracesReport(
         good=judged.turns["good"],
         bad=judged.turns["bad"],

@@ -9,6 +9,8 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
+from mllm_srec.store.files import disk_errors
+
 BLOCKS = "▁▂▃▄▅▆▇█"
 WIDTH = 24
 """Blocks of a line: with names and numbers it fits 80 columns."""
@@ -73,7 +75,11 @@ def _bounded(loss: float) -> float:
 
 
 def write_png(curves: Curves, path: Path) -> None:
-    """Draw the curves, one panel a task: training as a line, validation as dots."""
+    """Draw the curves, one panel a task: training as a line, validation as dots.
+
+    Raises:
+        StoreError: The disk is full.
+    """
     # Slow to import, and needed once a run.
     from matplotlib.figure import Figure  # noqa: PLC0415
 
@@ -91,4 +97,5 @@ def write_png(curves: Curves, path: Path) -> None:
         panel.set_visible(False)
     figure.supxlabel("step")
     figure.supylabel("loss (line: training, dots: validation)")
-    figure.savefig(path, dpi=120)
+    with disk_errors(path):
+        figure.savefig(path, dpi=120)

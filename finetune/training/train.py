@@ -44,6 +44,7 @@ from mllm_srec.finetune.training.whole_folder import PARTIAL
 from mllm_srec.llm.chat_template import ChatTemplate
 from mllm_srec.llm.labels import label_token_ids
 from mllm_srec.llm.transformers_model import load_model
+from mllm_srec.store.files import disk_errors
 
 BEST = "best"
 FIRST = "first"
@@ -114,6 +115,7 @@ def train(
         OtherRun: `out` holds checkpoints, and `resume` is not given or does not fit them; or a
             finished model and nothing to go on from.
         WriteError: The disk is full; the last checkpoint is whole.
+        StoreError: It is, and what did not fit is the log, a list or a picture.
     """
     require_start(recipe, base)
     keep_memory()
@@ -222,7 +224,8 @@ def _scratch(recipe: Recipe, entries: Sequence[Entry], out: Path, *, fresh: bool
 
 def _list_dropped(out: Path, over_long: Sequence[OverLong]) -> None:
     lines = (json.dumps(asdict(each)) + "\n" for each in over_long)
-    (out / DROPPED).write_text("".join(lines), "utf-8")
+    with disk_errors(out / DROPPED):
+        (out / DROPPED).write_text("".join(lines), "utf-8")
 
 
 def _best(recipe: Recipe, base: Path, out: Path) -> BestModel | None:

@@ -289,14 +289,24 @@ def test_a_run_that_goes_on_with_another_figure_begins_to_compare_anew(tmp_path:
     assert kept(tmp_path / "out")["figure"] == "fuse_loss"
 
 
-def test_a_full_disk_is_said_when_the_log_does_not_fit(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["log.jsonl", "loss.png"])
+def test_a_full_disk_is_said_when_the_log_does_not_fit(tmp_path: Path, name: str) -> None:
     runs = Runs(tmp_path)
     runs.here("out", steps=1)
-    log = tmp_path / "out/log.jsonl"
-    log.unlink()
-    log.symlink_to("/dev/full")
-    with pytest.raises(StoreError, match=r"the disk is full: '.*log\.jsonl'"):
+    file = tmp_path / "out" / name
+    file.unlink()
+    file.symlink_to("/dev/full")
+    with pytest.raises(StoreError, match=f"the disk is full: '.*{name}'"):
         runs.here("out", steps=2, resume=True)
+
+
+@pytest.mark.parametrize("name", ["settings.json", "dropped.jsonl"])
+def test_a_full_disk_is_said_before_the_first_step(tmp_path: Path, name: str) -> None:
+    runs = Runs(tmp_path)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).symlink_to("/dev/full")
+    with pytest.raises(StoreError, match=f"the disk is full: '.*{name}'"):
+        runs.here("out", steps=1, max_length=100, shares={"look": 1.0})
 
 
 def test_going_on_without_a_checkpoint_is_said(tmp_path: Path) -> None:
