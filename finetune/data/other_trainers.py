@@ -77,13 +77,24 @@ def each_alone(records: Iterable[AnyRecord]) -> Iterator[Record]:
 
 def row_of(record: Record, form: Form) -> dict[str, Any]:
     """One line of a file."""
-    said = _typed if form == "trl" else _marked
+    if form == "trl":
+        # Of `messages` TRL would learn the prompt as well.
+        said = {
+            "prompt": _said(record.prompt, _typed),
+            "completion": _said(record.completion, _typed),
+        }
+    else:
+        said = {"messages": _said(record.messages, _marked)}
     return {
-        "messages": [{"role": turn.role, "content": said(turn)} for turn in record.messages],
+        **said,
         "images": [f"{IMAGES}/{image}.png" for image in record.images],
         "task": record.task,
         "weight": record.weight,
     }
+
+
+def _said(turns: Iterable[Turn], content: Callable[[Turn], Any]) -> list[dict[str, Any]]:
+    return [{"role": turn.role, "content": content(turn)} for turn in turns]
 
 
 def _typed(turn: Turn) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple
 
 Form = Literal["groups", "trl", "sharegpt"]
-"""`groups`: ours, what prompts share stands once. `trl`: messages of typed parts, for TRL.
+"""`groups`: ours, what prompts share stands once. `trl`: prompt and completion of typed parts.
 `sharegpt`: messages of text with `<image>` in it, for LLaMA-Factory and ms-swift."""
 
 MESSAGES = 300_000

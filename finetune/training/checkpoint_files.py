@@ -34,7 +34,7 @@ def _broken(checkpoint: Path) -> Iterator[str]:
             yield path.name
         if path.suffix == ".safetensors":
             try:
-                safe_open(path, framework="pt")  # type: ignore[no-untyped-call]
+                safe_open(path, framework="pt")
             except SafetensorError:
                 yield path.name
     try:

@@ -79,3 +79,8 @@ def test_trl_trains_on_its_form(folder: Path, tmp_path: Path) -> None:
         processing_class=load_processor(model),
     )
     assert trainer.train().training_loss > 0
+    # The loss is on the answer alone.
+    batch = next(iter(trainer.get_train_dataloader()))
+    learned = batch["labels"][batch["labels"] != -100]
+    said = load_processor(model).tokenizer.decode(learned, skip_special_tokens=True)
+    assert said.strip() == look("red").completion[0].text
