@@ -86,7 +86,7 @@ def test_a_teacher_that_tells_nothing_apart_is_refused(
 ) -> None:
     with pytest.raises(FinetuneError, match=r"none of .* chains of 'scripted' led to the right"):
         teach(home, tmp_path / "sft", score=says_yes_to(word))
-    assert not (tmp_path / "sft").exists()
+    assert not list((tmp_path / "sft").iterdir())
 
 
 def test_a_teacher_that_answers_nonsense_is_refused(home: Home, tmp_path: Path) -> None:
