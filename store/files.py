@@ -1,6 +1,7 @@
 """Files of a home: readable by their owner alone, written whole or not at all."""
 
 import errno
+import fcntl
 import os
 import threading
 from collections.abc import Iterator
@@ -89,6 +90,20 @@ def make_private(path: Path) -> None:
     this process hold on it (https://www.sqlite.org/howtocorrupt.html, 2.2).
     """
     path.touch(mode=0o600)
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Be the one process, and the one thread, that makes files in a folder, for moments only.
+
+    The lock is the folder's own, so that no file is left, and none of SQLite's is touched.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def owner_only(path: str, flags: int) -> int:

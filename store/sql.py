@@ -1,7 +1,7 @@
 """What the SQL stores share: their base, opening a database, upserts, errors in one line."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
@@ -26,7 +26,7 @@ from sqlalchemy.sql.dml import Insert
 
 from mllm_srec.store.clock import store_time
 from mllm_srec.store.errors import StoreError
-from mllm_srec.store.files import disk_full, make_private
+from mllm_srec.store.files import alone_in, disk_full, make_private
 
 CHUNK = 5_000
 """Rows of one statement; SQLite takes at most 32,766 variables."""
@@ -80,6 +80,7 @@ def open_engine(url: str, tables: MetaData) -> Engine:
     Raises:
         StoreError: The address is wrong, its driver is missing, or the database does not open.
     """
+    made: AbstractContextManager[None] = nullcontext()
     try:
         address = make_url(url)
         if address.get_backend_name() == "sqlite":
@@ -88,6 +89,8 @@ def open_engine(url: str, tables: MetaData) -> Engine:
             if address.database:
                 # The write-ahead files take over the mode of this one.
                 make_private(Path(address.database))
+                # Two that turn a new file to write-ahead, or make its tables, refuse each other.
+                made = alone_in(Path(address.database).parent)
         else:
             # A server that was started again is met by a new connection.
             engine = create_engine(address, pool_pre_ping=True)
@@ -101,7 +104,7 @@ def open_engine(url: str, tables: MetaData) -> Engine:
             f"no driver for {address.drivername!r} databases is installed ({error}): for "
             "PostgreSQL, pip install 'mllm-srec[postgres]'"
         ) from error
-    with sql_errors(engine), engine.begin() as connection:
+    with made, sql_errors(engine), engine.begin() as connection:
         if engine.dialect.name == "postgresql":
             # Its CREATE TABLE IF NOT EXISTS fails where two processes get there at once.
             connection.execute(select(func.pg_advisory_xact_lock(_MAKING_TABLES)))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from mllm_srec.store.closing import Closing
-from mllm_srec.store.files import make_private
+from mllm_srec.store.files import alone_in, make_private
 from mllm_srec.store.spans import COLUMNS, Row, Span, pack, unpack
 from mllm_srec.store.sqlite_space import vacuum
 from mllm_srec.store.trace_schema import SCHEMA, TraceError, prepare
@@ -71,9 +71,11 @@ class TraceStore(Closing):
             )
             store = cls(connection, path)
             try:
-                # First: what is written from here on takes the place of what was cut off.
-                store.is_torn = is_torn(connection, path)
-                prepare(connection, path, store._fill)
+                # What another process makes at the same moment is no file of ours half-way.
+                with alone_in(path.parent):
+                    # First: what is written from here on takes the place of what was cut off.
+                    store.is_torn = is_torn(connection, path)
+                    prepare(connection, path, store._fill)
             except BaseException:
                 store.close()
                 raise

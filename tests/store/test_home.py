@@ -10,7 +10,7 @@ from mllm_srec.store.home import Home
 from mllm_srec.store.home_mark import FORMAT
 from mllm_srec.store.manifest import IndexFacts
 from mllm_srec.store.records import Interaction, Item
-from tests.store.conftest import picture, start
+from tests.store.conftest import picture, run_at_once, start
 
 
 def test_a_home_is_made_once_and_opened_again(tmp_path: Path) -> None:
@@ -227,3 +227,26 @@ def test_a_closed_home_can_be_moved(tmp_path: Path) -> None:
     (tmp_path / "home").rename(tmp_path / "moved")
     with Home.open(tmp_path / "moved") as moved:
         assert moved.catalogue.item_count() == 1
+
+
+OPEN = """
+import asyncio, sys
+from mllm_srec.agent.conversation.checkpoints import open_saver
+from mllm_srec.store.home import Home
+from mllm_srec.store.traces import TraceStore
+
+async def open_memory(home):
+    await (await open_saver(home.checkpoints_url)).conn.close()
+
+print("ready", flush=True)
+sys.stdin.readline()
+for number in range(20):
+    with Home.open(f"{sys.argv[1]}/{number}", create=True) as home:
+        home.catalogue, home.steps, home.feedback, home.threads
+        TraceStore.open(home.traces_file).close()
+        asyncio.run(open_memory(home))
+"""
+
+
+def test_processes_that_open_a_new_home_at_once_all_get_it(tmp_path: Path) -> None:
+    run_at_once(OPEN, *[[str(tmp_path)]] * 4)
