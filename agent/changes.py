@@ -117,7 +117,8 @@ class Changes(Closing):
         has.
 
         Raises:
-            HomeBusy: Another process writes to the home.
+            HomeBusy: Another process writes to the home, or a conversation of the user is open:
+                nothing was deleted.
         """
         deleted = self.deployment.home.delete_user(user)
         self._renew()

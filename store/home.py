@@ -4,7 +4,7 @@ import json
 import os
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
@@ -245,19 +245,53 @@ class Home(Closing):
 
         Of the pictures that the user gave, those stay that another user gave, too, or that an item
         has.
+
+        Raises:
+            HomeBusy: Another process writes to the home, or a conversation of the user is open,
+                which would go on writing: nothing was deleted.
         """
-        with self.lock():
+        threads = [thread.thread_id for thread in self.threads.of(user_id)]
+        with self.lock(), self._held(threads):
             given = self.pictures.given_by(user_id)
             self.pictures.forget(user_id, keep=self.catalogue.pictured(given))
             self.steps.delete_owner(user_id)
             self.feedback.delete_user(user_id)
-            for thread in self.threads.of(user_id):
-                self.delete_thread(thread.thread_id)
+            for thread_id in threads:
+                self._delete_thread(thread_id)
             self._scrub_traces(user_id)
             return self.catalogue.delete_user(user_id)
 
+    def thread_lock(self, thread_id: str) -> FileLock:
+        """The lock that whoever has a conversation open holds."""
+        path = self.conversations_path / f"{thread_id}.lock"
+        return FileLock(path, mode=0o600, blocking=False, thread_local=False)
+
     def delete_thread(self, thread_id: str) -> bool:
-        """Delete a conversation with its working memory; False where there was none."""
+        """Delete a conversation with its working memory; False where there was none.
+
+        Raises:
+            HomeBusy: Somebody has it open, here or in another process.
+        """
+        with self._held([thread_id]):
+            return self._delete_thread(thread_id)
+
+    @contextmanager
+    def _held(self, thread_ids: Iterable[str]) -> Iterator[None]:
+        """Hold the locks of conversations while these are deleted, and delete them, too."""
+        with ExitStack() as held:
+            locks = []
+            for thread_id in thread_ids:
+                try:
+                    locks.append(held.enter_context(self.thread_lock(thread_id)))
+                except Timeout as error:
+                    raise HomeBusy(
+                        f"the thread {thread_id!r} is open: close the conversation first"
+                    ) from error
+            yield
+            for lock in locks:
+                Path(lock.lock_file).unlink()
+
+    def _delete_thread(self, thread_id: str) -> bool:
         delete_checkpoints(self.checkpoints_url, thread_id)
         return self.threads.delete(thread_id)
 

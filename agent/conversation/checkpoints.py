@@ -4,10 +4,11 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import aiosqlite
 from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import id as ids
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from sqlalchemy.engine import make_url
@@ -80,6 +81,20 @@ async def prune(saver: Saver, thread_id: str) -> None:
                 (thread_id, thread_id, KEPT),
             )
         await saver.conn.commit()
+
+
+def go_on_from(newest: RunnableConfig) -> None:
+    """Have the checkpoints that this process makes follow one, also where the clock went back.
+
+    LangGraph puts the time into the ids of checkpoints, and takes the highest id for the newest:
+    until the clock came to where it was, every turn would find the memory from before.
+    """
+    checkpoint_id = newest["configurable"].get("checkpoint_id")
+    if checkpoint_id is not None:
+        # What LangGraph itself keeps, so that the ids of one process rise.
+        kept: dict[str, Any] = vars(ids)
+        before = kept["_last_v6_timestamp"] or 0
+        kept["_last_v6_timestamp"] = max(before, ids.UUID(checkpoint_id).time)
 
 
 async def copy_memory(saver: Saver, thread_id: str, to: str) -> None:

@@ -21,10 +21,10 @@ from mllm_srec.agent.conversation.checkpoints import (
 from mllm_srec.agent.conversation.graph import build_conversation
 from mllm_srec.agent.conversation.intents import Understood
 from mllm_srec.agent.conversation.results import TurnResult
-from mllm_srec.agent.conversation.retention import delete_threads, lock_path
 from mllm_srec.agent.conversation.run_turn import ConversationGraph, TurnRunner
 from mllm_srec.agent.deadline import within
 from mllm_srec.agent.events import Event, Listener, afollow, follow
+from mllm_srec.agent.loop import stopped
 from mllm_srec.agent.recommender import Recommender
 from mllm_srec.agent.untrusted import sound
 from mllm_srec.store.closing import Closing
@@ -48,6 +48,7 @@ class Conversations(Closing):
         self.home: Home = srec.deployment.home
         self.saver: Saver = srec.deployment.run(open_saver(self.home.checkpoints_url))
         self.graph: ConversationGraph = build_conversation().compile(checkpointer=self.saver)
+        self._under_way: set[asyncio.Task[Any]] = set()
 
     def begin(self, user: str, thread: str | None = None) -> "Conversation":
         """Begin a thread, or take one up: a turn that a crash cut off is finished first.
@@ -68,14 +69,14 @@ class Conversations(Closing):
         thread_id = uuid4().hex[:12] if thread is None else thread
         if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", thread_id):
             raise StoreError(f"thread {thread_id!r}: use up to 64 letters, digits, - and _")
-        lock = _locked(lock_path(self.home, thread_id), thread_id)
+        lock = _locked(self.home, thread_id)
         try:
             threads, now = self.home.threads, int(time.time())
             # One that is new is kept with its first turn: who says nothing leaves nothing.
             kept = threads.thread(thread_id) is not None
             new = Thread(thread_id=thread_id, user_id=user, started=now)
             begun = threads.start(thread_id, user, now=now) if kept else new
-            runner = TurnRunner(self.srec, self.graph, self.saver, begun)
+            runner = TurnRunner(self.srec, self.graph, self.saver, begun, self._under_way)
             cut_off = threads.unfinished(thread_id)
             resumed = await runner.run(cut_off) if cut_off else None
             return Conversation(runner, lock, kept=kept, resumed=resumed)
@@ -114,15 +115,15 @@ class Conversations(Closing):
             HomeBusy: A conversation has it open, here or in another process.
         """
         known = self.home.threads.thread(thread)
-        if known is None:
-            return False
-        if not delete_threads(self.home, [known]):
-            raise HomeBusy(f"the thread {thread!r} is open: close the conversation first")
-        return True
+        return known is not None and self.home.delete_thread(thread)
 
     def close(self) -> None:
-        """Close the checkpointer."""
-        self.srec.deployment.run(self.saver.conn.close())
+        """Stop the turns under way, which are kept so, and close the checkpointer."""
+        self.srec.deployment.run(self._ended())
+
+    async def _ended(self) -> None:
+        await stopped(self._under_way)
+        await self.saver.conn.close()
 
 
 class Conversation(Closing):
@@ -257,7 +258,7 @@ class Conversation(Closing):
     def close(self) -> None:
         """Let another process take the thread up; of one where nothing was said, nothing stays."""
         if self._lock.is_locked and not self._kept:
-            lock_path(self._home, self.thread).unlink(missing_ok=True)
+            Path(self._lock.lock_file).unlink(missing_ok=True)
         self._lock.release()
 
     def _request(
@@ -306,8 +307,8 @@ class Conversation(Closing):
             return result
 
 
-def _locked(path: Path, thread_id: str) -> FileLock:
-    lock = FileLock(path, mode=0o600, blocking=False, thread_local=False)
+def _locked(home: Home, thread_id: str) -> FileLock:
+    lock = home.thread_lock(thread_id)
     try:
         lock.acquire()
     except Timeout as error:

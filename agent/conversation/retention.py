@@ -2,10 +2,9 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from pathlib import Path
+from contextlib import suppress
 
-from filelock import FileLock, Timeout
-
+from mllm_srec.store.errors import HomeBusy
 from mllm_srec.store.home import Home
 from mllm_srec.store.records import DAY_S
 from mllm_srec.store.sqlite_space import disk_bytes, vacuum_file
@@ -41,20 +40,10 @@ def delete_threads(home: Home, threads: Iterable[Thread]) -> list[Thread]:
     """
     deleted = []
     for thread in threads:
-        path = lock_path(home, thread.thread_id)
-        try:
-            with FileLock(path, mode=0o600, blocking=False):
-                home.delete_thread(thread.thread_id)
-                path.unlink()
-        except Timeout:
-            continue
-        deleted.append(thread)
+        with suppress(HomeBusy):
+            home.delete_thread(thread.thread_id)
+            deleted.append(thread)
     return deleted
-
-
-def lock_path(home: Home, thread_id: str) -> Path:
-    """The file that whoever has a thread open keeps locked."""
-    return home.conversations_path / f"{thread_id}.lock"
 
 
 def compact(home: Home) -> tuple[int, int]:

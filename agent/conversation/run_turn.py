@@ -10,7 +10,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.graph.state import CompiledStateGraph
 from langsmith import tracing_context
 
-from mllm_srec.agent.conversation.checkpoints import Saver, memory_errors, prune
+from mllm_srec.agent.conversation.checkpoints import Saver, go_on_from, memory_errors, prune
 from mllm_srec.agent.conversation.results import TurnResult, turn_item
 from mllm_srec.agent.conversation.state import (
     SCHEMA,
@@ -39,6 +39,8 @@ class TurnRunner:
     graph: ConversationGraph
     saver: Saver
     thread: Thread
+    under_way: set[asyncio.Task[Any]]
+    """Tasks that run a turn, of any thread: whoever closes the checkpointer ends them first."""
 
     async def run(self, kept: KeptTurn, tell: Listener | None = None) -> TurnResult:
         """Run a turn, from the last node that is done, and keep its result.
@@ -47,8 +49,14 @@ class TurnRunner:
             StoreError: The thread was kept by another version, or its memory cannot be written.
             EngineLost: The engine stopped answering, also when tried again.
         """
-        with memory_errors(self.saver, self.thread.thread_id):
-            return await self._run(kept, tell)
+        task = asyncio.current_task()
+        assert task is not None
+        self.under_way.add(task)
+        try:
+            with memory_errors(self.saver, self.thread.thread_id):
+                return await self._run(kept, tell)
+        finally:
+            self.under_way.discard(task)
 
     async def _run(self, kept: KeptTurn, tell: Listener | None) -> TurnResult:
         started = time.perf_counter()
@@ -80,7 +88,9 @@ class TurnRunner:
         return {"configurable": {"thread_id": self.thread.thread_id}}
 
     async def _state(self) -> TurnState | None:
-        values = (await self.graph.aget_state(self._config)).values
+        snapshot = await self.graph.aget_state(self._config)
+        go_on_from(snapshot.config)
+        values = snapshot.values
         return restored(values, self.thread.thread_id) if values else None
 
     async def _remember(self, so_far: TurnUpdate) -> None:

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from filelock import FileLock
 
-from mllm_srec.agent.conversation.retention import expired, lock_path
+from mllm_srec.agent.conversation.retention import expired
 from mllm_srec.store.home import Home
 from mllm_srec.store.records import DAY_S
 from mllm_srec.store.threads import Thread
@@ -79,7 +78,7 @@ def test_pruning_needs_a_limit_and_a_yes_and_gives_disk_back(home: Path) -> None
 
 
 def test_what_a_chat_has_open_stays(home: Path) -> None:
-    with Home.open(home) as opened, FileLock(lock_path(opened, "old-3"), mode=0o600):
+    with Home.open(home) as opened, opened.thread_lock("old-3"):
         done = run(home, "prune", "--days", "1", "--yes")
     assert "3 deleted" in done.stdout
     assert "1 stay, because a chat has them open" in done.stdout

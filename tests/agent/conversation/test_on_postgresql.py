@@ -104,6 +104,7 @@ def test_a_thread_stays_small_and_goes_whole(
 
 def test_a_deleted_user_leaves_nothing(talks: Conversations, url: str, chat: Conversation) -> None:
     chat.say("never blue")
+    chat.close()
     talks.home.delete_user(chat.user)
     assert remembered(url, chat) == dict.fromkeys(TABLES, 0)
     assert talks.home.feedback.of(chat.user) == []
@@ -217,7 +218,7 @@ def test_a_server_that_stays_away_is_an_error_in_words(
         server = stack.enter_context(running(programs))
         with opened(kept_at(tmp_path / "home", server.empty())) as talks:
             thread = talks.home.threads.start("t", "ben", now=1)
-            runner = TurnRunner(talks.srec, talks.graph, talks.saver, thread)
+            runner = TurnRunner(talks.srec, talks.graph, talks.saver, thread, set())
             stack.close()
             request = {"text": "help", "picture": None, "command": None}
             with pytest.raises(StoreError, match="could not be kept"):

@@ -97,6 +97,33 @@ def test_a_list_that_was_told_before_the_stop_is_the_list_that_is_meant(
     assert "nothing to take back" in chat.say("undo").answer
 
 
+@pytest.mark.parametrize("cancelled", [True, False])
+def test_a_turn_under_way_is_remembered_when_the_conversations_are_closed(
+    tmp_path: Path, engine: Halting, cancelled: bool
+) -> None:
+    told = threading.Event()
+
+    def tell(event: Event) -> None:
+        if isinstance(event, PartialAnswer):
+            told.set()
+
+    with opened(tmp_path / "home", engine) as talks, talks.begin("ben") as chat:
+        engine.at = REASON
+        engine.begun.clear()
+        turn = chat.start("two things please", tell)
+        assert engine.begun.wait(PATIENCE_S)
+        assert told.wait(PATIENCE_S)
+        if cancelled:
+            turn.cancel()
+        talks.close()
+        engine.at = ""
+    with opened(tmp_path / "home", engine) as talks, talks.begin("ben", chat.thread) as again:
+        [kept] = [kept.result for kept in again.turns()]
+        assert kept
+        assert kept["stopped"]
+        assert again.say("why the first").items[0].title in kept["answer"].splitlines()[1]
+
+
 def test_a_turn_that_is_stopped_early_keeps_its_wish_and_the_list_before(
     talks: Conversations, chat: Conversation, engine: Halting
 ) -> None:

@@ -2,14 +2,16 @@
 
 import asyncio
 import sqlite3
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from langgraph.checkpoint.base import id as checkpoint_ids
 
 from mllm_srec.agent.conversation.conversation import Conversation, Conversations
 from mllm_srec.agent.conversation.intents import Understood
 from mllm_srec.agent.conversation.results import TurnResult
-from mllm_srec.agent.conversation.retention import lock_path
 from mllm_srec.store.errors import HomeBusy, StoreError
 from tests.store.conftest import picture
 
@@ -29,6 +31,21 @@ def test_a_thread_goes_on_in_another_process_and_with_its_list(tmp_path: Path) -
         assert again.resumed is None
         assert [turn.said["text"] for turn in again.turns()] == ["two things please"]
         assert ids(again.say("why the first")) == ids(first)[:1]
+
+
+def test_a_thread_goes_on_where_the_clock_was_put_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(tmp_path / "home") as talks, talks.begin("ben") as chat:
+        first = chat.say("two things please")
+    # Another process, an hour earlier.
+    back = SimpleNamespace(time_ns=lambda: time.time_ns() - 3600 * 10**9)
+    monkeypatch.setattr(checkpoint_ids, "time", back)
+    monkeypatch.setattr(checkpoint_ids, "_last_v6_timestamp", None)
+    with opened(tmp_path / "home") as talks, talks.begin("ben", chat.thread) as again:
+        others = again.say("others")
+        assert not set(ids(others)) & set(ids(first))
+        assert ids(again.say("why the first")) == ids(others)[:1]
 
 
 def test_a_fork_goes_its_own_way_from_where_it_began(
@@ -125,10 +142,24 @@ def test_a_deleted_user_leaves_no_thread_no_memory_and_no_picture(talks: Convers
     assert kept not in talks.home.pictures
 
 
+def test_a_user_who_is_talking_is_not_deleted(talks: Conversations) -> None:
+    user = guest(talks)
+    with talks.begin(user) as chat:
+        chat.say("never blue")
+        with pytest.raises(HomeBusy, match=f"thread '{chat.thread}' is open"):
+            talks.srec.delete_user(user)
+        assert [each.subject for each in talks.srec.feedback_of(user)] == ["blue"]
+        chat.say("help")
+    talks.srec.delete_user(user)
+    assert checkpoints(talks, chat) == 0
+    assert chat.turns() == []
+    assert not Path(talks.home.thread_lock(chat.thread).lock_file).exists()
+
+
 def test_a_thread_in_which_nothing_is_said_leaves_nothing(talks: Conversations) -> None:
     user = guest(talks)
     with talks.begin(user) as chat:
-        lock = lock_path(talks.home, chat.thread)
+        lock = Path(talks.home.thread_lock(chat.thread).lock_file)
         assert lock.exists()
         assert talks.threads(user) == []
     assert talks.threads(user) == []
