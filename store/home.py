@@ -4,14 +4,16 @@ import json
 import os
 import re
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
+import numpy as np
 from filelock import FileLock, Timeout
+from numpy.typing import NDArray
 
 from mllm_srec.store.catalogue import Catalogue
 from mllm_srec.store.checkpoints import delete_checkpoints
@@ -23,6 +25,7 @@ from mllm_srec.store.files import disk_errors, owner_only, private_folder, write
 from mllm_srec.store.home_mark import check_format, home_folder, is_home, make_home
 from mllm_srec.store.home_settings import HomeSettings, read_home_settings
 from mllm_srec.store.pictures import PictureStore
+from mllm_srec.store.records import Item, Representation
 from mllm_srec.store.representations import RepresentationIndex
 from mllm_srec.store.steps import StepCache
 from mllm_srec.store.threads import ThreadStore
@@ -59,6 +62,8 @@ class Home(Closing):
         self._opened = ExitStack()
         self._file_lock = FileLock(path / "lock", mode=0o600, blocking=False, thread_local=False)
         self._lock_guard = threading.RLock()
+        # The lock of the home lets all threads in.
+        self._describing = threading.Lock()
 
     @classmethod
     def open(
@@ -231,12 +236,30 @@ class Home(Closing):
         text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False)
         write_private(self._setting(name), text.encode())
 
+    def describe(
+        self,
+        items: Sequence[Item],
+        descriptions: Sequence[Representation],
+        vectors: NDArray[np.float32],
+    ) -> None:
+        """Keep the descriptions (N) and vectors (N, D) of items (N).
+
+        Of an item that was changed or deleted since it was read, nothing is kept: its description
+        would tell of what is no more.
+        """
+        with self.lock(), self._describing:
+            known = self.catalogue.items(item.item_id for item in items)
+            rows = [row for row, item in enumerate(items) if known.get(item.item_id) == item]
+            # The vector first: a kill in between leaves an item that is described again.
+            self.representations.put([items[row].item_id for row in rows], vectors[rows])
+            self.catalogue.put_representations(descriptions[row] for row in rows)
+
     def delete_item(self, item_id: str) -> bool:
         """Delete an item, its interactions, description and vector; False if it was not there.
 
         Its picture stays: other items may have the same.
         """
-        with self.lock():
+        with self.lock(), self._describing:
             self.representations.delete([item_id])
             return self.catalogue.delete_item(item_id)
 

@@ -86,9 +86,7 @@ async def fuse(context: Context, items: Sequence[Item]) -> list[Representation]:
         for item, reply in zip(items, replies, strict=True)
     ]
     vectors = await context.calls.embed([entry.fused.line for entry in fused])
-    # The vector first: what has no current description is fused again after a kill in between.
-    context.home.representations.put([entry.item_id for entry in fused], vectors)
-    context.home.catalogue.put_representations(fused)
+    context.home.describe(items, fused, vectors)
     return fused
 
 

@@ -136,6 +136,29 @@ def test_an_asynchronous_program_changes_the_same(srec: Recommender) -> None:
     assert srec.recommend("mia").history == ()
 
 
+def test_an_item_that_is_deleted_while_it_is_described_stays_deleted(tmp_path: Path) -> None:
+    begun, deleted = threading.Event(), threading.Event()
+
+    def slow(prompt: Prompt) -> str:
+        if "Fine wagon" in prompt.messages[1].text:
+            begun.set()
+            assert deleted.wait(PATIENCE_S)
+        return answer(prompt)
+
+    with deploy(tmp_path / "home", ScriptedEngine(answer=slow, score=score)) as deployment:
+        fuse_missing(deployment)
+        srec, home = Recommender(deployment), deployment.home
+        putting = threading.Thread(target=srec.put_items, args=[[WAGON]])
+        putting.start()
+        assert begun.wait(PATIENCE_S)
+        assert home.delete_item("i9")
+        deleted.set()
+        putting.join(PATIENCE_S)
+        assert "i9" not in home.catalogue.representations()
+        assert "i9" not in home.representations.ids()
+        assert "i9" not in ids(srec)
+
+
 def test_a_cancelled_change_stops_the_engine_and_lets_the_home_go(tmp_path: Path) -> None:
     begun, ended = threading.Event(), threading.Event()
 
