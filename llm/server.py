@@ -17,6 +17,7 @@ from typing import Any
 
 import httpx
 import psutil
+from filelock import FileLock, Timeout
 from PIL import Image
 
 from mllm_srec.llm.engine import EngineLost, ModelError, Picture
@@ -34,7 +35,8 @@ class ServerRecord:
 
     pid: int
     started: float
-    """Creation time of the process (s since 1970): a number used again is another process."""
+    """Seconds from the machine's start to the process's: a number used again is another process.
+    Not the time, since the clock may be put right while the server runs."""
     port: int
     model: str
     """Path of the model folder."""
@@ -56,53 +58,83 @@ def start(
 ) -> ServerRecord:
     """Start a server for a model and wait until it has answered about a picture.
 
-    The server goes on when this process ends. Its log lies beside the server file.
+    The server goes on when this process ends. Its log lies beside the server file. One that a
+    process was starting when it was killed is ended first.
 
     Raises:
-        ModelError: vLLM is missing, a server runs already, or this one does not become ready.
+        ModelError: vLLM is missing, a server runs already or is being started, or this one does not
+            become ready.
     """
     if vllm_distribution() is None:
         raise ModelError(
             "vLLM is not installed, so there is no server: pip install 'mllm-srec[vllm]'"
         )
+    try:
+        # For as long as it takes until another process finds the server by its file.
+        with FileLock(server_file.with_suffix(".lock"), mode=0o600, blocking=False):
+            return _start(model_path, server_file, dtype, timeout_s)
+    except Timeout as error:
+        raise ModelError(
+            f"another process is starting a server here ({log_file(server_file)}): wait for it"
+        ) from error
+
+
+def _start(model_path: Path, server_file: Path, dtype: str, timeout_s: float) -> ServerRecord:
     running = status(server_file)
     if running is not None:
         raise ModelError(
             f"a server already runs (process {running.pid}, {running.url}): "
             "`srec serve stop` ends it"
         )
+    starting = server_file.with_suffix(".starting")
+    if (left := _read(starting)) is not None:
+        _end(left)
     key = secrets.token_urlsafe(32)
     log = log_file(server_file)
     process, port = _spawn(model_path, key, log, vllm_arguments(dtype))
     record = ServerRecord(
         process.pid,
-        psutil.Process(process.pid).create_time(),
+        started(psutil.Process(process.pid)),
         port,
         str(model_path),
         model_hash(model_path),
         dtype,
     )
     with _ended_on_failure(record):
+        _write_private(starting, _text(record))
         _wait_ready(process, record, key, log, timeout_s)
         _write_private(key_file(server_file), key)
-        _write_private(server_file, json.dumps(asdict(record), indent=1) + "\n")
+        _write_private(server_file, _text(record))
+    starting.unlink()
     return record
 
 
 def status(server_file: Path) -> ServerRecord | None:
     """The running server of a server file; a file that outlived its server is removed."""
-    try:
-        record = ServerRecord(**json.loads(server_file.read_text("utf-8")))
-    except FileNotFoundError:
+    if not server_file.exists():
         return None
-    except (ValueError, TypeError):
-        # Torn or written by another version: what it described cannot be told any more.
-        _forget(server_file)
-        return None
-    if _process(record) is None:
+    record = _read(server_file)
+    if record is None or _process(record) is None:
         _forget(server_file)
         return None
     return record
+
+
+def started(process: psutil.Process) -> float:
+    """When a process began, as `ServerRecord.started` has it."""
+    return process.create_time() - psutil.boot_time()
+
+
+def _read(file: Path) -> ServerRecord | None:
+    """What a file tells; None where it is not there, torn, or of another version."""
+    try:
+        return ServerRecord(**json.loads(file.read_text("utf-8")))
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
+
+
+def _text(record: ServerRecord) -> str:
+    return json.dumps(asdict(record), indent=1) + "\n"
 
 
 def prefix_hit_rate(record: ServerRecord) -> float:
@@ -232,7 +264,7 @@ def _ended_on_failure(record: ServerRecord) -> Iterator[None]:
 def _process(record: ServerRecord) -> psutil.Process | None:
     try:
         process = psutil.Process(record.pid)
-        if abs(process.create_time() - record.started) > 1.0:
+        if abs(started(process) - record.started) > 1.0:
             return None
         return None if process.status() == psutil.STATUS_ZOMBIE else process
     except psutil.NoSuchProcess:

@@ -155,7 +155,9 @@ def fakes() -> Iterator[list[ThreadingHTTPServer]]:
 def written(path: Path, port: int, model_hash: str = "m") -> Path:
     """A server file that names this process, so that its server counts as running."""
     process = psutil.Process()
-    record = ServerRecord(process.pid, process.create_time(), port, "model", model_hash, "float32")
+    record = ServerRecord(
+        process.pid, server.started(process), port, "model", model_hash, "float32"
+    )
     path.write_text(json.dumps(asdict(record)), "utf-8")
     server.key_file(path).write_text("key", "utf-8")
     return path
