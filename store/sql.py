@@ -30,6 +30,8 @@ from mllm_srec.store.files import alone_in, disk_full, make_private
 
 CHUNK = 5_000
 """Rows of one statement; SQLite takes at most 32,766 variables."""
+BUSY_S = 30.0
+"""Seconds that a writer waits for another process on SQLite."""
 
 ID = String(200).with_variant(String(200, collation="C"), "postgresql")
 """An id, in the order of Python on every database: PostgreSQL's own is that of its locale."""
@@ -84,7 +86,7 @@ def open_engine(url: str, tables: MetaData) -> Engine:
     try:
         address = make_url(url)
         if address.get_backend_name() == "sqlite":
-            engine = create_engine(address, connect_args={"timeout": 30})
+            engine = create_engine(address, connect_args={"timeout": BUSY_S})
             event.listen(engine, "connect", _prepare_sqlite)
             if address.database:
                 # The write-ahead files take over the mode of this one.
@@ -149,6 +151,10 @@ def sql_errors(engine: Engine, store: str = "SQL") -> Iterator[None]:
         # SQLite calls a file that may not grow an I/O error.
         if "is full" in reason or "disk I/O error" in reason:
             raise StoreError(disk_full(place)) from error
+        if "is locked" in reason:
+            raise StoreError(
+                f"the database {place!r} is held by another process: try again when it is done"
+            ) from error
         reason = " ".join(reason.split())
         raise StoreError(f"the database {place!r} answers {reason!r}") from error
 

@@ -34,6 +34,7 @@ _PUT = (
     f"ON CONFLICT (span_id) DO UPDATE SET {', '.join(f'{n} = excluded.{n}' for n in COLUMNS)}"
 )
 _PNG = b"\x89PNG\r\n"
+_WAY_OUT = "free the disk or move the file away"
 _ADDRESS = re.compile(r"sha256:([0-9a-f]{64})")
 
 
@@ -46,6 +47,8 @@ class TraceStore(Closing):
         self._lock = threading.RLock()
         self._known: dict[bytes, int] = {}
         self._words = GrowingWords()
+        self._begun: dict[str, bytes] = {}
+        """Ids of the roots that were written here and have not ended, by trace."""
         self._version = 0
         self.is_torn = False
         """Whether the last write was cut off, so that it is left out."""
@@ -91,7 +94,8 @@ class TraceStore(Closing):
     def put_spans(self, spans: Iterable[Span]) -> None:
         """Write spans in one transaction; a span that is there already is replaced.
 
-        A run can be found by its words once its root has ended.
+        A run can be found by its words once its root has ended. One that was deleted while it was
+        under way stays deleted.
 
         Raises:
             TraceError: The file cannot be written.
@@ -106,15 +110,21 @@ class TraceStore(Closing):
 
         try:
             with self.writing():
-                for _, group in groupby(sorted(batch, key=part), key=part):
+                kept = self._undeleted(batch)
+                for _, group in groupby(sorted(kept, key=part), key=part):
                     self._put_together(list(group))
-                self._words.add(batch)
-                for span in batch:
+                self._words.add(kept)
+                for span in kept:
                     if span.parent_id is None and span.end_ns is not None:
                         self._index(span.trace_id)
         except BaseException:
             self._words.forget(batch)
             raise
+        for span in batch:
+            if span.parent_id is None and span.end_ns is None:
+                self._begun[span.trace_id] = bytes.fromhex(span.span_id)
+            elif span.parent_id is None:
+                self._begun.pop(span.trace_id, None)
 
     def put_blobs(self, contents: Sequence[bytes]) -> list[str]:
         """Keep bytes, each once, in one transaction; returns their SHA-256 in hexadecimal digits.
@@ -227,6 +237,16 @@ class TraceStore(Closing):
             self.forget()
             self._version = version
 
+    def _undeleted(self, batch: Sequence[Span]) -> list[Span]:
+        """The spans but for those of runs whose root was written here and is gone."""
+        gone = {
+            trace_id
+            for trace_id in {span.trace_id for span in batch} & self._begun.keys()
+            if not self.rows("SELECT 1 FROM spans WHERE span_id = ?", self._begun[trace_id])
+        }
+        self._words.forget(span for span in batch if span.trace_id in gone)
+        return [span for span in batch if span.trace_id not in gone]
+
     def _put_together(self, batch: Sequence[Span]) -> None:
         """Write spans of one trace, and note which blobs they need."""
         used: set[int] = set()
@@ -314,4 +334,7 @@ def _told(path: Path) -> Iterator[None]:
 
 
 def _refusal(path: Path, error: Exception) -> str:
-    return f"cannot use the traces at {str(path)!r} ({error}): free the disk or move the file away"
+    # The file of a busy process is not to be moved.
+    busy = isinstance(error, sqlite3.OperationalError) and "locked" in str(error)
+    way_out = "try again when no other process holds it" if busy else _WAY_OUT
+    return f"cannot use the traces at {str(path)!r} ({error}): {way_out}"

@@ -1,3 +1,4 @@
+import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -209,3 +210,17 @@ def test_the_upsert_is_one_that_postgresql_knows(name: str) -> None:
 @given(asked=st.lists(st.text(max_size=5), max_size=20))
 def test_ids_of_any_kind_are_safe_to_ask_for(catalogue: Catalogue, asked: list[str]) -> None:
     assert catalogue.items(one for one in asked if one.isprintable()) == {}
+
+
+def test_a_database_that_another_process_holds_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mllm_srec.store.sql.BUSY_S", 0.01)
+    path = tmp_path / "catalogue.sqlite"
+    with (
+        closing(Catalogue.open(f"sqlite:///{path}")) as catalogue,
+        closing(sqlite3.connect(path, isolation_level=None)) as other,
+    ):
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreError, match="held by another process: try again"):
+            catalogue.put_items([Item(item_id="a", title="A")])

@@ -167,6 +167,31 @@ def test_deleting_a_user_of_a_home_deletes_the_traces_too(tmp_path: Path) -> Non
             assert b"wilhelmina" not in content(traces)
 
 
+def test_a_run_that_is_deleted_while_it_is_under_way_stays_deleted(store: TraceStore) -> None:
+    trace = "ab" * 16
+
+    def span(number: int, *, end_ns: int | None) -> Span:
+        return Span(
+            trace_id=trace,
+            span_id=f"{number:016x}",
+            parent_id=None if number == 1 else f"{1:016x}",
+            name="recommend",
+            kind="AGENT" if number == 1 else "CHAIN",
+            start_ns=number,
+            end_ns=end_ns,
+            attributes={"user.id": "wilhelmina"},
+        )
+
+    store.put_spans([span(1, end_ns=None)])
+    store.put_spans([span(2, end_ns=2)])
+    with TraceStore.open(store.path) as other:
+        assert scrub(other, "wilhelmina") == 1
+    store.put_spans([span(3, end_ns=3)])
+    store.put_spans([span(1, end_ns=4)])
+    assert store.rows("SELECT name FROM spans") == []
+    assert b"wilhelmina" not in content(store)
+
+
 def test_compact_gives_disk_back(store: TraceStore) -> None:
     for number in range(8):
         put_run(store, number, size=100_000)

@@ -297,3 +297,15 @@ def test_a_torn_tail_costs_what_was_written_last_and_nothing_before(store: Trace
         kept.add(len(found))
     assert max(kept) == 8
     assert len(kept) > 4
+
+
+def test_a_file_that_another_process_holds_is_not_to_be_moved(
+    store: TraceStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mllm_srec.store.traces.BUSY_S", 0.01)
+    with (
+        TraceStore.open(store.path) as other,
+        store.writing(),
+        pytest.raises(TraceError, match=r"locked.: try again when no other process holds it"),
+    ):
+        other.put_spans([span(1)])
