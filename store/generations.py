@@ -20,6 +20,10 @@ class Generations:
         numbers = [int(path.name[1:]) for path in self._parent.glob("g[0-9]*") if path.is_dir()]
         return max([*numbers, current]) + 1
 
+    def remove(self, generation: int) -> None:
+        """Delete a generation that did not become whole."""
+        shutil.rmtree(self.folder(generation), ignore_errors=True)
+
     def remove_others(self, kept: int) -> None:
         """Delete all generations but one."""
         for path in self._parent.glob("g[0-9]*"):

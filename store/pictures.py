@@ -10,10 +10,11 @@ from collections.abc import Collection
 from io import BytesIO
 from pathlib import Path
 
+import psutil
 from PIL import Image, ImageOps
 
 from mllm_srec.store.errors import BadPicture, StoreError
-from mllm_srec.store.files import disk_errors, private_folder
+from mllm_srec.store.files import disk_errors, owner_only, private_folder
 
 MAX_SIDE = 512
 """Longest side of a stored picture, pixels."""
@@ -112,11 +113,13 @@ class PictureStore:
             partial = self._partial / f"{key}.{os.getpid()}.{threading.get_ident()}"
             with disk_errors(path):
                 private_folder(path.parent)
-                with open(
-                    partial, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)
-                ) as f:
-                    f.write(kept)
-                partial.replace(path)
+                try:
+                    with open(partial, "wb", opener=owner_only) as file:
+                        file.write(kept)
+                    partial.replace(path)
+                except OSError:
+                    partial.unlink(missing_ok=True)
+                    raise
         return key
 
     def __contains__(self, key: str) -> bool:
@@ -170,9 +173,11 @@ class PictureStore:
             mine.rmdir()
 
     def sweep(self) -> None:
-        """Remove what killed processes left half written; call it as the one writer."""
+        """Remove what killed processes left half written."""
         for path in self._partial.iterdir():
-            path.unlink(missing_ok=True)
+            # A chat may be given a picture at this moment.
+            if not _is_being_written(path):
+                path.unlink(missing_ok=True)
 
     def _path(self, key: str) -> Path:
         if _KEY.fullmatch(key) is None:
@@ -224,6 +229,11 @@ def read_picture(path: Path) -> bytes:
     if len(content) > MAX_BYTES:
         raise BadPicture(f"larger than {MAX_BYTES // 2**20} MiB")
     return content
+
+
+def _is_being_written(partial: Path) -> bool:
+    process = re.fullmatch(r"[0-9a-f]{64}\.(\d+)\.\d+", partial.name)
+    return process is not None and psutil.pid_exists(int(process[1]))
 
 
 def _folder_of(user: str) -> str:

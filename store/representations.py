@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -182,10 +182,15 @@ class RepresentationIndex:
                 writing=False,
                 chroma=version("chromadb"),
             )
-            client, collection = self._connect(new, fresh=True)
-            for ids, vectors in batches:
-                check_vectors(ids, vectors, facts.dimension)
-                chroma.fill(collection, ids, vectors)
+            with ExitStack() as undoing:
+                # Half an index on a full disk would keep it full.
+                undoing.callback(self._generations.remove, new.generation)
+                client, collection = self._connect(new, fresh=True)
+                undoing.callback(client.close)
+                for ids, vectors in batches:
+                    check_vectors(ids, vectors, facts.dimension)
+                    chroma.fill(collection, ids, vectors)
+                undoing.pop_all()
             self.close()
             self._client, self._collection = client, collection
             with self._gate.hold(alone=True):

@@ -1,6 +1,8 @@
 import hashlib
 import os
 import struct
+import subprocess
+import sys
 import zlib
 from io import BytesIO
 from pathlib import Path
@@ -129,6 +131,17 @@ def test_a_picture_is_kept_once_under_its_hash(home: Home) -> None:
     assert [path.name for path in kept] == [key]
     home.pictures.delete(key)
     assert key not in home.pictures
+
+
+def test_what_a_killed_process_left_is_swept_and_what_a_live_one_writes_is_not(home: Home) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        pass
+    folder = home.pictures._folder / "partial"
+    names = [f"{'a' * 64}.{process}.1" for process in (os.getpid(), ended.pid)]
+    for name in (*names, "no name of ours"):
+        (folder / name).touch()
+    home.pictures.sweep()
+    assert [path.name for path in folder.iterdir()] == names[:1]
 
 
 def test_what_a_user_alone_gave_is_forgotten_with_the_user(home: Home) -> None:
