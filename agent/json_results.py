@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from mllm_srec.store.validation import problems
+from mllm_srec.store.validation import faults
 
 
 class JsonResult:
@@ -46,8 +46,7 @@ class JsonResult:
         try:
             result: Self = _adapter(cls).validate_python(data)
         except ValidationError as error:
-            wrong = "; ".join(map(str, problems(error)))
-            raise ValueError(f"this is not {cls.called}: {wrong}") from error
+            raise ValueError(f"this is not {cls.called}: {faults(error)}") from error
         return result
 
 

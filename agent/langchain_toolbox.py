@@ -9,7 +9,8 @@ from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from pydantic import BaseModel
 
 from mllm_srec.agent.recommender import Recommender
-from mllm_srec.agent.toolbox import Result, Tool, Toolbox, faults, refuse_others, told
+from mllm_srec.agent.toolbox import Result, Tool, Toolbox, refuse_others, told
+from mllm_srec.store.validation import faults
 from mllm_srec.tools.errors import CannotDo, ToolError, WrongCall
 
 

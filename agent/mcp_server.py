@@ -15,7 +15,8 @@ from mcp_types import CallToolResult, InputRequiredResult, TextContent
 from pydantic import ValidationError
 
 from mllm_srec.agent.recommender import Recommender
-from mllm_srec.agent.toolbox import Toolbox, faults, refuse_others, told
+from mllm_srec.agent.toolbox import Toolbox, refuse_others, told
+from mllm_srec.store.validation import faults
 from mllm_srec.tools.errors import ToolError, WrongCall
 
 INSTRUCTIONS = (

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from openinference.semconv.trace import OpenInferenceSpanKindValues as Kind
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from mllm_srec.agent.nodes.fuse_items import fused_picture
 from mllm_srec.agent.recommend_tool import GraphRecommend
@@ -24,7 +24,6 @@ from mllm_srec.agent.untrusted import sound
 from mllm_srec.llm.engine import ModelError
 from mllm_srec.store.errors import BadPicture, StoreError
 from mllm_srec.store.feedback import Stance
-from mllm_srec.store.validation import problems
 from mllm_srec.tools import feedback as wishes
 from mllm_srec.tools import history as histories
 from mllm_srec.tools import items, search
@@ -239,11 +238,6 @@ def told(error: ToolError) -> str:
     return f"{error.kind.replace('_', ' ')}: {error}"
 
 
-def faults(error: Any) -> str:
-    """What pydantic found wrong with arguments, in one line."""
-    return "; ".join(map(str, problems(error)))
-
-
 def refuse_others(arguments: type[BaseModel]) -> None:
     """Make a schema of arguments refuse those that it does not name.
 
@@ -267,16 +261,13 @@ def _conditions(
     min_price: float | None,
     max_price: float | None,
 ) -> ItemFilter:
-    try:
-        return ItemFilter(
-            departments=tuple(departments or ()),
-            having=tuple(having or ()),
-            without=tuple(without or ()),
-            min_price=min_price,
-            max_price=max_price,
-        )
-    except ValidationError as error:
-        raise WrongCall(faults(error)) from error
+    return ItemFilter(
+        departments=tuple(departments or ()),
+        having=tuple(having or ()),
+        without=tuple(without or ()),
+        min_price=min_price,
+        max_price=max_price,
+    )
 
 
 def _decoded(picture_base64: str) -> bytes:

@@ -27,3 +27,8 @@ def problems(error: Any) -> list[Problem]:
         )
         for each in error.errors()
     ]
+
+
+def faults(error: Any) -> str:
+    """All that a `ValidationError` names, in one line."""
+    return "; ".join(map(str, problems(error)))
