@@ -29,6 +29,10 @@ from mllm_srec.store.sql import chunks
 _SAYING = ("title", "description", "brand", "categories", "keywords")
 """Fields of an item that a description can be made of."""
 
+_YEARS = range(1900, 2100)
+"""What are years where a log has nothing else for times: as seconds, all of them lie in the first
+hour of 1970."""
+
 Progress = Callable[[str, int, int | None], None]
 """Called as `progress(stage, done, total)`: rows or pictures of a stage so far (`items`,
 `interactions`, `pictures`, `writing` or `done`), and how many there will be where that is known."""
@@ -194,6 +198,12 @@ def _take_log(
             progress("interactions", rows, None)
     progress("interactions", rows, rows)
     _stop_if_bad(path, rows, bad, max_bad_share)
+    times = [row.timestamp for row in shop.log if row.timestamp is not None]
+    if times and all(time in _YEARS for time in times):
+        raise InputError(
+            f"{str(path)!r} has years for times, such as {times[0]}: write days, as "
+            f"{times[0]}-01-31, or seconds since 1970; an order without times is a 'position'"
+        )
     shop.rejects += bad
 
 

@@ -155,6 +155,14 @@ REFUSED = {
     "empty items": Refused("is empty", {"items.jsonl": b""}),
     "empty log": Refused("is empty", {"log.jsonl": b"\n"}),
     "not UTF-8": Refused("not UTF-8 at line 2", {"items.jsonl": b'{"item_id": "a"}\n\xff\xfe\n'}),
+    "years for times": Refused(
+        "has years for times, such as 2019: write days, as 2019-01-31, or seconds since 1970",
+        {
+            "log.jsonl": b'{"user_id": "u1", "item_id": "i1", "timestamp": 2019}\n'
+            b'{"user_id": "u1", "item_id": "i2", "timestamp": "2021"}\n'
+            b'{"user_id": "u2", "item_id": "i2"}\n'
+        },
+    ),
     "mostly bad": Refused("nothing was written", {"log.jsonl": b"a\nb\nc\n"}),
 }
 
