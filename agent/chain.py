@@ -145,13 +145,17 @@ class Chain:
             kept = await asyncio.to_thread(add, request.picture, giver=request.user_id)
             given = _with_picture(given or (), request.user_id)
         never, wished = self._said(request)
+        # With conditions the whole catalogue is read: other requests go on meanwhile.
+        ids = await asyncio.to_thread(
+            allowed, self._deployment.home, request.conditions & never, request.allowed
+        )
         state = State(
             user_id=request.user_id,
             k=k,
             as_of=request.as_of,
             given_history=None if given is None else events(given, self._deployment.settings),
             picture=kept,
-            allowed=allowed(self._deployment.home, request.conditions & never, request.allowed),
+            allowed=ids,
             wishes=wished,
             now=self._now if request.now is None else request.now,
         )

@@ -65,7 +65,7 @@ async def search_text(
     values = await asyncio.to_thread(vocabulary.values, words)
     wanted = frozenset((*values, *value_of(words).split()))
     [vector] = await embed([words])
-    return _near(home, vector, wanted, count, conditions or ItemFilter())
+    return await _near(home, vector, wanted, count, conditions or ItemFilter())
 
 
 async def search_described(
@@ -84,7 +84,7 @@ async def search_described(
     """
     [vector] = await embed([fused.line])
     wanted = frozenset(map(value_of, fused.facets()))
-    return _near(home, vector, wanted, count, conditions or ItemFilter())
+    return await _near(home, vector, wanted, count, conditions or ItemFilter())
 
 
 async def search_similar(
@@ -122,7 +122,7 @@ async def search_similar(
     return await search_described(home, embed, entry.fused, count=count, conditions=chosen)
 
 
-def _near(
+async def _near(
     home: Home,
     vector: NDArray[np.float32],
     wanted: frozenset[str],
@@ -130,7 +130,9 @@ def _near(
     conditions: ItemFilter,
 ) -> list[Found]:
     check_count(count)
-    allowed, started = allowed_items(home, conditions), time.time_ns()
+    # With conditions the whole catalogue is read, beside what else is under way.
+    allowed = await asyncio.to_thread(allowed_items, home, conditions)
+    started = time.time_ns()
     pairs = home.representations.nearest(vector, WIDTH, allowed)
     similarity = {item_id: 1.0 - distance for item_id, distance in pairs}
     tell_of(Search(CHROMA, started, time.time_ns(), found=similarity, passed={}))

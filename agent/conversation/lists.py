@@ -30,14 +30,14 @@ async def recommend(turn: Turn) -> TurnUpdate:
     if turn.understood.again and turn.state.last and turn.state.last["intent"] == "search":
         return await search(_again(turn, "search"))
     if turn.understood.again and turn.state.last_item:
-        return await _like(turn, turn.state.last_item, *_request(turn))
-    request, passed, conditions = _request(turn)
+        return await _like(turn, turn.state.last_item, *await _request(turn))
+    request, passed, conditions = await _request(turn)
     return await _recommended(turn, request, conditions, passed=passed)
 
 
 async def search(turn: Turn) -> TurnUpdate:
     """Items by words, or by a picture that was shown."""
-    request, passed, conditions = _request(turn)
+    request, passed, conditions = await _request(turn)
     embed = turn.context.srec.deployment.calls.embed
     count = _length(request)
     words = request.words or " ".join((*request.having, request.item)).strip()
@@ -52,7 +52,7 @@ async def search(turn: Turn) -> TurnUpdate:
         raise AskBack("What should it be? A word for the thing is enough.")
     else:
         found = await search_text(
-            turn.home, embed, words, turn.vocabulary, count=count, conditions=conditions
+            turn.home, embed, words, await turn.vocabulary(), count=count, conditions=conditions
         )
         also = f" ({conditions.text})" if conditions.text else ""
         lead = f"Nearest to “{words}”{also}:"
@@ -66,8 +66,8 @@ async def more(turn: Turn) -> TurnUpdate:
         return await recommend(_again(turn, "recommend"))
     if asked.item:
         # Read before the wish is kept: a price may need a question.
-        wanted = _request(turn)
-        said = _of_item(turn, "more", asked.item)
+        wanted = await _request(turn)
+        said = await _of_item(turn, "more", asked.item)
         return await _like(turn, said.subject, *wanted, after=_noted(turn, [said]))
     return await _criticised(turn, "more")
 
@@ -120,19 +120,21 @@ async def _criticised(turn: Turn, stance: Stance) -> TurnUpdate:
             give_feedback(
                 turn.home, turn.user_id, stance, value, origin=turn.origin, key=turn.key(value)
             )
-            for value in turn.values(named)
+            for value in await turn.values(named)
         ]
     else:
         question = f"{stance.capitalize()} of what? Name a colour, or a number of the list."
-        said = [_of_item(turn, stance, asked.item, question)]
+        said = [await _of_item(turn, stance, asked.item, question)]
     noted = _noted(turn, said)
     last = Understood.model_validate(turn.state.last or {"intent": "recommend"})
     request = last.model_copy(update={"intent": "recommend", "words": "", "item": ""})
-    return await _recommended(turn, request, turn.conditions(request), after=noted)
+    return await _recommended(turn, request, await turn.conditions(request), after=noted)
 
 
-def _of_item(turn: Turn, stance: Stance, words: str, question: str = "Which one?") -> Feedback:
-    item_id = turn.item(words, question=question)
+async def _of_item(
+    turn: Turn, stance: Stance, words: str, question: str = "Which one?"
+) -> Feedback:
+    item_id = await turn.item(words, question=question)
     return give_item_feedback(
         turn.home, turn.user_id, stance, item_id, origin=turn.origin, key=turn.key(item_id)
     )
@@ -175,7 +177,7 @@ async def _recommended(
     return listed(map(shown_suggestion, found.items), found.notes)
 
 
-def _request(turn: Turn) -> tuple[Understood, list[str], ItemFilter]:
+async def _request(turn: Turn) -> tuple[Understood, list[str], ItemFilter]:
     """What is asked for, items shown before that should not come again, and what it must be."""
     asked, passed = turn.priced(turn.understood), list[str]()
     if asked.again and turn.state.last:
@@ -183,7 +185,8 @@ def _request(turn: Turn) -> tuple[Understood, list[str], ItemFilter]:
             # Nothing new was named: others of the same.
             passed = list(dict.fromkeys((*turn.state.passed, *turn.shown_ids)))[-PASSED:]
         asked = asked.over_before(Understood.model_validate(turn.state.last))
-    return asked, passed, turn.conditions(asked) & ItemFilter(exclude=tuple(passed))
+    conditions = await turn.conditions(asked) & ItemFilter(exclude=tuple(passed))
+    return asked, passed, conditions
 
 
 def _again(turn: Turn, intent: Intent) -> Turn:

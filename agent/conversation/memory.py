@@ -33,9 +33,9 @@ HELP = (
 async def profile(turn: Turn) -> TurnUpdate:
     """What is known of the user, each statement with what it rests on; or change a wish."""
     if turn.understood.do == "add":
-        return _wish(turn)
+        return await _wish(turn)
     if turn.understood.do in ("remove", "forget"):
-        return _forget(turn)
+        return await _forget(turn)
     found = await turn.recommender().known(turn.user_id)
     lines = [f"lately: {found.preference}"]
     named = {item_id for each in found.tastes.values() for item_id in each[:SHOWN_EVIDENCE]}
@@ -55,12 +55,12 @@ def _some(evidence: Sequence[str], titles: Mapping[str, str]) -> str:
     return f"{shown} and {more} more" if more > 0 else shown
 
 
-def _wish(turn: Turn) -> TurnUpdate:
+async def _wish(turn: Turn) -> TurnUpdate:
     """Keep wishes for the lists to come; the last word about a value counts."""
     asked = turn.understood
     wanted: dict[Stance, tuple[str, ...]] = {
-        "more": turn.values([*asked.having, *filter(None, (asked.words,))]),
-        "less": turn.values(asked.without),
+        "more": await turn.values([*asked.having, *filter(None, (asked.words,))]),
+        "less": await turn.values(asked.without),
     }
     said = [
         give_feedback(
@@ -80,9 +80,9 @@ def _wish(turn: Turn) -> TurnUpdate:
     return {"outcome": outcome(lead), **turn.undoable(*actions)}
 
 
-def _forget(turn: Turn) -> TurnUpdate:
+async def _forget(turn: Turn) -> TurnUpdate:
     said = turn.home.feedback.of(turn.user_id)
-    values = turn.values([*turn.understood.having, *filter(None, (turn.understood.words,))])
+    values = await turn.values([*turn.understood.having, *filter(None, (turn.understood.words,))])
     chosen = [each for each in said if each.subject in values]
     if not values:
         raise AskBack("Forget what? Name a value, as your profile has it.")
@@ -109,9 +109,9 @@ async def history(turn: Turn) -> TurnUpdate:
     """What the user did: shown, added to, or taken back."""
     asked = turn.understood
     if asked.do == "add":
-        return _add(turn)
+        return await _add(turn)
     if asked.do in ("remove", "forget"):
-        return _remove(turn)
+        return await _remove(turn)
     lines = read_history(turn.home, turn.user_id)
     if not lines:
         return {"outcome": outcome(f"The log knows nothing of {turn.user_id} yet.")}
@@ -127,8 +127,8 @@ async def history(turn: Turn) -> TurnUpdate:
     }
 
 
-def _add(turn: Turn) -> TurnUpdate:
-    item_id = turn.item(turn.understood.item or turn.understood.words, question=WHICH)
+async def _add(turn: Turn) -> TurnUpdate:
+    item_id = await turn.item(turn.understood.item or turn.understood.words, question=WHICH)
     before = next(
         (one for one in turn.home.catalogue.history(turn.user_id) if one.item_id == item_id), None
     )
@@ -142,8 +142,8 @@ def _add(turn: Turn) -> TurnUpdate:
     return {"outcome": outcome(lead), "focus": item_id, **turn.undoable(done)}
 
 
-def _remove(turn: Turn) -> TurnUpdate:
-    item_id = turn.item(turn.understood.item or turn.understood.words, question=WHICH)
+async def _remove(turn: Turn) -> TurnUpdate:
+    item_id = await turn.item(turn.understood.item or turn.understood.words, question=WHICH)
     gone = remove_from_history(turn.home, turn.user_id, item_id)
     done = Done(what="removed", text=f"removing {item_id}", data=gone.model_dump())
     lead = f"Taken out of your history: {_title(turn, item_id)}."

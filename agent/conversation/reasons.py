@@ -15,7 +15,7 @@ WHICH = "Which one? A number of the list, or a title."
 
 async def why(turn: Turn) -> TurnUpdate:
     """Why an item is in the list: its reason, and the interactions that it rests on."""
-    item_id = turn.item(turn.understood.item, question=WHICH)
+    item_id = await turn.item(turn.understood.item, question=WHICH)
     shown = next((each for each in turn.state.shown if each["item_id"] == item_id), None)
     if shown is None or not shown["reason"]:
         standing = await explain(turn.home, turn.recommender(), turn.user_id, item_id)
@@ -28,7 +28,7 @@ async def why(turn: Turn) -> TurnUpdate:
 
 async def why_not(turn: Turn) -> TurnUpdate:
     """Why an item is not in the list: what rules it out, or where it would stand."""
-    item_id = turn.item(turn.understood.item, question=WHICH)
+    item_id = await turn.item(turn.understood.item, question=WHICH)
     [card] = cards(turn.home, [item_id])
     if item_id in turn.shown_ids:
         place = turn.shown_ids.index(item_id) + 1
@@ -59,8 +59,8 @@ async def compare(turn: Turn) -> TurnUpdate:
             raise AskBack("Which two? Two numbers of the list, or two titles.")
         first, second = ids
     else:
-        first = turn.item(asked.item, question=WHICH)
-        second = turn.item(asked.second, question=WHICH)
+        first = await turn.item(asked.item, question=WHICH)
+        second = await turn.item(asked.second, question=WHICH)
     both = compare_items(turn.home, first, second)
     lines = [
         f"both: {', '.join(both.both) or 'nothing'}",

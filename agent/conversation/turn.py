@@ -1,5 +1,6 @@
 """One turn at work: its state, its tools, and the items and conditions that its words mean."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -61,9 +62,13 @@ class Turn:
         """Under which a wish is kept once, also when the turn is worked on again."""
         return f"{self.state.thread_id}/{self.state.turn}/{subject}"
 
-    @cached_property
-    def vocabulary(self) -> Vocabulary:
+    async def vocabulary(self) -> Vocabulary:
         """The values of the shop, read once a turn."""
+        # That reads the whole catalogue: other conversations go on meanwhile.
+        return await asyncio.to_thread(lambda: self._vocabulary)
+
+    @cached_property
+    def _vocabulary(self) -> Vocabulary:
         return Vocabulary.of(self.home)
 
     def recommender(self) -> GraphRecommend:
@@ -91,7 +96,7 @@ class Turn:
         """Ids of the list on the screen."""
         return [each["item_id"] for each in self.state.shown]
 
-    def item(self, words: str, *, question: str) -> str:
+    async def item(self, words: str, *, question: str) -> str:
         """The id of the item that some words mean.
 
         Raises:
@@ -111,7 +116,8 @@ class Turn:
             return words[1:-1]
         where = place(words)
         if where is None:
-            return find_item(self.home, words, shown)
+            # It may read the whole catalogue, as `vocabulary` does.
+            return await asyncio.to_thread(find_item, self.home, words, shown)
         return self._at(words, where)
 
     def _at(self, words: str, where: Place) -> str:
@@ -131,14 +137,16 @@ class Turn:
         named = f"number {where}" if where >= 0 else repr(words)
         raise WrongCall(f"there is no {named}: the list ends at {len(shown)}")
 
-    def values(self, words: Sequence[str]) -> tuple[str, ...]:
+    async def values(self, words: Sequence[str]) -> tuple[str, ...]:
         """The values of the shop that some words mean.
 
         Raises:
             CannotDo: No item has one of them.
         """
-        found = (value for each in words for value in self.vocabulary.named(each))
-        return tuple(dict.fromkeys(found))
+        if not words:
+            return ()
+        vocabulary = await self.vocabulary()
+        return tuple(dict.fromkeys(value for each in words for value in vocabulary.named(each)))
 
     def priced(self, asked: Understood) -> Understood:
         """A request with `cheaper` and `dearer` as a price: they mean the list of now, not a later.
@@ -149,7 +157,7 @@ class Turn:
         read = partial(_price, shown=self.state.shown)
         return asked.model_copy(update={"over": read(asked.over), "under": read(asked.under)})
 
-    def conditions(self, asked: Understood) -> ItemFilter:
+    async def conditions(self, asked: Understood) -> ItemFilter:
         """What an item must be, by the words of a request.
 
         Raises:
@@ -161,9 +169,9 @@ class Turn:
         if low is not None and high is not None and low > high:
             raise WrongCall(f"nothing can be over {low:.15g} and under {high:.15g}")
         return ItemFilter(
-            departments=self.values([asked.department] if asked.department else []),
-            having=self.values(asked.having),
-            without=self.values(asked.without),
+            departments=await self.values([asked.department] if asked.department else []),
+            having=await self.values(asked.having),
+            without=await self.values(asked.without),
             min_price=low,
             max_price=high,
         )

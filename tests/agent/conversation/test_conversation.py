@@ -1,6 +1,8 @@
 """Lists, searches, criticism and reasons, by talk."""
 
 import io
+import threading
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from mllm_srec.agent.conversation.conversation import Conversation
 from mllm_srec.agent.conversation.intents import Understood
 from mllm_srec.llm.engine import Prompt
 from mllm_srec.llm.scripted import ScriptedEngine
+from mllm_srec.store.catalogue import Catalogue
 from mllm_srec.store.errors import BadPicture
 from mllm_srec.store.home import Home
 from mllm_srec.store.records import Item
@@ -74,6 +77,30 @@ def test_a_turn_reads_the_values_of_the_shop_once(
     asked = Understood(intent="search", words="ball", having=("blue",), without=("wood", "red"))
     assert ids(chat.do(asked))
     assert len(read) == 2
+
+
+def test_no_turn_reads_the_whole_catalogue_on_the_loop_of_all_conversations(
+    chat: Conversation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, whole = list[str](), Catalogue.items
+
+    def watched(catalogue: Catalogue, ids: Iterable[str] | None = None) -> dict[str, Item]:
+        if ids is None:
+            read.append(threading.current_thread().name)
+        return whole(catalogue, ids)
+
+    monkeypatch.setattr(Catalogue, "items", watched)
+    for said in (
+        "why not the duck",  # nothing is on the screen yet
+        "something green under 30",
+        "find a blue ball",
+        "never blue",
+        "add wood but no rubber to my profile",
+    ):
+        before = len(read)
+        assert chat.say(said).answer
+        assert len(read) > before, said
+    assert "graph" not in read
 
 
 def test_a_search_by_words_and_by_a_picture(chat: Conversation) -> None:
