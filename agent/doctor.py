@@ -125,6 +125,7 @@ def _shop(home: Home, path: Path) -> Iterator[Finding]:
     try:
         items, fused = home.catalogue.item_count(), home.catalogue.representation_count()
         users = home.catalogue.user_count()
+        home.catalogue.check()
     except StoreError as error:
         yield Finding("database", "wrong", f"{home.database}: {error}")
         return

@@ -21,15 +21,24 @@ index_app = group("index", "Look after the index of item vectors.")
 
 @index_app.command("status")
 def index_status(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
-    """Say what the index holds and whether it can be used."""
+    """Say what the index holds and whether it can be used.
+
+    Exits 1 when it cannot, or the catalogue that it belongs to is damaged.
+    """
     with Output(as_json=as_json) as out:
         from dataclasses import asdict
 
         from mllm_srec.agent.terminal.views import facts_table
+        from mllm_srec.store.errors import StoreError
         from mllm_srec.store.home import Home as StoredHome
 
         with StoredHome.open(home) as opened:
             state = asdict(opened.representations.status())
+            try:
+                opened.catalogue.check()
+            except StoreError as error:
+                # First: vectors without descriptions are of no use, and made of these.
+                state["problem"] = str(error)
         out.result(state, lambda _: facts_table(state))
         if state["problem"]:
             raise typer.Exit(1)

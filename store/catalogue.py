@@ -24,10 +24,12 @@ from sqlalchemy import (
     delete,
     func,
     select,
+    text,
 )
 
+from mllm_srec.store.errors import StoreError
 from mllm_srec.store.records import FusedItem, Interaction, Item, Representation
-from mllm_srec.store.sql import ID, SqlStore, chunks, open_engine, upsert
+from mllm_srec.store.sql import ID, SqlStore, chunks, damaged, open_engine, upsert
 
 Lock = Callable[[], AbstractContextManager[None]]
 """Makes the caller the one writer for the length of a block."""
@@ -239,6 +241,19 @@ class Catalogue(SqlStore):
             )
             for row in self._by_item(_REPRESENTATIONS, ids)
         }
+
+    def check(self) -> None:
+        """Read through a SQLite file; a PostgreSQL server looks after its own.
+
+        Raises:
+            StoreError: The file is damaged.
+        """
+        if self._engine.dialect.name != "sqlite":
+            return
+        with self._told(), self._engine.connect() as connection:
+            found = connection.execute(text("PRAGMA quick_check(1)")).scalar_one()
+        if found != "ok":
+            raise StoreError(damaged(str(self._engine.url.database), str(found)))
 
     def item_count(self) -> int:
         """How many items there are."""

@@ -1,5 +1,6 @@
 """What the SQL stores share: their base, opening a database, upserts, errors in one line."""
 
+import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import islice
@@ -37,6 +38,8 @@ ID = String(200).with_variant(String(200, collation="C"), "postgresql")
 """An id, in the order of Python on every database: PostgreSQL's own is that of its locale."""
 _MAKING_TABLES = 0x73726563
 """PostgreSQL's advisory lock of the one process that makes tables."""
+
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 _T = TypeVar("_T")
 
@@ -140,7 +143,8 @@ def sql_errors(engine: Engine, store: str = "SQL") -> Iterator[None]:
     """Turn what the database says into one line with a way out, and count the time as a store's.
 
     Raises:
-        StoreError: The disk is full, the file is no database, or the database is busy or away.
+        StoreError: The disk is full, the file is damaged or no database, or the database is busy
+            or away.
     """
     place = engine.url.database or engine.url.render_as_string(hide_password=True)
     try:
@@ -156,7 +160,18 @@ def sql_errors(engine: Engine, store: str = "SQL") -> Iterator[None]:
                 f"the database {place!r} is held by another process: try again when it is done"
             ) from error
         reason = " ".join(reason.split())
+        if isinstance(error.orig, sqlite3.Error) and error.orig.sqlite_errorcode & 255 in _DAMAGED:
+            raise StoreError(damaged(place, reason)) from error
         raise StoreError(f"the database {place!r} answers {reason!r}") from error
+
+
+def damaged(place: str, reason: str) -> str:
+    """That a SQLite file is damaged, and the way out."""
+    return (
+        f"the database {place!r} is damaged ({reason}): put a backup of it in its place, or move "
+        "it away with its -wal and -shm files; an empty one is made then, and `srec ingest` fills "
+        "that of the shop"
+    )
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:

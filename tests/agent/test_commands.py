@@ -102,6 +102,17 @@ def test_the_index_says_what_it_holds_and_can_be_made_again(srec: Srec, home: Pa
     assert same_list(recommend(srec, home), before)
 
 
+def test_a_damaged_catalogue_is_named_with_the_way_out(srec: Srec, home: Path) -> None:
+    catalogue = home / "catalogue.sqlite"
+    content = catalogue.read_bytes()
+    catalogue.write_bytes(content[:8192] + b"\xff" * 8192 + content[16384:])
+    for command in (("index", "status"), ("doctor",)):
+        done = srec(*command, "--home", home, "--json")
+        assert done.code == 1, done.err
+        assert "catalogue.sqlite' is damaged (" in done.out
+        assert "put a backup of it in its place, or move it away" in done.out
+
+
 def test_a_lost_index_is_named_with_the_way_out_which_works(srec: Srec, home: Path) -> None:
     [generation] = (home / "vectors").glob("g[0-9]*")
     shutil.rmtree(generation)
