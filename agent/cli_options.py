@@ -3,9 +3,11 @@
 import math
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
+
+from mllm_srec.llm.engine_kinds import EngineKind, InProcessKind
 
 HELP = {"help_option_names": ["-h", "--help"]}
 PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
@@ -17,17 +19,19 @@ HOME_VARIABLE = "SREC_HOME"
 DATA = Path(os.environ.get(DATA_VARIABLE) or Path.home() / ".local/share")
 DEFAULT_HOME = DATA / "srec"
 DEMO_HOME = DATA / "srec-demo"
-DEFAULT_ENGINE = "auto"
+DEFAULT_ENGINE: Final = "auto"
 
 Json = Annotated[bool, typer.Option("--json", help="JSON on stdout, all else on stderr.")]
 Home = Annotated[
     Path, typer.Option("--home", envvar=HOME_VARIABLE, help="Folder that holds everything.")
 ]
 Engine = Annotated[
-    str, typer.Option(help="auto, vllm-server, vllm or transformers.", show_default=True)
+    EngineKind, typer.Option(help="What answers; auto: a server that runs, else the fastest here.")
 ]
+InProcess = Annotated[InProcessKind, typer.Option("--engine", help="What loads the model.")]
 Model = Annotated[
-    Path | None, typer.Option(help="Folder of the model; srec-tiny, which ships, by default.")
+    Path | None,
+    typer.Option(help="Folder of the model; that of the home by default, else srec-tiny."),
 ]
 Count = Annotated[int, typer.Option("-k", min=1, help="Length of the list.")]
 WithPictures = Annotated[

@@ -40,7 +40,7 @@ def run_demo(
     """Take the sample shop in, recommend to one of its users, and say what to type next."""
     started = time.perf_counter()
     out.note(f"sample shop in {home}")
-    report = _take_in(out, home)
+    report = _take_in(out, home, model)
     out.note("loading the model ...")
     with Deployment.open(home, engine=engine, model=model, say=out.note) as deployment:
         fused, fallbacks = describe(out, deployment)
@@ -76,7 +76,7 @@ def _fit_users(home: Home) -> list[str]:
     return [str(user_id) for user_id in fit["user_id"]]
 
 
-def _take_in(out: Output, home: Path) -> IngestReport:
+def _take_in(out: Output, home: Path, model: Path | None) -> IngestReport:
     shop = sample_shop()
     with out.progress() as progress:
         return ingest(
@@ -85,6 +85,7 @@ def _take_in(out: Output, home: Path) -> IngestReport:
             interactions=shop / "interactions.parquet",
             images=shop,
             fuse_now=False,
+            model=model,
             progress=progress,
         )
 

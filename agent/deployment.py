@@ -58,7 +58,7 @@ class Deployment(Closing):
     ) -> None:
         self.home = home
         self.settings = settings or Settings()
-        self.model = resolve_model(model or home.model or bundled_model())
+        self.model = model_of(home, model)
         self._wanted = engine
         self._say = say
         self._said: set[str] = set()
@@ -236,6 +236,15 @@ class Deployment(Closing):
         """End what still runs, and close the engine, the traces and the home. Idempotent."""
         with self._closing:
             self._loop.close()
+
+
+def model_of(home: Home, named: Path | None = None) -> Path:
+    """The folder of the model that answers for a home: the named one, else its own, else ours.
+
+    Raises:
+        ModelError: It is not on this machine.
+    """
+    return resolve_model(named or home.model or bundled_model())
 
 
 def _measured(engine: Engine) -> float | None:

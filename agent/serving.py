@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from mllm_srec.agent.deployment import model_of
 from mllm_srec.llm import server
-from mllm_srec.llm.load import bundled_model, resolve_model
 from mllm_srec.store.home import Home
 
 
@@ -17,9 +17,7 @@ def start(home: Path, *, model: Path | None = None) -> dict[str, Any]:
         ModelError: vLLM is missing, a server runs already, or it does not become ready.
     """
     with Home.open(home, create=True) as opened:
-        record = server.start(
-            resolve_model(model or opened.model or bundled_model()), opened.server_file
-        )
+        record = server.start(model_of(opened, model), opened.server_file)
     return _facts(record)
 
 

@@ -8,14 +8,18 @@ from typing import Annotated
 
 import typer
 
-from mllm_srec.agent.cli_options import DEFAULT_HOME, Home, Json, names
+from mllm_srec.agent.cli_options import (
+    DEFAULT_ENGINE,
+    DEFAULT_HOME,
+    Home,
+    InProcess,
+    Json,
+    names,
+)
 from mllm_srec.agent.terminal.output import Output
 from mllm_srec.finetune.data_cli import RecipeName
 
 ablation_app = typer.Typer()
-
-ENGINES = ("auto", "vllm", "transformers")
-"""What can load the models of the runs, one after another; a server has one model."""
 
 
 @ablation_app.command("ablate")
@@ -33,12 +37,10 @@ def ablate(
     ] = None,
     recipe: RecipeName = "ablation",
     home: Home = DEFAULT_HOME,
-    engine: Annotated[str, typer.Option(help="auto, vllm or transformers.")] = "auto",
+    engine: InProcess = DEFAULT_ENGINE,
     as_json: Json = False,
 ) -> None:
     """Train without each part of the chain, and compare."""
-    if engine not in ENGINES:
-        raise typer.BadParameter(f"--engine {engine!r}: say {' or '.join(ENGINES)}")
     with Output(as_json=as_json) as output:
         from rich.console import Console
 

@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
-from mllm_srec.agent.cli_options import DEFAULT_HOME, Home, Json
+from mllm_srec.agent.cli_options import DEFAULT_ENGINE, DEFAULT_HOME, Home, Json
 from mllm_srec.agent.terminal.output import Output
 from mllm_srec.finetune.data.settings import MESSAGES, Form, SplitBy, SplitHow
+from mllm_srec.llm.engine_kinds import InProcessKind
 
 data_app = typer.Typer()
 
@@ -30,7 +31,7 @@ def data(
     teacher: Annotated[
         Path | None, typer.Option(help="A bigger model that answers in their place.")
     ] = None,
-    engine: Annotated[str, typer.Option(help="Of the teacher: auto, vllm, transformers.")] = "auto",
+    engine: Annotated[InProcessKind, typer.Option(help="What loads the teacher.")] = DEFAULT_ENGINE,
     from_traces: Annotated[
         bool,
         typer.Option("--from-traces", help="From turns annotated good and bad, not from the log."),
@@ -120,15 +121,15 @@ def check(
     No model is loaded.
     """
     with Output(as_json=as_json) as output:
+        from mllm_srec.agent.deployment import model_of
         from mllm_srec.finetune.training.check import check_data
         from mllm_srec.finetune.training.check_view import checked_facts, checked_view
         from mllm_srec.finetune.training.shipped_recipes import recipe_at
-        from mllm_srec.llm.load import bundled_model, resolve_model
         from mllm_srec.store.home import Home as StoredHome
 
         wanted = recipe_at(recipe)
         with StoredHome.open(home) as opened, output.progress() as progress:
-            path = resolve_model(model or opened.model or bundled_model())
+            path = model_of(opened, model)
             pictures = opened.pictures.load
             checked = check_data(data_folder, pictures, path, wanted, progress)
         output.result(checked_facts(checked), lambda _: checked_view(checked))

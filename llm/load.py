@@ -3,22 +3,20 @@
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import Literal, get_args
 
 from mllm_srec.llm.engine import Engine, ModelError
+from mllm_srec.llm.engine_kinds import EngineKind
 from mllm_srec.llm.model_files import model_hash, resolve_model
 from mllm_srec.llm.vllm_settings import vllm_distribution
-
-EngineKind = Literal["auto", "vllm-server", "vllm", "transformers"]
-"""What a person may ask for; recorded and scripted engines are made by who needs them."""
 
 Dtype = Literal["auto", "float32", "bfloat16"]
 
 __all__ = [
     "Dtype",
-    "EngineKind",
     "Loaded",
     "bundled_model",
+    "engine_kind",
     "load_engine",
     "model_hash",
     "resolve_model",
@@ -39,6 +37,19 @@ def bundled_model() -> Path:
     return Path(str(files("mllm_srec.llm"))) / "srec-tiny"
 
 
+def engine_kind(name: str) -> EngineKind:
+    """The kind of engine of a name.
+
+    Raises:
+        ModelError: There is none of that name.
+    """
+    kinds: tuple[EngineKind, ...] = get_args(EngineKind)
+    for kind in kinds:
+        if kind == name:
+            return kind
+    raise ModelError(f"engine {name!r} is none of {', '.join(kinds)}")
+
+
 def load_engine(
     kind: str,
     model: Path | str,
@@ -54,12 +65,10 @@ def load_engine(
     Raises:
         ModelError: The kind is unknown, or its engine cannot be had here.
     """
-    if kind not in get_args(EngineKind):
-        raise ModelError(f"engine {kind!r} is none of {', '.join(get_args(EngineKind))}")
-    path = resolve_model(model)
-    if kind == "auto":
+    wanted, path = engine_kind(kind), resolve_model(model)
+    if wanted == "auto":
         return _choose(path, server_file, dtype)
-    return Loaded(_load(cast(EngineKind, kind), path, server_file, dtype), None)
+    return Loaded(_load(wanted, path, server_file, dtype), None)
 
 
 def _choose(path: Path, server_file: Path | None, dtype: Dtype) -> Loaded:

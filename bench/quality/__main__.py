@@ -28,7 +28,7 @@ from mllm_srec.finetune.evaluation.evaluate import FULL, RETRIEVAL
 from mllm_srec.finetune.evaluation.ranking import RankingOptions, evaluate_home
 from mllm_srec.finetune.evaluation.report import Report
 from mllm_srec.finetune.evaluation.report_view import report_view
-from mllm_srec.llm.load import EngineKind
+from mllm_srec.llm.engine_kinds import EngineKind
 
 ROOT = Path(__file__).parents[2]
 SHOP = "shop"

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ from mllm_srec.agent.ingest import (
 )
 from mllm_srec.agent.recommender import Recommender
 from mllm_srec.agent.state import Settings
-from mllm_srec.llm.engine import Prompt
+from mllm_srec.llm.engine import ModelError, Prompt
 from mllm_srec.llm.scripted import ScriptedEngine
 from mllm_srec.store.errors import IndexMismatch
 from mllm_srec.store.home import Home
@@ -262,3 +263,13 @@ def test_the_whole_ingest_from_files(tmp_path: Path) -> None:
     assert facts["engine"] == "scripted"
     assert (facts["items"], facts["fused"], facts["fallbacks"]) == (2, 2, 0)
     assert (facts["interactions"], facts["users"], facts["rejected"]) == (1, 1, 3)
+
+
+@pytest.mark.parametrize("wrong", [{"engine": "vlm"}, {"model": Path("no-such-model")}])
+def test_a_misspelt_engine_or_model_is_told_before_anything_is_read(
+    tmp_path: Path, wrong: dict[str, Any]
+) -> None:
+    [named] = map(str, wrong.values())
+    for fuse_now in (True, False):
+        with pytest.raises(ModelError, match=f"'{named}' is n"):
+            ingest(tmp_path / "home", items=tmp_path / "no-file", fuse_now=fuse_now, **wrong)

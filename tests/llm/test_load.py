@@ -34,7 +34,9 @@ def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_unknown_engine_is_refused(tiny_model: Path) -> None:
-    with pytest.raises(ModelError, match="'llama' is none of auto"):
+    with pytest.raises(
+        ModelError, match="'llama' is none of auto, vllm, transformers, vllm-server"
+    ):
         load_engine("llama", tiny_model)
     with pytest.raises(ModelError, match="is none of"):
         load_engine("recorded", tiny_model)
