@@ -48,7 +48,7 @@ from mllm_srec.tools.ranking import CombineWeights
 RETRIEVAL = "retrieve_candidates"
 BEFORE_RETRIEVAL = ("summarize_preferences", "profile_user")
 """Steps between the descriptions and the index: another model may take them where the candidates
-stay."""
+stay, or the run ends before they are looked for."""
 AFTER_RETRIEVAL = ("score_targets", "explain")
 """Steps that look nothing up in the index, so that another model may take them."""
 FIELDS = tuple(field.name for field in fields(State))
@@ -73,7 +73,7 @@ def replay(deployment: Deployment, spans: Sequence[Span]) -> TraceDiff:
     edits = trace.run.edits if isinstance(trace.run.edits, Mapping) else {}
     index = deployment.home.representations.facts
     kept = RETRIEVAL in edits.get("kept", ())
-    searches = start not in AFTER_RETRIEVAL and not kept
+    searches = not (kept or _apart_from_index(trace, start))
     if searches and index is not None and index.model_hash != info.model_hash:
         raise TraceError(
             f"the vectors of this home were made by {index.model!r}, the trace by {info.model!r}: "
@@ -117,7 +117,8 @@ def fork(
     """Go on from a step of a trace with something changed; returns the id of the new trace.
 
     Another model than that of the index reads its descriptions, and cannot search it: where
-    retrieval lies ahead, the candidates of the parent stay.
+    retrieval lies ahead, the candidates of the parent stay. A run that ended at the profile looks
+    for none.
 
     Args:
         deployment: The home, with the engine and model that go on.
@@ -138,7 +139,7 @@ def fork(
     *_, (node, before, _) = steps(trace, step)
     check_edits(edits)
     kept = _kept(deployment, trace, node.name, say)
-    if kept is None and node.name not in AFTER_RETRIEVAL:
+    if kept is None and not _apart_from_index(trace, node.name):
         deployment.home.representations.use(deployment.index_facts())
     calls = EditedCalls(deployment.calls, replacements)
     context = context_then(deployment, trace, calls, deployment.tracer)
@@ -167,6 +168,12 @@ def fork(
     return trace_id
 
 
+def _apart_from_index(trace: TraceRecord, start: str) -> bool:
+    """Whether a run from this step on neither makes a description nor looks anything up."""
+    profile_alone = initial(trace).get("before") == RETRIEVAL and start in BEFORE_RETRIEVAL
+    return profile_alone or start in AFTER_RETRIEVAL
+
+
 def _kept(
     deployment: Deployment, trace: TraceRecord, start: str, say: Callable[[str], None]
 ) -> dict[str, Any] | None:
@@ -178,7 +185,7 @@ def _kept(
     index, model = deployment.home.representations.facts, deployment.info
     if index is None or index.model_hash == model.model_hash:
         return None
-    if start in AFTER_RETRIEVAL:
+    if _apart_from_index(trace, start):
         say(f"{model.model!r} goes on with the descriptions that {index.model!r} made")
         return None
     found = [each.output for each in trace.nodes if each.name == RETRIEVAL and each.status == "OK"]

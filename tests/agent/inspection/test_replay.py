@@ -620,6 +620,24 @@ def test_another_model_scores_what_the_first_described(
     assert said == ["'other' goes on with the descriptions that 'scripted' made"]
 
 
+def test_another_model_goes_on_with_a_run_that_ended_at_the_profile(
+    deployment: Deployment, store: TraceStore
+) -> None:
+    srec = Recommender(deployment)
+    deployment.run(srec.chain.profile("mia"))
+    spans = store.spans(store.recent(1)[0].trace_id)
+    said: list[str] = []
+    with other_model(deployment.home.path) as other:
+        for step in ("summarize_preferences", "profile_user"):
+            new = fork(other, spans, step, edits={}, say=said.append)
+            trace = load_trace(store, new)
+            assert (trace.run.model, trace.run.path[-1]) == ("other", "profile_user")
+            assert replay(other, store.spans(new)).changes == ()
+        with pytest.raises(TraceError, match="this home are by 'scripted'"):
+            fork(other, spans, "fuse_items", edits={})
+    assert said == ["'other' goes on with the descriptions that 'scripted' made"] * 2
+
+
 @pytest.mark.parametrize("step", ["load_user", "fuse_items", "retrieve_candidates"])
 def test_another_model_neither_describes_nor_searches_for_a_fork(
     deployment: Deployment, store: TraceStore, step: str
