@@ -22,15 +22,25 @@ from mllm_srec.agent.cli_options import (
     group,
 )
 from mllm_srec.agent.inspection.keeping_cli import keeping_app
-from mllm_srec.agent.inspection.options import TraceId, open_traces
+from mllm_srec.agent.inspection.options import TraceId, item_titles, open_traces
 from mllm_srec.agent.inspection.rerun_cli import rerun_app
 from mllm_srec.agent.terminal.output import Output
 from mllm_srec.store.trace_notes import Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mllm_srec.agent.inspection.records import RunRecord
+    from mllm_srec.agent.inspection.sections import Added
+    from mllm_srec.agent.inspection.summary import Titles
+    from mllm_srec.store.spans import Span
 
 trace_app = group("trace", "Look into what a run did.")
+
+Neutral = Annotated[
+    bool,
+    typer.Option("--neutral", help="Ask the model about the items without the user, too."),
+]
 
 
 @trace_app.command("list")
@@ -94,11 +104,12 @@ def list_(
         with open_traces(home) as traces:
             if follow:
                 for run in live(traces, wanted, limit):
-                    _say(out, run)
+                    _say(out, run, item_titles(home, [run]))
             runs = [read_run(root) for root in find(traces, wanted, limit)]
+        titles = item_titles(home, runs)
         out.lines(
-            (listed(run) for run in runs),
-            lambda console: run_table(runs, wide=console.width >= WIDE),
+            (listed(run, titles) for run in runs),
+            lambda console: run_table(runs, titles=titles, wide=console.width >= WIDE),
         )
 
 
@@ -109,10 +120,7 @@ def show(
     node: Annotated[
         str | None, typer.Option(help="This step alone: NODE, or NODE:2 for its second pass.")
     ] = None,
-    neutral: Annotated[
-        bool,
-        typer.Option("--neutral", help="Ask the model about the items without the user, too."),
-    ] = False,
+    neutral: Neutral = False,
     engine: Engine = DEFAULT_ENGINE,
     model: Model = None,
     full: Annotated[bool, typer.Option("--full", help="Every call, every character.")] = False,
@@ -131,16 +139,17 @@ def show(
         with open_traces(home) as traces:
             trace, added = load_trace(traces, trace_id), NOTHING
             if neutral:
-                from mllm_srec.agent.deployment import Deployment
-                from mllm_srec.agent.inspection.neutral import SCORING, neutral_section
-
-                spans = traces.spans(trace_id)
-                with Deployment.open(home, engine=engine, model=model, say=out.note) as deployment:
-                    added = {SCORING: [neutral_section(deployment, spans)]}
+                added = _neutral(out, home, traces.spans(trace_id), engine, model)
+            titles = item_titles(home, [trace.run])
             out.result(
                 shown(trace, step=node, added=added),
                 lambda console: trace_tree(
-                    trace, full=full, step=node, added=added, draw=drawing(traces.blob, console)
+                    trace,
+                    full=full,
+                    step=node,
+                    added=added,
+                    titles=titles,
+                    draw=drawing(traces.blob, console),
                 ),
             )
 
@@ -182,16 +191,23 @@ def export(
     trace_id: TraceId,
     html: Annotated[Path, typer.Option(help="File to write.")],
     home: Home = DEFAULT_HOME,
+    neutral: Neutral = False,
+    engine: Engine = DEFAULT_ENGINE,
+    model: Model = None,
     as_json: Json = False,
 ) -> None:
     """Write a run as one HTML page that needs nothing else."""
     with Output(as_json=as_json) as out:
         from mllm_srec.agent.inspection.html import html_page
         from mllm_srec.agent.inspection.reading import load_trace
+        from mllm_srec.agent.inspection.sections import NOTHING
         from mllm_srec.store.files import write_private
 
         with open_traces(home) as traces:
-            page = html_page(load_trace(traces, trace_id), traces.blob)
+            trace, added = load_trace(traces, trace_id), NOTHING
+            if neutral:
+                added = _neutral(out, home, traces.spans(trace_id), engine, model)
+            page = html_page(trace, traces.blob, added, item_titles(home, [trace.run]))
         try:
             # Like the traces themselves: for their owner alone.
             write_private(html, page.encode())
@@ -220,10 +236,21 @@ def annotate_(
         out.result({"verdict": made.verdict, "note": made.note}, lambda _: f"kept: {made.verdict}")
 
 
-def _say(out: Output, run: "RunRecord") -> None:
+def _neutral(
+    out: Output, home: Path, spans: "Sequence[Span]", engine: str, model: Path | None
+) -> "Added":
+    """What the model says of the items of a run without its user."""
+    from mllm_srec.agent.deployment import Deployment
+    from mllm_srec.agent.inspection.neutral import SCORING, neutral_section
+
+    with Deployment.open(home, engine=engine, model=model, say=out.note) as deployment:
+        return {SCORING: [neutral_section(deployment, spans)]}
+
+
+def _say(out: Output, run: "RunRecord", titles: "Titles") -> None:
     from mllm_srec.agent.inspection.listing import listed, run_line
 
-    out.result(listed(run), lambda _: run_line(run))
+    out.result(listed(run, titles), lambda _: run_line(run))
 
 
 def _moment(option: str, text: str | None) -> int | None:

@@ -18,9 +18,9 @@ from mllm_srec.agent.inspection.differences import changes
 from mllm_srec.agent.inspection.listing import STATUS, seconds_text
 from mllm_srec.agent.inspection.pictures import Find, decoded
 from mllm_srec.agent.inspection.records import CallRecord, NodeRecord, TraceRecord
-from mllm_srec.agent.inspection.sections import sections
+from mllm_srec.agent.inspection.sections import NOTHING, Added, sections
 from mllm_srec.agent.inspection.state import states
-from mllm_srec.agent.inspection.summary import asked, gave
+from mllm_srec.agent.inspection.summary import UNTITLED, Titles, asked, gave
 from mllm_srec.agent.inspection.tables import Section
 from mllm_srec.agent.inspection.view import marks, store_line, token_line
 from mllm_srec.agent.inspection.waterfall import PARTS, Bar, bars, slowest
@@ -59,14 +59,18 @@ class Shown:
     """What its bar tells apart, with its parts."""
 
 
-def html_page(trace: TraceRecord, pictures: Find) -> str:
+def html_page(
+    trace: TraceRecord, pictures: Find, added: Added = NOTHING, titles: Titles = UNTITLED
+) -> str:
     """The page of a trace.
 
     Args:
         trace: What to show.
         pictures: Finds the bytes of the pictures as sent.
+        added: More tables, by step.
+        titles: Of the items that the run gave.
     """
-    nodes = _shown(trace, pictures)
+    nodes = _shown(trace, pictures, added)
     drawn = (parts for each in nodes for parts in (each.bar, *(part for _, part in each.below)))
     used = {name for parts in drawn for name, _, _ in parts}
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
@@ -80,7 +84,7 @@ def html_page(trace: TraceRecord, pictures: Find) -> str:
         run=trace.run,
         state=STATUS.get(trace.run.status, (trace.run.status, ""))[0],
         asked=asked(trace.run),
-        gave=gave(trace),
+        gave=gave(trace, titles),
         nodes=nodes,
         slowest=slowest(bars(trace)[0]),
         parts={name: PARTS[name] for name in PARTS if name in used},
@@ -92,7 +96,7 @@ def _file(name: str) -> str:
     return files("mllm_srec.agent.inspection").joinpath(name).read_text("utf-8")
 
 
-def _shown(trace: TraceRecord, pictures: Find) -> list[Shown]:
+def _shown(trace: TraceRecord, pictures: Find, added: Added) -> list[Shown]:
     timeline, total = bars(trace)
     known: dict[str, Picture] = {}
 
@@ -112,7 +116,7 @@ def _shown(trace: TraceRecord, pictures: Find) -> list[Shown]:
             marks=tuple(marks(node)),
             tokens=token_line(node.tokens),
             stores=store_line(node),
-            sections=tuple(sections(node, before, trace.run)),
+            sections=(*sections(node, before, trace.run), *added.get(node.step, ())),
             changes=tuple(each.row for each in changes(before, after)),
             calls=tuple(map(call, node.calls)),
             bar=tuple(_placed(timeline[number - 1], total)),

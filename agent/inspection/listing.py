@@ -13,7 +13,7 @@ from rich.text import Text
 
 from mllm_srec.agent.inspection.reading import read_run
 from mllm_srec.agent.inspection.records import RunRecord
-from mllm_srec.agent.inspection.summary import asked
+from mllm_srec.agent.inspection.summary import UNTITLED, Titles, asked, run_gave
 from mllm_srec.agent.untrusted import words
 from mllm_srec.store.spans import Span
 from mllm_srec.store.trace_search import TraceFilter, find
@@ -86,11 +86,14 @@ def follow(store: TraceStore, wanted: TraceFilter, limit: int) -> Iterator[RunRe
         time.sleep(POLL_S)
 
 
-def run_table(runs: Sequence[RunRecord], *, wide: bool = False) -> RenderableType:
-    """Traces, newest first, one line each.
+def run_table(
+    runs: Sequence[RunRecord], *, titles: Titles = UNTITLED, wide: bool = False
+) -> RenderableType:
+    """Traces, newest first: what each was asked for, and below what it gave.
 
     Args:
         runs: What to show.
+        titles: Of the items that they gave.
         wide: There is room for what few look for: who answered, and how often.
     """
     if not runs:
@@ -99,7 +102,7 @@ def run_table(runs: Sequence[RunRecord], *, wide: bool = False) -> RenderableTyp
     for name in ("trace", "started (UTC)"):
         table.add_column(name, no_wrap=True)
     # The one column that gives way; `--json` and `show` have it whole.
-    table.add_column("run")
+    table.add_column("run, and what it gave")
     table.add_column("user", no_wrap=True)
     for name in ("seconds", "score"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -116,6 +119,7 @@ def run_table(runs: Sequence[RunRecord], *, wide: bool = False) -> RenderableTyp
                 words(run.name),
                 " fork " if run.parent else " ",
                 words(asked(run), "dim"),
+                *(("\n", words(told)) if (told := run_gave(run, titles)) else ()),
                 no_wrap=True,
                 overflow="ellipsis",
             ),
@@ -128,9 +132,9 @@ def run_table(runs: Sequence[RunRecord], *, wide: bool = False) -> RenderableTyp
     return table
 
 
-def listed(run: RunRecord) -> dict[str, Any]:
-    """A run as plain JSON values, with what it was asked for in words."""
-    return {**run.to_dict(), "asked": asked(run)}
+def listed(run: RunRecord, titles: Titles = UNTITLED) -> dict[str, Any]:
+    """A run as plain JSON values, with what it was asked for and what it gave in words."""
+    return {**run.to_dict(), "asked": asked(run), "gave": run_gave(run, titles)}
 
 
 def run_line(run: RunRecord) -> Text:

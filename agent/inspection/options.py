@@ -1,12 +1,14 @@
 """What the trace commands share: how a trace is named, and how the traces of a home are opened."""
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
+    from mllm_srec.agent.inspection.records import RunRecord
     from mllm_srec.store.traces import TraceStore
 
 TraceId = Annotated[str, typer.Argument(help="Of a trace, or the beginning of one.")]
@@ -28,3 +30,25 @@ def open_traces(home: Path, *, create: bool = False) -> "TraceStore":
     if traces.is_torn:
         sys.stderr.write("srec: the last write to the traces was cut off: it is left out\n")
     return traces
+
+
+def item_titles(home: Path, runs: "Iterable[RunRecord]") -> dict[str, str]:
+    """Titles of the items that the lines of these runs name; none where the shop is damaged.
+
+    Raises:
+        HomeError: The folder is not a home.
+    """
+    # Late (PLC0415): as above.
+    from mllm_srec.agent.inspection.summary import named_ids  # noqa: PLC0415
+    from mllm_srec.store.errors import StoreError  # noqa: PLC0415
+    from mllm_srec.store.home import Home  # noqa: PLC0415
+
+    ids = {item_id for run in runs for item_id in named_ids(run)}
+    if not ids:
+        return {}
+    with Home.open(home) as opened:
+        try:
+            return {each: item.title for each, item in opened.catalogue.items(ids).items()}
+        except StoreError:
+            # What was done can be looked into without the shop.
+            return {}

@@ -14,7 +14,9 @@ from mllm_srec.agent.inspection.tables import Section, decimal, entries
 
 _TITLE = re.compile(r"^Title: (.*)$", re.MULTILINE)
 """The line of a fusing prompt that names the item."""
-NOTHING: Mapping[str, Sequence[Section]] = MappingProxyType({})
+Added = Mapping[str, Sequence[Section]]
+"""More tables, by step."""
+NOTHING: Added = MappingProxyType({})
 """No tables beside those of the trace."""
 
 
@@ -160,9 +162,7 @@ def _pairs(value: object) -> str:
     return ", ".join(f"{name} {each}" for name, each in value.items()) or "none"
 
 
-def shown(
-    trace: TraceRecord, *, step: str | None = None, added: Mapping[str, Sequence[Section]] = NOTHING
-) -> dict[str, Any]:
+def shown(trace: TraceRecord, *, step: str | None = None, added: Added = NOTHING) -> dict[str, Any]:
     """A trace as plain JSON values, with the tables and the changes of the state of each node.
 
     Args:

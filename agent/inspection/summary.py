@@ -1,6 +1,8 @@
 """What a run was asked for and what it gave, in a line each, for the heads of terminal and page."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 from mllm_srec.agent.inspection.records import RunRecord, TraceRecord
@@ -11,6 +13,11 @@ ITEMS_NAMED = 3
 VALUES_NAMED = 5
 """Values of a list that was given; of more their count is told."""
 LINE_CHARS = 300
+TITLE_CHARS = 24
+"""Characters of the title of an item that the line names."""
+Titles = Mapping[str, str]
+"""Item id to title; what has none is named by its id alone."""
+UNTITLED: Titles = MappingProxyType({})
 
 
 def asked(run: RunRecord) -> str:
@@ -43,31 +50,45 @@ def _request(given: Mapping[str, Any]) -> Iterator[str]:
         yield f"{len(wishes)} wish{'es' if len(wishes) > 1 else ''}"
 
 
-def gave(trace: TraceRecord) -> str:
+def gave(trace: TraceRecord, titles: Titles = UNTITLED) -> str:
     """What came of the run, in the words of its answer or by its first items; empty for nothing."""
-    made = trace.run.output
-    if made is None and trace.run.name.startswith("tool ") and trace.nodes:
-        made = trace.nodes[-1].output
+    run = trace.run
+    if run.output is None and run.name.startswith("tool ") and trace.nodes:
+        run = replace(run, output=trace.nodes[-1].output)
+    return run_gave(run, titles)
+
+
+def run_gave(run: RunRecord, titles: Titles = UNTITLED) -> str:
+    """The same of what the run itself recorded, without its nodes: a tool call records nothing."""
+    made = run.output
     if not isinstance(made, Mapping):
         return _line(made)
     if "answer" in made:
         return _line(made["answer"])
     if isinstance(items := made.get("items"), list):
-        return _line(_items(items))
+        return _line(_items(items, titles))
     return _line(", ".join(f"{name} {_value(each)}" for name, each in made.items()))
 
 
-def _items(items: Sequence[Any]) -> str:
-    first = ", ".join(map(_item, items[:ITEMS_NAMED]))
+def named_ids(run: RunRecord) -> list[str]:
+    """Ids of the items that the line names, and has no title for."""
+    items = run.output.get("items") if isinstance(run.output, Mapping) else None
+    found = items[:ITEMS_NAMED] if isinstance(items, list) else []
+    return [each for each in found if isinstance(each, str)]
+
+
+def _items(items: Sequence[Any], titles: Titles) -> str:
+    first = ", ".join(_item(each, titles) for each in items[:ITEMS_NAMED])
     left = len(items) - ITEMS_NAMED
     return f"{first} and {left} more" if left > 0 else first or "no items"
 
 
-def _item(item: Any) -> str:
-    """An item by its id, and its title where there is one."""
-    if not isinstance(item, Mapping):
-        return str(item)
-    return " ".join(str(item[name]) for name in ("title", "item_id") if name in item)
+def _item(item: Any, titles: Titles) -> str:
+    """An item by its title, where there is one, and its id."""
+    known = item if isinstance(item, Mapping) else {"item_id": item, "title": titles.get(item, "")}
+    title = " ".join(str(known.get("title", "")).split())
+    short = title if len(title) <= TITLE_CHARS else f"{title[: TITLE_CHARS - 1].rstrip()}…"
+    return " ".join(filter(None, (short, str(known.get("item_id", "")))))
 
 
 def _value(value: Any) -> str:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -15,9 +15,9 @@ from mllm_srec.agent.inspection.differences import changes
 from mllm_srec.agent.inspection.listing import STATUS, seconds_text
 from mllm_srec.agent.inspection.pictures import Draw, nothing_drawn
 from mllm_srec.agent.inspection.records import CallRecord, NodeRecord, RunRecord, TraceRecord
-from mllm_srec.agent.inspection.sections import NOTHING, sections
+from mllm_srec.agent.inspection.sections import NOTHING, Added, sections
 from mllm_srec.agent.inspection.state import Values, states, steps
-from mllm_srec.agent.inspection.summary import asked, gave
+from mllm_srec.agent.inspection.summary import UNTITLED, Titles, asked, gave
 from mllm_srec.agent.inspection.tables import Section
 from mllm_srec.agent.inspection.waterfall import waterfall
 from mllm_srec.agent.results import Tokens
@@ -41,7 +41,8 @@ def trace_tree(
     *,
     full: bool = False,
     step: str | None = None,
-    added: Mapping[str, Sequence[Section]] = NOTHING,
+    added: Added = NOTHING,
+    titles: Titles = UNTITLED,
     draw: Draw = nothing_drawn,
 ) -> RenderableType:
     """A run: what it was, how its time went, and its nodes with calls, prompts and answers.
@@ -51,12 +52,13 @@ def trace_tree(
         full: Show every call and row, and texts without a cut.
         step: The only step to show.
         added: More tables, by step.
+        titles: Of the items that the run gave.
         draw: Shows the pictures of the calls that are shown.
 
     Raises:
         TraceError: The trace has no such step.
     """
-    tree = Tree(trace_head(trace), guide_style="dim")
+    tree = Tree(trace_head(trace, titles), guide_style="dim")
     branches = {0: tree}
     for node, before, after in states(trace) if step is None else steps(trace, step):
         tables = [*sections(node, before, trace.run), *added.get(node.step, ())]
@@ -67,7 +69,7 @@ def trace_tree(
     return Group(tree, *times, *_remarks(trace))
 
 
-def trace_head(trace: TraceRecord) -> Text:
+def trace_head(trace: TraceRecord, titles: Titles = UNTITLED) -> Text:
     """What a run was, was asked and gave, what it was made with, and the way it took."""
     run = trace.run
     label, style = STATUS.get(run.status, (run.status, ""))
@@ -79,7 +81,7 @@ def trace_head(trace: TraceRecord) -> Text:
         f"  {seconds_text(run.seconds)}  ",
         (label, style),
     )
-    for name, told in (("asked", asked(run)), ("gave", gave(trace))):
+    for name, told in (("asked", asked(run)), ("gave", gave(trace, titles))):
         if told:
             head.append_text(Text.assemble((f"\n{name} ", "dim"), words(told, "bold")))
     if run.engine:

@@ -10,13 +10,14 @@ from typer.testing import CliRunner
 from mllm_srec.agent import deployment
 from mllm_srec.agent.ingest import fuse_missing
 from mllm_srec.agent.inspection.cli import trace_app
-from mllm_srec.agent.inspection.reading import read_run
+from mllm_srec.agent.inspection.reading import read_run, read_trace
 from mllm_srec.agent.recommender import Recommender
 from mllm_srec.llm.load import Loaded
+from mllm_srec.store.home import Home
 from mllm_srec.store.trace_schema import TraceError
 from mllm_srec.store.trace_settings import TraceSettings, write_settings
 from mllm_srec.store.traces import TraceStore
-from tests.agent.shop import deploy, scripted
+from tests.agent.shop import MODEL, deploy, scripted
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +75,40 @@ def test_a_run_is_shown_exported_and_replayed(home: tuple[Path, list[str]], tmp_
     assert stat.S_IMODE(page.stat().st_mode) == 0o600
     code, text = srec(path, "replay", first)
     assert (code, text.strip()) == (0, "equal, bit for bit")
+
+
+def test_a_list_its_runs_and_a_page_name_items_by_their_titles(
+    home: tuple[Path, list[str]], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path, (first, *_) = home
+    with Home.open(path) as opened, TraceStore.open(opened.traces_file) as store:
+        output = read_trace(store.spans(first)).run.output
+        titles = {each: item.title for each, item in opened.catalogue.items().items()}
+    named = ", ".join(f"{titles[each]} {each}" for each in output["items"])
+    page = tmp_path / "page.html"
+    assert srec(path, "export", first, "--html", str(page))[0] == 0
+    assert f"<p>gave <strong>{named}</strong></p>" in page.read_text("utf-8")
+    assert named in srec(path, "show", first)[1]
+    assert named[:12] in srec(path, "list")[1]
+    assert srec(path, "list", "--json")[0] == 0
+    assert f'"gave": "{named}"' in capfd.readouterr().out
+    # What was done can be looked into without the shop.
+    without = Path(shutil.copytree(path, tmp_path / "home"))
+    (without / "catalogue.sqlite").write_bytes(b"no database" * 999)
+    assert srec(without, "list", "--json")[0] == 0
+    assert f'"gave": "{", ".join(output["items"])}"' in capfd.readouterr().out
+
+
+def test_a_run_is_shown_and_exported_with_what_a_neutral_user_would_get(
+    home: tuple[Path, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, (first, *_) = home
+    monkeypatch.setattr(deployment, "load_engine", lambda *_, **__: Loaded(scripted(), None))
+    page = tmp_path / "page.html"
+    asked = ("--neutral", "--model", str(MODEL))
+    assert srec(path, "export", first, "--html", str(page), *asked)[0] == 0
+    assert "Against a user of whom nothing is known" in srec(path, "show", first, *asked)[1]
+    assert "<h3>Against a user of whom nothing is known</h3>" in page.read_text("utf-8")
 
 
 def test_a_page_that_cannot_be_written_is_wrong_use(

@@ -320,6 +320,12 @@ def test_a_list_says_what_was_asked_and_fits_a_terminal(spans: list[Span]) -> No
     assert "turn fork words words" in text
     assert [len(line.rstrip()) <= 80 for line in text.splitlines()] == [True] * 3
     assert listed(turn)["asked"] == "red kites"
+    given = replace(turn, output={"items": ["i1", "i2", "i3", "i4"]})
+    titles = {"i1": "Kite", "i2": "A title that is far too long for a line of a list"}
+    assert listed(given, titles)["gave"] == "Kite i1, A title that is far too… i2, i3 and 1 more"
+    text = render(run_table([given], titles=titles), 80)
+    assert "Kite i1, A title" in text
+    assert max(len(line.rstrip()) for line in text.splitlines()) <= 80
     assert "red kites" in render(run_line(turn))
     assert "srec-engine" in render(run_table([replace(turn, engine="srec-engine")], wide=True))
 
