@@ -75,7 +75,7 @@ def _take_streams() -> None:
     The descriptor of a closed stream would be that of the next file that is opened.
     """
     if sys.__stderr__ is None:
-        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - as long as the process
     elif isinstance(sys.stderr, io.TextIOWrapper):
         # A terminal of another encoding shows what it cannot write as an escape.
         sys.stderr.reconfigure(errors="backslashreplace")

@@ -3,7 +3,7 @@
 import asyncio
 import functools
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from pydantic import BaseModel
@@ -41,7 +41,9 @@ def _structured(tool: Tool) -> StructuredTool:
         handle_validation_error=lambda error: told(WrongCall(faults(error))),
     )
     # The model that was read off the function; a dictionary only where one is given.
-    refuse_others(cast(type[BaseModel], made.args_schema))
+    assert isinstance(made.args_schema, type)
+    assert issubclass(made.args_schema, BaseModel)
+    refuse_others(made.args_schema)
     return made
 
 

@@ -102,6 +102,7 @@ def _watch_output(step: Step, watch: Stopwatch) -> None:
         with watch.running():
             record(value)
 
+    # Of this step alone: what is measured has no seam for it.
     step.output = output  # type: ignore[method-assign]
 
 

@@ -134,6 +134,7 @@ def _embedded(folder: Path, *, fresh: bool) -> "Client":
 
 
 def _remote(url: str) -> "Client":
+    # As above.
     import chromadb  # noqa: PLC0415
     from chromadb.api.client import Client  # noqa: PLC0415
     from chromadb.config import Settings  # noqa: PLC0415

@@ -212,7 +212,7 @@ class CollaborativeModel:
             for name in ("data", "indices", "indptr"):
                 arrays[f"{part}.{name}"] = getattr(matrix, name)
         file = io.BytesIO()
-        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+        np.savez_compressed(file, allow_pickle=False, **arrays)
         write_private(path, file.getvalue())
 
     @classmethod

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 
 from prompt_toolkit import PromptSession
-from prompt_toolkit.completion import Completer, Completion, PathCompleter
+from prompt_toolkit.completion import CompleteEvent, Completer, Completion, PathCompleter
 from prompt_toolkit.document import Document
 from prompt_toolkit.formatted_text import HTML
 from prompt_toolkit.history import FileHistory
@@ -213,7 +213,9 @@ class _Completer(Completer):
         self._chat = chat
         self._files = PathCompleter(expanduser=True)
 
-    def get_completions(self, document: Document, complete_event: object) -> Iterable[Completion]:
+    def get_completions(
+        self, document: Document, complete_event: CompleteEvent
+    ) -> Iterable[Completion]:
         """Yield what may stand at the cursor."""
         before = document.text_before_cursor
         if not before.startswith("/"):
@@ -231,7 +233,7 @@ class _Completer(Completer):
             return
         if command.completes == "files":
             rest = Document(typed, len(typed))
-            yield from self._files.get_completions(rest, complete_event)  # type: ignore[arg-type]
+            yield from self._files.get_completions(rest, complete_event)
             return
         found = (each for each in self._words(command.completes) if _begins(each, typed))
         for _, (text, meta) in zip(range(COMPLETED), found, strict=False):

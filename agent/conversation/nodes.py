@@ -123,8 +123,10 @@ def _failed(so_far: TurnUpdate, why: str) -> TurnUpdate:
 async def answer(state: TurnState, runtime: Runtime[TurnContext]) -> TurnUpdate:
     """Write the answer: facts from tools, and the model's reasons as far as they keep to them."""
     home = runtime.context.srec.deployment.home
-    items = [{**each, "reason": _reason(each, home)} for each in state.outcome["items"]]
-    said: Outcome = {**state.outcome, "items": items}  # type: ignore[typeddict-item]
+    items: list[Shown] = [
+        {**each, "reason": _reason(each, home)} for each in state.outcome["items"]
+    ]
+    said: Outcome = {**state.outcome, "items": items}
     # Only the list that `the second` means has numbers.
     numbered = len(items) > 1 and state.outcome["items"] == state.shown
     return {"answer": answer_text(said, numbered=numbered), "outcome": said}

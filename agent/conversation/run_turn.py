@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph.state import CompiledStateGraph
@@ -108,15 +108,17 @@ class TurnRunner:
         if before is not None and begun and before.answer:
             return before
         started: dict[str, float] = {}
+        # A part of the state, or nothing to go on: LangGraph takes both, its types the whole alone.
+        given: Any = None if begun else self._entry(kept)
         with tracing_context(enabled=False):
-            parts = self.graph.astream(
-                cast(Any, None if begun else self._entry(kept)),
+            parts: AsyncIterator[Any] = self.graph.astream(
+                given,
                 self._config,
                 context=context,
                 stream_mode=["tasks", "custom"],
                 durability="sync",
             )
-            async for mode, chunk in cast(AsyncIterator[tuple[str, Any]], parts):
+            async for mode, chunk in parts:
                 if tell is None:
                     continue
                 if mode == "custom":

@@ -34,6 +34,7 @@ def read_messages(attributes: Mapping[str, Attribute]) -> Iterator[MessageRecord
             texts.append(attributes.get(part + _TEXT, ""))
             index += 1
         yield MessageRecord(
+            # As the tracer wrote it, from a message of ours.
             role=cast("Role", attributes[start + _ROLE]),
             text="\n".join(str(each) for each in texts if each),
             images=tuple(images),

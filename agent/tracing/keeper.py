@@ -109,6 +109,13 @@ def span_provider(keeper: SpanKeeper, address: str | None) -> TracerProvider:
     return provider
 
 
+_STATUS: dict[otel.StatusCode, Status] = {
+    otel.StatusCode.UNSET: "UNSET",
+    otel.StatusCode.OK: "OK",
+    otel.StatusCode.ERROR: "ERROR",
+}
+
+
 def _record(span: ReadableSpan) -> Span:
     """An OpenTelemetry span as the store keeps it."""
     # The SDK's value type is wider (bytes, maps): we never set such values.
@@ -124,7 +131,7 @@ def _record(span: ReadableSpan) -> Span:
         kind=_kind(span),
         start_ns=span.start_time,
         end_ns=span.end_time,
-        status=cast("Status", span.status.status_code.name),
+        status=_STATUS[span.status.status_code],
         message=span.status.description or "",
         attributes=attributes,
         events=tuple(

@@ -144,7 +144,7 @@ class PickNetwork:
                 logits = self._layers(seen[chosen].float())[:, 0]
                 loss = nn.functional.binary_cross_entropy_with_logits(logits, picked[chosen])
                 optimizer.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()  # type: ignore[no-untyped-call]  # torch's own
                 optimizer.step()
                 schedule.step()
 

@@ -19,7 +19,7 @@ KEPT_BYTES = 2 * 2**30
 
 def load_processor(model_path: Path) -> Any:
     """A model's processor: its tokenizer, and what makes its pictures into numbers."""
-    return AutoProcessor.from_pretrained(model_path)  # type: ignore[no-untyped-call]
+    return AutoProcessor.from_pretrained(model_path)  # type: ignore[no-untyped-call]  # transformers' own
 
 
 def one_tile(features: Mapping[str, Tensor]) -> bool:

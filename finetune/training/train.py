@@ -187,7 +187,7 @@ def _checkpoint(out: Path, say: Callable[[str], None], *, resume: bool) -> str |
         # What a process left half written when it was killed.
         shutil.rmtree(out / PARTIAL, ignore_errors=True)
     wait()
-    found: str | None = get_last_checkpoint(str(out))  # type: ignore[no-untyped-call]
+    found: str | None = get_last_checkpoint(str(out))  # type: ignore[no-untyped-call]  # transformers' own
     if found is not None and not resume:
         raise OtherRun(
             f"{str(out)!r} holds {Path(found).name!r} of an earlier run: go on with `--resume`, "

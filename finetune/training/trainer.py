@@ -45,7 +45,7 @@ CHECKPOINTS = 2
 _LOGGED = (*TASKS, PICTURE_WORDS)
 
 
-class AnswerTrainer(SFTTrainer):  # type: ignore[misc]
+class AnswerTrainer(SFTTrainer):  # type: ignore[misc]  # TRL ships no types
     """TRL's trainer with the loss, the batches and the validation of this package.
 
     TRL's own loss scores every position where there is no Triton, and adds entropy and accuracy:
@@ -114,12 +114,14 @@ class AnswerTrainer(SFTTrainer):  # type: ignore[misc]
             batch_sampler=plan,
             collate_fn=self.data_collator,
         )
-        return self.accelerator.prepare(loader)  # type: ignore[no-any-return]
+        prepared: DataLoader[Any] = self.accelerator.prepare(loader)
+        return prepared
 
     def create_optimizer(self, *args: Any, **given: Any) -> torch.optim.Optimizer:
         """Muon where the recipe asks for it, else AdamW."""
         if self._recipe.muon_rate is None:
-            return super().create_optimizer(*args, **given)  # type: ignore[no-any-return]
+            adamw: torch.optim.Optimizer = super().create_optimizer(*args, **given)
+            return adamw
         if self.optimizer is None:
             self.optimizer = Muon(
                 self.model,

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from prompt_toolkit.completion import CompleteEvent
 from prompt_toolkit.document import Document
 
 from mllm_srec.agent.chat.arguments import ItemNames, asked, count, file_path, picture, two_items
@@ -57,7 +58,7 @@ def test_of_a_title_too_long_the_id_is_offered(home: Home) -> None:
     completer = _Completer(SimpleNamespace(talks=SimpleNamespace(home=home)))  # type: ignore[arg-type]
 
     def offered(typed: str) -> list[tuple[str, str]]:
-        found = completer.get_completions(Document(typed, len(typed)), None)
+        found = completer.get_completions(Document(typed, len(typed)), CompleteEvent())
         return [(each.text, each.display_meta_text) for each in found]
 
     assert offered("/why comet w") == [("[long]", LONG)]
