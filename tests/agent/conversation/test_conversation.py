@@ -90,7 +90,7 @@ def test_no_turn_reads_the_whole_catalogue_on_the_loop_of_all_conversations(
         return whole(catalogue, ids)
 
     monkeypatch.setattr(Catalogue, "items", watched)
-    for said in (
+    for message in (
         "why not the duck",  # nothing is on the screen yet
         "something green under 30",
         "find a blue ball",
@@ -98,8 +98,8 @@ def test_no_turn_reads_the_whole_catalogue_on_the_loop_of_all_conversations(
         "add wood but no rubber to my profile",
     ):
         before = len(read)
-        assert chat.say(said).answer
-        assert len(read) > before, said
+        assert chat.say(message).answer
+        assert len(read) > before, message
     assert "graph" not in read
 
 
