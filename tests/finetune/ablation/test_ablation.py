@@ -203,7 +203,9 @@ def test_a_server_cannot_measure_model_after_model() -> None:
     asked = ["ablate", "--base", "b", "--out", "o", "--engine", "vllm-server"]
     refused = CliRunner().invoke(finetune_app, asked)
     assert refused.exit_code == 2
-    assert "'vllm-server' is not one of 'auto', 'vllm', 'transformers'." in " ".join(refused.output.split())
+    assert "'vllm-server' is not one of 'auto', 'vllm', 'transformers'." in " ".join(
+        refused.output.split()
+    )
 
 
 def test_what_only_served_to_measure_is_dropped(straight: Ablations) -> None:
