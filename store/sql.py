@@ -28,11 +28,10 @@ from sqlalchemy.sql.dml import Insert
 from mllm_srec.store.clock import store_time
 from mllm_srec.store.errors import StoreError
 from mllm_srec.store.files import alone_in, disk_full, make_private
+from mllm_srec.store.sqlite_space import BUSY_S
 
 CHUNK = 5_000
 """Rows of one statement; SQLite takes at most 32,766 variables."""
-BUSY_S = 30.0
-"""Seconds that a writer waits for another process on SQLite."""
 
 ID = String(200).with_variant(String(200, collation="C"), "postgresql")
 """An id, in the order of Python on every database: PostgreSQL's own is that of its locale."""
