@@ -7,6 +7,7 @@ from typing import Annotated, Final
 
 import typer
 
+from mllm_srec.agent.terminal.paths import with_tilde
 from mllm_srec.llm.engine_kinds import EngineKind, InProcessKind
 
 HELP = {"help_option_names": ["-h", "--help"]}
@@ -16,7 +17,7 @@ PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "help_optio
 DATA_VARIABLE = "XDG_DATA_HOME"
 """Environment variable with the folder in which the default homes lie."""
 HOME_VARIABLE = "SREC_HOME"
-DATA = Path(os.environ.get(DATA_VARIABLE) or Path.home() / ".local/share")
+DATA = Path(with_tilde(os.environ.get(DATA_VARIABLE) or "~/.local/share"))
 DEFAULT_HOME = DATA / "srec"
 DEMO_HOME = DATA / "srec-demo"
 DEFAULT_ENGINE: Final = "auto"

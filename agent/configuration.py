@@ -13,6 +13,7 @@ from typing import Any
 from rich.console import RenderableType
 
 from mllm_srec.agent.cli_options import DATA_VARIABLE, DEFAULT_ENGINE, HOME_VARIABLE
+from mllm_srec.agent.terminal.paths import with_tilde
 from mllm_srec.agent.terminal.pieces import plain_table
 from mllm_srec.agent.tracing.masking import SECRET, Masks
 from mllm_srec.agent.tracing.otlp import ENDPOINT, endpoint
@@ -98,7 +99,7 @@ def settings_table(settings: Iterable[Setting]) -> RenderableType:
     for each in settings:
         value = ", ".join(each.value) if isinstance(each.value, list) else each.value
         empty = value in (None, "")
-        shown = OTHERWISE.get(each.name, "not set") if empty else str(value)
+        shown = OTHERWISE.get(each.name, "not set") if empty else with_tilde(str(value))
         table.add_row(
             words(each.name, "bold"),
             words(shown, "dim" if empty else ""),

@@ -14,6 +14,7 @@ from mllm_srec.agent.recommender import Recommender
 from mllm_srec.agent.results import IngestReport, Recommendation
 from mllm_srec.agent.terminal.item_pictures import Pictures, home_pictures
 from mllm_srec.agent.terminal.output import Output
+from mllm_srec.agent.terminal.paths import with_tilde
 from mllm_srec.agent.terminal.views import ingest_view, next_steps, recommendation_screen
 from mllm_srec.store.errors import IndexMismatch
 from mllm_srec.store.home import Home
@@ -56,7 +57,11 @@ def run_demo(
         result = srec.recommend(user or demo_user(deployment.home), k=k)
         source = home_pictures(deployment.home)
         out.result(
-            {"home": str(home), "ingest": report.to_dict(), "recommendation": result.to_dict()},
+            {
+                "home": str(deployment.home.path),
+                "ingest": report.to_dict(),
+                "recommendation": result.to_dict(),
+            },
             lambda console: recommendation_screen(
                 result, Pictures.on(console, source, wanted=pictures)
             ),
@@ -102,7 +107,7 @@ def describe(out: Output, deployment: Deployment) -> tuple[int, int]:
 
 
 def _commands(home: Path, result: Recommendation, users: list[str]) -> list[tuple[str, str]]:
-    at = shlex.join(("--home", str(home)))
+    at = f"--home {with_tilde(shlex.quote(str(home)))}"
     trace_id, other = result.trace_id[:8], users[0] if users else "USER"
     return [
         (f"{shlex.join(('srec', 'chat', '--user', result.user))} {at}", "talk about it"),

@@ -12,6 +12,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from mllm_srec.agent.terminal.paths import with_tilde
 from mllm_srec.agent.terminal.pictures import picture_way
 from mllm_srec.agent.tracing.attributes import code_version
 from mllm_srec.agent.untrusted import words
@@ -55,7 +56,9 @@ def findings_table(findings: Iterable[Finding]) -> RenderableType:
     table = Table.grid(padding=(0, 2))
     for finding in findings:
         mark, style = _MARKS[finding.state]
-        table.add_row(Text(mark, style), Text(finding.name, "bold"), words(finding.text))
+        table.add_row(
+            Text(mark, style), Text(finding.name, "bold"), words(with_tilde(finding.text))
+        )
     return table
 
 
@@ -107,7 +110,7 @@ def _home(path: Path) -> Iterator[Finding]:
         yield Finding("home", "note", str(error))
         return
     with opened as home:
-        yield from _shop(home, path)
+        yield from _shop(home)
         index = home.representations.status()
         if index.problem:
             yield Finding("index", "wrong", index.problem)
@@ -116,11 +119,11 @@ def _home(path: Path) -> Iterator[Finding]:
         running = server.status(home.server_file)
         text = f"{Path(running.model).name} at {running.url}" if running else "none runs"
         yield Finding("server", "well", text)
-    free = shutil.disk_usage(path).free
-    yield Finding("disk", "note" if free < LOW_DISK else "well", f"{free / 1e9:,.1f} GB free")
+        free = shutil.disk_usage(home.path).free
+        yield Finding("disk", "note" if free < LOW_DISK else "well", f"{free / 1e9:,.1f} GB free")
 
 
-def _shop(home: Home, path: Path) -> Iterator[Finding]:
+def _shop(home: Home) -> Iterator[Finding]:
     """The database and, where it answers, what it holds."""
     try:
         items, fused = home.catalogue.item_count(), home.catalogue.representation_count()
@@ -131,7 +134,7 @@ def _shop(home: Home, path: Path) -> Iterator[Finding]:
         return
     yield Finding("database", "well", home.database)
     state: State = "well" if items and items == fused else "note"
-    yield Finding("home", state, f"{path}: {items:,} items, {fused:,} fused, {users:,} users")
+    yield Finding("home", state, f"{home.path}: {items:,} items, {fused:,} fused, {users:,} users")
 
 
 def _version(name: str) -> str | None:

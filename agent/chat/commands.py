@@ -22,6 +22,7 @@ from mllm_srec.agent.conversation.intents import MAX_SPAN, Intent, Understood
 from mllm_srec.agent.conversation.places import points_back
 from mllm_srec.agent.doctor import check, findings_table
 from mllm_srec.agent.terminal.output import Output
+from mllm_srec.agent.terminal.paths import with_tilde
 from mllm_srec.agent.terminal.views import facts_table
 from mllm_srec.store.files import write_private
 from mllm_srec.tools.errors import CannotDo, WrongCall
@@ -226,7 +227,7 @@ def _export(session: Session, words: str) -> None:
         write_private(path, text.encode())
     except OSError as error:
         raise CannotDo(f"{name.strip()!r} cannot be written: {error.strerror}") from error
-    session.show("export", f"written: {path}", f"written: {path}")
+    session.show("export", with_tilde(f"written: {path}"), f"written: {path}")
 
 
 def _delete(session: Session, words: str) -> None:

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from mllm_srec.agent.results import Progress
+from mllm_srec.agent.terminal.paths import with_tilde
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -143,8 +144,9 @@ class Output:
         """Show something to a person; nothing with `--json`."""
         if not self.as_json:
             console = self.console()
+            shown = view(console)
             # Views keep to the width themselves; a command to copy is longer on purpose.
-            console.print(view(console), crop=False)
+            console.print(with_tilde(shown) if isinstance(shown, str) else shown, crop=False)
 
     def console(self) -> "Console":
         """Standard output as rich sees it."""
@@ -152,7 +154,7 @@ class Output:
 
     def note(self, line: str) -> None:
         """Say a line beside the result."""
-        sys.stderr.write(f"{line}\n")
+        sys.stderr.write(f"{line if self.as_json else with_tilde(line)}\n")
         sys.stderr.flush()
 
     @contextmanager

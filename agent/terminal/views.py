@@ -21,6 +21,7 @@ from mllm_srec.agent.results import (
 )
 from mllm_srec.agent.terminal.history_view import history_view
 from mllm_srec.agent.terminal.item_pictures import PICTURE_COLUMNS, Pictures
+from mllm_srec.agent.terminal.paths import with_tilde
 from mllm_srec.agent.terminal.pieces import heading, id_text, plain_table, to_copy
 from mllm_srec.agent.untrusted import words
 
@@ -199,7 +200,7 @@ def ingest_view(report: IngestReport) -> RenderableType:
     if report.fallbacks:
         parts.append(Text(_counted_forms(report.fallbacks, "description"), "yellow"))
     if report.reject_file:
-        parts.append(words(f"reasons: {report.reject_file}", "yellow"))
+        parts.append(words(with_tilde(f"reasons: {report.reject_file}"), "yellow"))
     parts.append(Text(f"{report.seconds:.1f} s with {report.engine}", "dim"))
     return Group(*parts)
 
@@ -229,7 +230,7 @@ def _fact(value: object) -> str:
         return ", ".join(map(str, value)) or "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return "-" if value is None else str(value)
+    return "-" if value is None else with_tilde(str(value))
 
 
 def score_digits(noise_floor: float | None) -> int:

@@ -195,6 +195,18 @@ def test_without_json_people_get_the_view() -> None:
     assert done.stderr == "a note\n"
 
 
+def test_people_read_paths_below_their_home_with_a_tilde_and_programs_whole_ones(
+    tmp_path: Path,
+) -> None:
+    given = {"HOME": str(tmp_path), "XDG_DATA_HOME": ""}
+    assert "~/.local/share/srec]" in " ".join(run("config", "--help", **given).stdout.split())
+    assert "~/.local/share/srec " in run("config", COLUMNS="120", **given).stdout
+    [home, *_] = json.loads(run("config", "--json", **given).stdout)["settings"]
+    assert home["value"] == str(tmp_path / ".local/share/srec")
+    own = given | {"XDG_DATA_HOME": str(tmp_path / "data")}
+    assert "~/data/srec]" in " ".join(run("config", "--help", **own).stdout.split())
+
+
 def test_traces_are_listed_and_shown(home: Path) -> None:
     listed = run("trace", "list", "--json", SREC_HOME=str(home))
     [line] = listed.stdout.splitlines()
