@@ -22,6 +22,7 @@ from mllm_srec.agent.cli_options import (
     DEMO_HOME,
     PASS_ON,
     Count,
+    DemoHome,
     Engine,
     Home,
     Json,
@@ -41,7 +42,11 @@ if TYPE_CHECKING:
 
 GUEST = "guest"
 """Whom a list is made for where a picture stands in the place of a user."""
-app = group("srec", "Recommendations with reasons, from text, pictures and time, by a local model.")
+app = group(
+    "srec",
+    "Recommendations with reasons, from text, pictures and time, by a local model.\n\n"
+    "Exits 0 when it is done, 1 when it failed, 2 when it was used wrongly, 130 when interrupted.",
+)
 
 
 def main() -> NoReturn:
@@ -111,7 +116,7 @@ def _root(
 def demo(
     user: Annotated[str | None, typer.Argument(help="A user of the sample shop.")] = None,
     k: Count = 5,
-    home: Home = DEMO_HOME,
+    home: DemoHome = DEMO_HOME,
     engine: Engine = DEFAULT_ENGINE,
     model: Model = None,
     pictures: WithPictures = True,
@@ -135,7 +140,7 @@ def ingest(
     ] = None,
     home: Home = DEFAULT_HOME,
     limit_items: Annotated[
-        int | None, typer.Option(min=1, help="Keep the items with most interactions only.")
+        int | None, typer.Option(min=1, help="Keep so many items, those with most interactions.")
     ] = None,
     max_bad_share: Annotated[
         float, typer.Option(min=0, max=1, help="More bad rows than this, and nothing is taken.")

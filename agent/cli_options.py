@@ -26,6 +26,9 @@ Json = Annotated[bool, typer.Option("--json", help="JSON on stdout, all else on 
 Home = Annotated[
     Path, typer.Option("--home", envvar=HOME_VARIABLE, help="Folder that holds everything.")
 ]
+DemoHome = Annotated[
+    Path, typer.Option("--home", help="Folder for the sample shop, apart from your own.")
+]
 Engine = Annotated[
     EngineKind, typer.Option(help="What answers; auto: a server that runs, else the fastest here.")
 ]

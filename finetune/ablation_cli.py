@@ -28,7 +28,7 @@ def ablate(
     out: Annotated[Path, typer.Option(help="Work folder; the same one again goes on there.")],
     minutes: Annotated[
         float | None,
-        typer.Option(min=0.01, help="Training of one run; else the recipe's 15."),
+        typer.Option(min=0.01, help="Of training, of each run; the recipe's by default."),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each variant.")] = 3,
     users: Annotated[int, typer.Option(min=5, help="Test users, and validation users.")] = 300,

@@ -4,7 +4,7 @@
 # ruff: noqa: PLC0415
 
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, TypeVar
 
 import typer
 
@@ -21,7 +21,13 @@ from mllm_srec.agent.cli_options import (
 )
 from mllm_srec.agent.terminal.output import Output
 from mllm_srec.finetune.ablation_cli import ablation_app
-from mllm_srec.finetune.data.settings import SplitBy, SplitHow
+from mllm_srec.finetune.data.settings import (
+    DayOrder,
+    RankingProtocol,
+    SplitBy,
+    SplitHow,
+    SplitPart,
+)
 from mllm_srec.finetune.data_cli import data_app
 from mllm_srec.finetune.training_cli import training_app
 
@@ -29,7 +35,11 @@ from mllm_srec.finetune.training_cli import training_app
 def _command(name: str) -> typer.Typer:
     """A command of its own, without commands below it."""
     return typer.Typer(
-        name=name, add_completion=False, pretty_exceptions_enable=False, context_settings=HELP
+        name=name,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings=HELP,
     )
 
 
@@ -44,7 +54,7 @@ Choice = TypeVar("Choice", bound=str)
 Truth = Annotated[
     Path | None, typer.Option(help="The folder `truth` of a drawn shop, for what needs it.")
 ]
-Part = Annotated[str, typer.Option(help="validation or test.")]
+Part = Annotated[SplitPart, typer.Option(help="What is measured on.")]
 SplitByName = Annotated[SplitBy, typer.Option(help="Of each user, or by time: one cut for all.")]
 Targets = Annotated[int, typer.Option(min=1, help="Successive test targets of a user, at most.")]
 Png = Annotated[Path | None, typer.Option(help="Draw a picture to this file.")]
@@ -79,7 +89,7 @@ def evaluate_chain(
             require_drawable(png)
         options = chain_evaluation.ChainOptions(
             truth=truth,
-            part=_part(split),
+            part=split,
             split_by=split_by,
             users=users,
             pairs=pairs,
@@ -97,10 +107,6 @@ def evaluate_chain(
             output.note(f"no pairs were scored: nothing is drawn to {str(png)!r}")
 
 
-def _part(name: str) -> Literal["validation", "test"]:
-    return _one_of("--split", name, "validation", "test")
-
-
 def _one_of(option: str, given: str, *choices: Choice) -> Choice:
     for choice in choices:
         if choice == given:
@@ -112,9 +118,11 @@ def _one_of(option: str, given: str, *choices: Choice) -> Choice:
 def sample_shop(
     out: Annotated[Path, typer.Option(help="Folder to write to; made when missing.")],
     seed: Annotated[int, typer.Option(min=0, help="Another seed is another shop.")] = 1,
-    items: Annotated[int, typer.Option(min=64)] = 1600,
-    users: Annotated[int, typer.Option(min=10)] = 2000,
-    pictures: Annotated[bool, typer.Option("--pictures/--no-pictures")] = True,
+    items: Annotated[int, typer.Option(min=64, help="How many items.")] = 1600,
+    users: Annotated[int, typer.Option(min=10, help="How many users.")] = 2000,
+    pictures: Annotated[
+        bool, typer.Option("--pictures/--no-pictures", help="Draw the pictures of the items.")
+    ] = True,
     as_json: Json = False,
 ) -> None:
     """Draw a shop: items, pictures, users, labels, and the truth apart."""
@@ -128,7 +136,7 @@ def sample_shop(
 @finetune_app.command("combine")
 def combine(
     home: Home = DEFAULT_HOME,
-    users: Annotated[int | None, typer.Option(min=5, help="All by default.")] = None,
+    users: Annotated[int | None, typer.Option(min=5, help="So many; all by default.")] = None,
     split_by: SplitByName = "user",
     targets: Targets = 1,
     engine: Engine = DEFAULT_ENGINE,
@@ -158,15 +166,19 @@ def combine(
 def evaluate(
     home: Home = DEFAULT_HOME,
     split: Part = "test",
-    protocol: Annotated[str, typer.Option(help="full, or sampled: 1 and 20 others.")] = "full",
+    protocol: Annotated[
+        RankingProtocol, typer.Option(help="Among all items; sampled: among 1 and 20 others.")
+    ] = "full",
     split_by: SplitByName = "user",
-    day_order: Annotated[str, typer.Option(help="published, or shuffled inside a day.")] = (
-        "published"
-    ),
+    day_order: Annotated[
+        DayOrder, typer.Option(help="As the log has it; shuffled: in several orders inside a day.")
+    ] = "published",
     min_rating: Annotated[float | None, typer.Option(help="Lowest rating that is a like.")] = None,
-    users: Annotated[int | None, typer.Option(min=1, help="All by default.")] = None,
+    users: Annotated[int | None, typer.Option(min=1, help="So many; all by default.")] = None,
     targets: Targets = 1,
-    rows: Annotated[str | None, typer.Option(help="Names with commas; all by default.")] = None,
+    rows: Annotated[
+        str | None, typer.Option(help="Names of rows with commas; all by default.")
+    ] = None,
     without: Annotated[
         list[str] | None,
         typer.Option(
@@ -195,10 +207,10 @@ def evaluate(
             disliked = min(settings.disliked_rating, min_rating - 0.5)
             settings = replace(settings, liked_rating=min_rating, disliked_rating=disliked)
         options = RankingOptions(
-            part=_part(split),
-            protocol=_one_of("--protocol", protocol, "full", "sampled"),
+            part=split,
+            protocol=protocol,
             split_by=split_by,
-            day_order=_one_of("--day-order", day_order, "published", "shuffled"),
+            day_order=day_order,
             users=users,
             targets=targets,
             rows=None if rows is None else names(rows),

@@ -111,14 +111,15 @@ def check(
     data_folder: Annotated[Path, typer.Argument(metavar="DATA", help="Folder that `data` wrote.")],
     recipe: RecipeName = SREC_TINY,
     model: Annotated[
-        Path | None, typer.Option(help="Folder whose tokenizer counts; srec-tiny by default.")
+        Path | None,
+        typer.Option(help="Folder whose tokenizer counts; by default that of the home."),
     ] = None,
     home: Home = DEFAULT_HOME,
     as_json: Json = False,
 ) -> None:
     """Find everything that training would stumble over.
 
-    No model is loaded.
+    No model is loaded. Exits 1 when there is anything.
     """
     with Output(as_json=as_json) as output:
         from mllm_srec.agent.deployment import model_of

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 training_app = typer.Typer()
 
-Minutes = Annotated[float | None, typer.Option(min=0.01, help="In place of the recipe's.")]
+Minutes = Annotated[
+    float | None, typer.Option(min=0.01, help="Of training; the recipe's by default.")
+]
 
 
 @training_app.command("train")

@@ -51,7 +51,7 @@ def list_(
     ] = None,
     home: Home = DEFAULT_HOME,
     limit: Annotated[int, typer.Option("-n", "--limit", min=1, help="Newest so many.")] = 20,
-    user: Annotated[str | None, typer.Option(help="Runs for this user.")] = None,
+    user: Annotated[str | None, typer.Option("--user", "-u", help="Runs for this user.")] = None,
     node: Annotated[str | None, typer.Option(help="Runs that came by this node.")] = None,
     engine: Annotated[str | None, typer.Option(help="Kind of engine that answered.")] = None,
     model: Annotated[str | None, typer.Option(help="Name of the model.")] = None,

@@ -12,6 +12,9 @@ MESSAGES = 300_000
 
 
 SplitBy = Literal["user", "time"]
+SplitPart = Literal["validation", "test"]
+RankingProtocol = Literal["full", "sampled"]
+DayOrder = Literal["published", "shuffled"]
 
 
 class SplitHow(NamedTuple):

@@ -15,13 +15,11 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from mllm_srec.finetune.data.settings import SplitBy
+from mllm_srec.finetune.data.settings import DayOrder, SplitBy
 from mllm_srec.finetune.errors import FinetuneError
 from mllm_srec.store.home import Home
 from mllm_srec.store.records import DAY_S, Interaction
 from mllm_srec.tools.likes import is_like, liked_rows
-
-DayOrder = Literal["published", "shuffled"]
 
 COLD = 3
 """Most training interactions of a cold user."""

@@ -14,7 +14,7 @@ import numpy as np
 from mllm_srec.agent.recommender import Recommender
 from mllm_srec.agent.results import Progress
 from mllm_srec.agent.state import State
-from mllm_srec.finetune.data.settings import SplitBy
+from mllm_srec.finetune.data.settings import SplitBy, SplitPart
 from mllm_srec.finetune.data.splits import (
     Case,
     Split,
@@ -23,7 +23,6 @@ from mllm_srec.finetune.data.splits import (
     split_home,
 )
 from mllm_srec.finetune.data.utterances import Utterance
-from mllm_srec.finetune.evaluation.evaluate import SplitPart
 from mllm_srec.finetune.evaluation.fusion import FUSION, Fusions, fuse_thrice, fusion_figures
 from mllm_srec.finetune.evaluation.labelled import BLOCK, evaluate_labelled
 from mllm_srec.finetune.evaluation.metrics import Bin

@@ -6,21 +6,19 @@ target among 20 seeded negatives drawn by popularity, for comparison with papers
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Protocol
 from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mllm_srec.agent.results import Tokens
+from mllm_srec.finetune.data.settings import RankingProtocol, SplitPart
 from mllm_srec.finetune.data.splits import Case, Split, find_leaks, sample_cases
 from mllm_srec.finetune.errors import FinetuneError
 from mllm_srec.finetune.evaluation.baselines import Scorer
 from mllm_srec.finetune.evaluation.list_measures import LENGTH, Rows
 from mllm_srec.finetune.evaluation.metrics import Floats, Ranks, calibration_error, target_ranks
-
-RankingProtocol = Literal["full", "sampled"]
-SplitPart = Literal["validation", "test"]
 
 NEGATIVES = 20
 """Negatives of the sampled protocol."""

@@ -9,8 +9,8 @@ from typing import Any
 from mllm_srec.agent.deployment import Deployment
 from mllm_srec.agent.results import Progress
 from mllm_srec.agent.state import Part, Settings
-from mllm_srec.finetune.data.settings import SplitBy, SplitHow
-from mllm_srec.finetune.data.splits import DayOrder, Split, require_cases, split_home
+from mllm_srec.finetune.data.settings import DayOrder, RankingProtocol, SplitBy, SplitHow, SplitPart
+from mllm_srec.finetune.data.splits import Split, require_cases, split_home
 from mllm_srec.finetune.errors import FinetuneError
 from mllm_srec.finetune.evaluation.baselines import (
     BASELINES,
@@ -24,8 +24,6 @@ from mllm_srec.finetune.evaluation.evaluate import (
     KNOWS_POPULARITY,
     RETRIEVAL,
     Ranker,
-    RankingProtocol,
-    SplitPart,
     Trial,
     run_trial,
 )

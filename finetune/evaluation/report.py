@@ -8,14 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from mllm_srec.finetune.data.settings import SplitBy
-from mllm_srec.finetune.data.splits import DayOrder
+from mllm_srec.finetune.data.settings import DayOrder, RankingProtocol, SplitBy, SplitPart
 from mllm_srec.finetune.evaluation.evaluate import (
     FULL,
     RETRIEVAL,
     Outcome,
-    RankingProtocol,
-    SplitPart,
     Trial,
 )
 from mllm_srec.finetune.evaluation.list_measures import ItemFacts, Rows, list_figures

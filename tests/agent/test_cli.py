@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +25,7 @@ COMMANDS = (
     "index",
     "evaluate",
     "finetune",
+    "sample-shop",
     "doctor",
     "config",
 )
@@ -115,6 +117,26 @@ def test_no_summary_of_a_command_is_cut(group: str) -> None:
     listed = run(*group.split(), "--help").stdout.partition("Commands:")[2]
     assert listed
     assert "..." not in listed
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_every_command_explains_every_option(command: str) -> None:
+    def explained(path: tuple[str, ...]) -> None:
+        told = run(*path, "--help").stdout
+        assert told.startswith(f"Usage: srec {' '.join(path)} "), told
+        options, _, listed = told.partition("Options:\n")[2].partition("Commands:\n")
+        for option in options.replace("\n" + " " * 8, " ").splitlines():
+            text = re.sub(r"<[^>]*>|\[[^\]]*\]|(^|\s|/ )--?[\w-]+,?", "", option)
+            assert not option.strip() or text.strip(), f"{path}: {option}"
+        for line in listed.splitlines():
+            explained((*path, line.split()[0]))
+
+    explained((command,))
+
+
+def test_the_demo_does_not_mix_its_shop_into_your_own() -> None:
+    assert "SREC_HOME" in run("recommend", "--help").stdout
+    assert "SREC_HOME" not in run("demo", "--help").stdout
 
 
 def test_importing_the_agent_or_the_command_line_loads_nothing_heavy() -> None:
