@@ -158,7 +158,13 @@ def combine(
             liked = deployment.settings.liked_rating
             split = split_home(deployment.home, min_rating=liked, **how._asdict())
             ranker = GraphRanker(deployment, split, progress=progress)
-            facts = stored(combine_home(ranker, users=users, how=how), ranker, how)
+            fitted = combine_home(ranker, users=users, how=how)
+            facts = stored(fitted, ranker, how)
+        if not fitted.weights.model:
+            output.note(
+                "the model's score gets no weight in the order of this home: what it gained on "
+                f"{fitted.users} validation users is within one standard error of nothing"
+            )
         output.result(facts, lambda _: facts_table(facts))
 
 

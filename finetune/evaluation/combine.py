@@ -1,7 +1,9 @@
 """Fit how retrieval and the model's score are weighed: `srec finetune combine`.
 
 A conditional logit: among a user's candidates, the one that came next should have the highest final
-score. Fitted on validation, where the target is known and the models have not seen it.
+score. Fitted on validation, where the target is known and the models have not seen it. The model's
+score has to earn its weight there: by the one-standard-error rule (Breiman et al. 1984, section
+3.4.3) the order without it stays where the gain is within one standard error of nothing.
 """
 
 from collections.abc import Sequence
@@ -60,6 +62,8 @@ class Fitted:
     """NDCG@10 among the candidates by the retrieval weights, cross-validated by user."""
     ndcg_full: float
     """The same with the model's score."""
+    gain_error: float
+    """Standard error of the difference between the two, paired by user."""
     ece_before: float
     """Calibration error of the model's probability on the labelled pairs."""
     ece_after: float
@@ -96,6 +100,11 @@ def fit_combination(
     full = _Stack.of(examples, calibration)
     folds = np.random.default_rng(seed).permutation(len(examples)) % FOLDS
     retrieval, final = plain.fit(), full.fit()
+    without, with_score = plain.cross_validated(folds), full.cross_validated(folds)
+    gain = with_score - without
+    gain_error = float(gain.std(ddof=1) / np.sqrt(len(gain)))
+    if gain.mean() <= gain_error:
+        final = np.append(retrieval, 0.0)
     return Fitted(
         weights=CombineWeights(
             **dict(zip((*SOURCES, "model"), final.tolist(), strict=True)),
@@ -104,8 +113,9 @@ def fit_combination(
             collaborative=collaborative or CollaborativeSettings(),
         ),
         users=len(examples),
-        ndcg_retrieval=plain.cross_validated(folds),
-        ndcg_full=full.cross_validated(folds),
+        ndcg_retrieval=float(without.mean()),
+        ndcg_full=float(with_score.mean()),
+        gain_error=gain_error,
         ece_before=calibration_error(expit(pair_logits), pair_labels),
         ece_after=calibration_error(expit(calibrated(pair_logits, calibration)), pair_labels),
     )
@@ -113,6 +123,9 @@ def fit_combination(
 
 def fit_calibration(logits: Floats, labels: NDArray[np.bool_]) -> Calibration:
     """Fit Platt scaling on labelled pairs (P,) by maximum likelihood.
+
+    Its slope is at least 0: a model that is wrong more often than right is not turned round, its
+    word counts for nothing.
 
     Raises:
         CombineError: There are not both kinds of pairs.
@@ -130,7 +143,10 @@ def fit_calibration(logits: Floats, labels: NDArray[np.bool_]) -> Calibration:
         value = np.logaddexp(0.0, scores) - wanted * scores
         return float(value.mean()), np.array([(slope * logits).mean(), slope.mean()])
 
-    found = optimize.minimize(loss, np.array([1.0, 0.0]), jac=True, method="L-BFGS-B")
+    bounds = [(0.0, None), (None, None)]
+    found = optimize.minimize(
+        loss, np.array([1.0, 0.0]), jac=True, method="L-BFGS-B", bounds=bounds
+    )
     return Calibration(a=float(found.x[0]), b=float(found.x[1]))
 
 
@@ -197,8 +213,8 @@ class _Stack:
         found = optimize.minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds)
         return np.asarray(found.x / self.scale, np.float64)
 
-    def cross_validated(self, folds: NDArray[np.int64]) -> float:
-        """NDCG@10 of each fold (U,) by the weights of the others."""
+    def cross_validated(self, folds: NDArray[np.int64]) -> Floats:
+        """NDCG@10 of each user (U,) by the weights that the other folds (U,) gave."""
         gains = np.zeros(len(self.targets))
         for fold in range(FOLDS):
             here = folds == fold
@@ -206,4 +222,4 @@ class _Stack:
             target = np.take_along_axis(scores, self.targets[here][:, None], axis=1)
             ranks = (scores > target).sum(axis=1) + ((scores == target).sum(axis=1) - 1) / 2
             gains[here] = ndcg_at(ranks, 10)
-        return float(gains.mean())
+        return gains

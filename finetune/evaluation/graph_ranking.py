@@ -230,6 +230,7 @@ def stored(fitted: Fitted, ranker: GraphRanker, how: SplitHow) -> dict[str, Any]
         "users": fitted.users,
         "ndcg_retrieval": fitted.ndcg_retrieval,
         "ndcg_full": fitted.ndcg_full,
+        "ndcg_gain_error": fitted.gain_error,
         "ece_before": fitted.ece_before,
         "ece_after": fitted.ece_after,
     }

@@ -46,9 +46,24 @@ def test_the_model_s_score_is_only_worth_something_where_it_says_something() -> 
     pairs = draw_pairs(1.0, 0.0)
     useful = fit_combination(draw_examples([1, 0, 0, 0, 0, 1.0]), *pairs)
     useless = fit_combination(draw_examples([1, 0, 0, 0, 0, 0.0]), *pairs)
+    assert useful.weights.model > 0.5
     assert useful.ndcg_full > useful.ndcg_retrieval + 0.1
-    assert useless.weights.model < 0.05
+    assert useless.weights.model == 0
     assert useless.ndcg_full == pytest.approx(useless.ndcg_retrieval, abs=0.01)
+
+
+def test_a_gain_within_its_standard_error_gives_the_order_of_retrieval() -> None:
+    examples = draw_examples([1, 0.4, 0, 0, 0, 0.15], 60, seed=7)
+    fitted = fit_combination(examples, *draw_pairs(1.0, 0.0))
+    assert 0 < fitted.ndcg_full - fitted.ndcg_retrieval < fitted.gain_error
+    assert fitted.weights.model == 0
+    in_order = [getattr(fitted.weights, source) for source in SOURCES]
+    assert in_order == [getattr(fitted.weights.retrieval, source) for source in SOURCES]
+
+
+def test_pairs_that_the_model_gets_wrong_do_not_turn_its_word_round() -> None:
+    logits, labels = draw_pairs(-1.0, 0.0)
+    assert fit_calibration(logits, labels).a == 0
 
 
 def test_a_misleading_score_gets_no_weight_rather_than_a_negative_one() -> None:
