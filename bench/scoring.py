@@ -14,7 +14,7 @@ from mllm_srec.agent.nodes.score_targets import (
     describe_history,
     last_preference,
     now_text,
-    score_prompt,
+    score_prompts,
 )
 from mllm_srec.agent.recommender import Recommender, Request
 from mllm_srec.agent.state import Settings, State
@@ -151,7 +151,7 @@ def _prompts(catalogue: Catalogue, state: State) -> list[Prompt]:
     fused = catalogue.representations(ids)
     so_far, now = describe_history(state.history), now_text(state)
     texts = (stated(state.profile), last_preference(state), so_far, now)
-    return [score_prompt(*texts, fused[item_id].fused) for item_id in ids]
+    return score_prompts(*texts, [fused[item_id].fused for item_id in ids])
 
 
 def _sizes(prompts: Sequence[list[int]]) -> tuple[int, int]:

@@ -23,10 +23,10 @@ class EngineLost(ModelError):
 class Picture:
     """A prepared picture: what `prepare` makes, the same for training and serving."""
 
-    png: bytes
-    """Lossless RGB pixels, oriented, within the model's pixel budget."""
+    pixels: bytes = field(repr=False)
+    """RGB, row by row from the top (height x width x 3), within the model's pixel budget."""
     key: str
-    """SHA-256 of the prepared bytes and the preparation version; cache keys are made of it."""
+    """SHA-256 of the pixels and the preparation version; cache keys are made of it."""
     width: int
     height: int
 

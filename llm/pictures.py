@@ -73,21 +73,22 @@ def prepare(image: Image.Image, budget: PictureBudget) -> Picture:
     """
     upright = ImageOps.exif_transpose(image)
     prepared = _fit(_to_rgb(upright), budget)
-    file = io.BytesIO()
-    prepared.save(file, "PNG", compress_level=1)
-    return Picture(file.getvalue(), _key(prepared), prepared.width, prepared.height)
+    pixels = prepared.tobytes()
+    head = f"{PREPARATION_VERSION} {prepared.width} {prepared.height} ".encode()
+    key = hashlib.sha256(head + pixels).hexdigest()
+    return Picture(pixels, key, prepared.width, prepared.height)
 
 
 def open_prepared(picture: Picture) -> Image.Image:
-    """The pixels of a prepared picture, loaded."""
-    image = Image.open(io.BytesIO(picture.png))
-    image.load()
-    return image
+    """A prepared picture as an image."""
+    return Image.frombytes("RGB", (picture.width, picture.height), picture.pixels)
 
 
-def _key(image: Image.Image) -> str:
-    head = f"{PREPARATION_VERSION} {image.width} {image.height} ".encode()
-    return hashlib.sha256(head + image.tobytes()).hexdigest()
+def as_png(picture: Picture) -> bytes:
+    """A prepared picture as a PNG file, to be kept or sent."""
+    file = io.BytesIO()
+    open_prepared(picture).save(file, "PNG", compress_level=1)
+    return file.getvalue()
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -22,7 +22,7 @@ from PIL import Image
 
 from mllm_srec.llm.engine import EngineLost, ModelError, Picture
 from mllm_srec.llm.model_files import model_hash
-from mllm_srec.llm.pictures import load_budget, prepare
+from mllm_srec.llm.pictures import as_png, load_budget, prepare
 from mllm_srec.llm.vllm_settings import vllm_arguments, vllm_distribution, vllm_environment
 
 HOST = "127.0.0.1"
@@ -176,7 +176,7 @@ def log_file(server_file: Path) -> Path:
 
 def picture_part(picture: Picture) -> dict[str, Any]:
     """A picture as a part of a chat message: inside the request, never an address."""
-    data = base64.b64encode(picture.png).decode("ascii")
+    data = base64.b64encode(as_png(picture)).decode("ascii")
     return {
         "type": "image_url",
         "image_url": {"url": f"data:image/png;base64,{data}"},

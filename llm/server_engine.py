@@ -182,7 +182,7 @@ def _batches(prompts: Sequence[Prompt]) -> Iterator[list[Prompt]]:
     batch: list[Prompt] = []
     size = 0
     for prompt in prompts:
-        new = sum(len(picture.png) for picture in prompt.pictures)
+        new = sum(len(picture.pixels) for picture in prompt.pictures)
         full = len(batch) == _BATCH_PROMPTS or size + new > _BATCH_BYTES
         if batch and (full or prompt.schema != batch[0].schema):
             yield batch

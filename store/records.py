@@ -101,10 +101,11 @@ class FusedItem(Record):
 
     def attributes(self) -> Iterator[tuple[str, str]]:
         """Yield names and values, each value once: `("what", "bib")`, `("colour", "red")`."""
-        met = Spelling()
+        met = set()
         for name, value in (("what", self.what), *self.seen.items(), *self.told.items()):
-            if value not in met:
-                yield name, met(value)
+            if (key := folded(value)) not in met:
+                met.add(key)
+                yield name, value
 
     def facets(self) -> Iterator[str]:
         """Yield the distinct values that describe the item, `what` first: `"red"`, `"cotton"`."""

@@ -23,7 +23,7 @@ from mllm_srec.agent.state import Context, Event, Part, State, Update, scored, u
 from mllm_srec.llm.engine import Picture, Prompt
 from mllm_srec.llm.pictures import prepare
 from mllm_srec.llm.prompting import render
-from mllm_srec.store.records import DAY_S, FusedItem, Spelling
+from mllm_srec.store.records import DAY_S, FusedItem, folded
 from mllm_srec.tools.feedback import granted
 from mllm_srec.tools.ranking import combine
 
@@ -83,7 +83,7 @@ def chain_prompts(
 ) -> list[Prompt]:
     """The prompts of some items; an ablation leaves out the profile."""
     shown = Profile() if without == "profile" else profile
-    return [score_prompt(shown, preference, so_far, now, item) for item in items]
+    return score_prompts(shown, preference, so_far, now, items)
 
 
 def raw_prompts(
@@ -127,33 +127,46 @@ def raw_prompt(history: str, so_far: str, now: str, item: FusedItem) -> Prompt:
     )
 
 
-def score_prompt(
-    profile: Profile, preference: Preference, so_far: str, now: str, item: FusedItem
-) -> Prompt:
-    """The prompt of one candidate; everything before the item is shared by all of them."""
-    return render(
-        "score_target",
-        profile=profile.text,
-        preference=preference.text,
-        so_far=so_far,
-        now=now,
-        item=item.line,
-        common=in_common(profile, preference, item),
-    )
+def score_prompts(
+    profile: Profile, preference: Preference, so_far: str, now: str, items: Iterable[FusedItem]
+) -> list[Prompt]:
+    """The prompts of some candidates; everything before the item is shared by all of them."""
+    told, last, named = profile.text, preference.text, lists_by_value(profile, preference)
+    return [
+        render(
+            "score_target",
+            profile=told,
+            preference=last,
+            so_far=so_far,
+            now=now,
+            item=item.line,
+            common=in_common(named, item),
+        )
+        for item in items
+    ]
 
 
-def in_common(profile: Profile, preference: Preference, item: FusedItem) -> str:
+def lists_by_value(profile: Profile, preference: Preference) -> dict[str, list[str]]:
+    """The lists of the profile and the preference that name a value, by the folded value."""
+    found: dict[str, list[str]] = {}
+    for strength, values in (*profile, *preference):
+        for value in {folded(value) for value in values}:
+            found.setdefault(value, []).append(strength)
+    return found
+
+
+def in_common(named: Mapping[str, Sequence[str]], item: FusedItem) -> str:
     """What the profile and the preference say of each attribute of an item.
 
     Finding a word again is a tool's work, and a model of a few million weights needs thousands of
     examples to learn it; what it is worth that a user loves the type and avoids the colour is the
     model's to say.
+
+    Args:
+        named: What `lists_by_value` gives.
+        item: The candidate.
     """
-    named = [(strength, Spelling(values)) for strength, values in (*profile, *preference)]
-    stands = (
-        (name, [strength for strength, values in named if value in values])
-        for name, value in item.attributes()
-    )
+    stands = ((name, named.get(folded(value))) for name, value in item.attributes())
     return "; ".join(f"{name}: {', '.join(found)}" for name, found in stands if found) or "none"
 
 

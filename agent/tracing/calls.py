@@ -35,6 +35,7 @@ from mllm_srec.agent.tracing.attributes import (
 )
 from mllm_srec.agent.tracing.tracer import Step, current_step
 from mllm_srec.llm.engine import Answer, EngineInfo, LabelScores, Prompt, Usage
+from mllm_srec.llm.pictures import as_png
 from mllm_srec.store.clock import watching
 
 VECTORS_KEPT = 8
@@ -110,7 +111,7 @@ class TracedCalls:
             # meanwhile old traces may go, and take along what no span needs.
             pictures = step.run.tracer.keep(
                 {
-                    picture.key: picture.png
+                    picture.key: as_png(picture)
                     for each in asked
                     if isinstance(each, Prompt)
                     for picture in each.pictures

@@ -1,6 +1,6 @@
 """OpenTelemetry spans on their way into the trace store."""
 
-import secrets
+import random
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import cast
@@ -67,20 +67,24 @@ class SpanKeeper(SpanProcessor):
         return True
 
 
-class SystemIds(IdGenerator):
-    """Ids from the system's source of randomness.
+class OwnIds(IdGenerator):
+    """Ids from a generator of its own, which the system seeds.
 
-    OpenTelemetry's own come from Python's global `random`, which vLLM seeds when it starts: every
+    OpenTelemetry's come from Python's global `random`, which vLLM seeds when it starts: every
     process would draw the same ones, and its spans would take the place of those of the one before.
+    Asking the system for each would give the interpreter to another thread each time.
     """
+
+    def __init__(self) -> None:
+        self._random = random.Random()
 
     def generate_span_id(self) -> int:
         """Any 64 bits but all zeros, which mean no span."""
-        return 1 + secrets.randbelow((1 << 64) - 1)
+        return self._random.randrange(1, 1 << 64)
 
     def generate_trace_id(self) -> int:
         """Any 128 bits but all zeros, which mean no trace."""
-        return 1 + secrets.randbelow((1 << 128) - 1)
+        return self._random.randrange(1, 1 << 128)
 
     def is_trace_id_random(self) -> bool:
         """All bits are."""
@@ -95,7 +99,7 @@ def span_provider(keeper: SpanKeeper, address: str | None) -> TracerProvider:
     """
     provider = TracerProvider(
         sampler=ALWAYS_ON,
-        id_generator=SystemIds(),
+        id_generator=OwnIds(),
         resource=Resource({"service.name": "mllm-srec", "service.version": code_version()}),
         # What still waits to be sent on goes out when the program ends.
         shutdown_on_exit=address is not None,

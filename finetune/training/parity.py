@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from mllm_srec.agent.nodes.profile_user import Profile
-from mllm_srec.agent.nodes.score_targets import NO, YES, score_prompt
+from mllm_srec.agent.nodes.score_targets import NO, YES, score_prompts
 from mllm_srec.agent.nodes.summarize_preferences import Preference
 from mllm_srec.agent.results import Progress
 from mllm_srec.finetune.errors import FinetuneError
@@ -86,11 +86,11 @@ def parity_prompts(budget: PictureBudget) -> Iterator[Prompt]:
     """Yield scoring prompts, the first with a picture each; the same ones every time."""
     rng = np.random.default_rng(0)
     for number in range(WITH_PICTURE + WITHOUT_PICTURE):
-        prompt = score_prompt(
+        [prompt] = score_prompts(
             *_taste(rng),
             "9 items, 7 of them liked",
             "May, 3 days after the last interaction",
-            _item(rng),
+            [_item(rng)],
         )
         if number < WITH_PICTURE:
             *before, asked = prompt.messages

@@ -12,6 +12,7 @@ from PIL import Image
 from mllm_srec.agent.deployment import Deployment
 from mllm_srec.agent.nodes.fuse_items import compact
 from mllm_srec.llm.engine import Prompt
+from mllm_srec.llm.pictures import open_prepared
 from mllm_srec.llm.scripted import ScriptedEngine
 from mllm_srec.llm.stopping import governing
 from mllm_srec.store.home import Home
@@ -96,8 +97,8 @@ def answer(prompt: Prompt) -> str:
 
 
 def _look(prompt: Prompt) -> str:
-    with Image.open(io.BytesIO(prompt.pictures[0].png)) as image:
-        pixel = image.convert("RGB").getpixel((image.width // 2, image.height // 2))
+    image = open_prepared(prompt.pictures[0])
+    pixel = image.getpixel((image.width // 2, image.height // 2))
     assert isinstance(pixel, tuple)
     name = min(
         COLOURS, key=lambda c: sum(abs(a - b) for a, b in zip(COLOURS[c], pixel, strict=True))

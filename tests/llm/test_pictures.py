@@ -12,6 +12,7 @@ from mllm_srec.llm.engine import ModelError
 from mllm_srec.llm.pictures import (
     NEUTRAL,
     PictureBudget,
+    as_png,
     load_budget,
     open_prepared,
     prepare,
@@ -50,6 +51,8 @@ def test_what_is_opened_is_what_was_prepared() -> None:
     image = noise(60, 40)
     picture = prepare(image, FREE)
     assert open_prepared(picture).tobytes() == image.tobytes()
+    with Image.open(io.BytesIO(as_png(picture))) as kept:
+        assert (kept.format, kept.tobytes()) == ("PNG", image.tobytes())
 
 
 def test_preparing_twice_changes_nothing() -> None:

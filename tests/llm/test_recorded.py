@@ -7,7 +7,7 @@ from mllm_srec.llm.engine import Message, ModelError, Picture, Prompt
 from mllm_srec.llm.recorded import RecordedEngine, RecordingEngine
 from mllm_srec.llm.scripted import ScriptedEngine
 
-PICTURE = Picture(b"", "a" * 64, 1, 1)
+PICTURE = Picture(bytes(3), "a" * 64, 1, 1)
 PROMPT = Prompt((Message("user", "What is it?", (PICTURE,)),))
 HELD = replace(PROMPT, schema='{"type":"string"}')
 

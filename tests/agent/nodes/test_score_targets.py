@@ -7,7 +7,8 @@ from mllm_srec.agent.nodes.score_targets import (
     describe_history,
     describe_now,
     in_common,
-    score_prompt,
+    lists_by_value,
+    score_prompts,
 )
 from mllm_srec.agent.nodes.summarize_preferences import Preference
 from mllm_srec.store.records import DAY_S
@@ -18,29 +19,25 @@ from .described_items import FUSED, event, item
 class TestScorePrompt:
     profile = Profile(loves=["red"], dislikes=["cotton"])
     preference = Preference(strong=["kite", "red"], slight=["blue"], rising=["red"])
+    named = lists_by_value(profile, preference)
 
     def test_an_attribute_is_told_every_list_that_names_its_value(self) -> None:
-        assert in_common(self.profile, self.preference, FUSED["i1"]) == (
+        assert in_common(self.named, FUSED["i1"]) == (
             "what: strong; s0: loves, strong, rising; t0: dislikes"
         )
 
     def test_an_attribute_is_found_again_whatever_capitals_it_has(self) -> None:
         shown = item("Kite", "RED", told=("Cotton",))
-        assert in_common(self.profile, self.preference, shown) == (
-            in_common(self.profile, self.preference, FUSED["i1"])
-        )
+        assert in_common(self.named, shown) == in_common(self.named, FUSED["i1"])
 
     def test_an_item_that_has_nothing_of_them_says_so(self) -> None:
-        assert in_common(Profile(), Preference(), FUSED["i1"]) == "none"
+        assert in_common({}, FUSED["i1"]) == "none"
 
     def test_the_candidates_of_a_user_share_everything_before_the_item(self) -> None:
-        asked = [
-            score_prompt(self.profile, self.preference, "no items", "June", FUSED[item_id])
-            .messages[-1]
-            .text
-            for item_id in ("i1", "i3")
-        ]
-        assert len({text.partition("\nItem: ")[0] for text in asked}) == 1
+        items = [FUSED["i1"], FUSED["i3"]]
+        asked = score_prompts(self.profile, self.preference, "no items", "June", items)
+        texts = [prompt.messages[-1].text for prompt in asked]
+        assert len({text.partition("\nItem: ")[0] for text in texts}) == 1
 
 
 def test_how_much_of_a_history_there_is() -> None:

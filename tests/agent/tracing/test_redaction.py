@@ -23,12 +23,14 @@ from mllm_srec.llm.engine import (
     Prompt,
     Usage,
 )
+from mllm_srec.llm.pictures import as_png
 from mllm_srec.store.trace_retention import scrub
 from mllm_srec.store.trace_search import TraceFilter, find
 from mllm_srec.store.trace_settings import TraceSettings, write_settings
 from mllm_srec.store.traces import TraceStore
 
-PNG = b"\x89PNG the bytes of a picture"
+PICTURE = Picture(bytes(range(192)), "c0ffee", 8, 8)
+PNG = as_png(PICTURE)
 # In two pieces, so that nobody takes them for real ones.
 KEY = "sk-" + "planted0" * 3
 CLOUD_KEY = "AKIA" + "PLANTED0" * 2
@@ -92,7 +94,7 @@ def store(tmp_path: Path) -> TraceStore:
 
 def run(tracer: Tracer, text: str = TEXT, user: str = "wilhelmina") -> str:
     """Trace a run that puts the text everywhere."""
-    prompt = Prompt((Message("user", text, (Picture(PNG, "c0ffee", 8, 8),)),))
+    prompt = Prompt((Message("user", text, (PICTURE,)),))
 
     async def work() -> str:
         calls = TracedCalls(Echo())

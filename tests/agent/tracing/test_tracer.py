@@ -31,11 +31,11 @@ from mllm_srec.llm.engine import (
     Prompt,
     Usage,
 )
+from mllm_srec.llm.pictures import as_png
 from mllm_srec.store.spans import Span
 from mllm_srec.store.traces import TraceError, TraceStore
 
-PNG = b"\x89PNG not really"
-PICTURE = Picture(png=PNG, key="c0ffee", width=96, height=96)
+PICTURE = Picture(pixels=bytes(range(192)), key="c0ffee", width=8, height=8)
 HELD = '{"title":"Colour"}'
 
 
@@ -133,7 +133,7 @@ def test_a_call_is_recorded_by_openinference_names(store: TraceStore, tracer: Tr
     assert call["llm.input_messages.0.message.content"] == "Be brief."
     part = "llm.input_messages.1.message.contents"
     address = str(call[f"{part}.0.message_content.image.image.url"])
-    assert store.blob(address.removeprefix("sha256:")) == PNG
+    assert store.blob(address.removeprefix("sha256:")) == as_png(PICTURE)
     assert call[f"{part}.1.message_content.text"] == "red?"
     assert call["llm.output_messages.0.message.content"] == "red?"
     assert call["llm.token_count.prompt"] == 100

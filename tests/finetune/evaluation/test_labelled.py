@@ -15,6 +15,7 @@ from mllm_srec.agent.recommender import Recommender
 from mllm_srec.finetune.errors import FinetuneError
 from mllm_srec.finetune.evaluation.chain import ChainOptions, evaluate_chain
 from mllm_srec.llm.engine import Prompt
+from mllm_srec.llm.pictures import open_prepared
 from mllm_srec.llm.scripted import ScriptedEngine
 from mllm_srec.store.home import Home
 from mllm_srec.store.records import Item
@@ -51,8 +52,7 @@ def sees(prompt: Prompt) -> str:
     """Know pants and hats, take shoes for hats; say of a text what its last word is."""
     text = prompt.messages[1].text
     if prompt.messages[1].pictures:
-        with Image.open(io.BytesIO(prompt.messages[1].pictures[0].png)) as image:
-            red = image.convert("RGB").getpixel((48, 48))
+        red = open_prepared(prompt.messages[1].pictures[0]).getpixel((48, 48))
         assert isinstance(red, tuple)
         return compact({"what": "pants" if red[0] > 100 else "hat", "seen": {}})
     look = text.partition("Picture: ")[2].partition("\n")[0]
