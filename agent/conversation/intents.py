@@ -84,8 +84,16 @@ SPANS = (
 
 
 def heard(said: str) -> str:
-    """A message as the model reads it: one line, capped, no markup."""
+    """A message as one line, capped, no markup."""
     return one_line(said, MAX_SAID)
+
+
+def small(text: str) -> str:
+    """Text in small letters, place by place: whoever types in capitals means the same.
+
+    To a model that reads pieces of words, `Cheaper` and `cheaper` are two words.
+    """
+    return "".join(low if len(low := letter.lower()) == 1 else letter for letter in text)
 
 
 def said_spans(said: str) -> list[str]:
@@ -94,14 +102,23 @@ def said_spans(said: str) -> list[str]:
 
 
 def check_understood(text: str, said: str) -> Understood:
-    """Parse an answer and hold it against the message.
+    """Parse an answer, and put the message's own spelling in the place of what it copies.
 
     Raises:
         InvalidAnswer: It is malformed, or names something that was not said.
     """
-    understood = parse(text, Understood)
-    message = said.casefold()
-    for span in understood.spans():
-        if span.casefold() not in message:
+    understood, message = parse(text, Understood), small(said)
+
+    def spelled(span: str) -> str:
+        at = message.find(small(span))
+        if at < 0:
             raise InvalidAnswer(text, f"{span!r} was not said")
-    return understood
+        return said[at : at + len(span)]
+
+    named = {name: getattr(understood, name) for name in SPANS}
+    return understood.model_copy(
+        update={
+            name: spelled(value) if isinstance(value, str) else tuple(map(spelled, value))
+            for name, value in named.items()
+        }
+    )

@@ -14,6 +14,7 @@ from mllm_srec.agent.conversation.intents import (
     check_understood,
     heard,
     said_spans,
+    small,
 )
 from mllm_srec.agent.conversation.places import points_at
 from mllm_srec.agent.conversation.state import Outcome, Shown, TurnContext, TurnState, TurnUpdate
@@ -83,9 +84,10 @@ def understand_question(before: str, said: str) -> Question[Understood]:
 
 
 def understand_prompt(before: str, said: str) -> Prompt:
-    """The prompt of a message, after what went before."""
-    given = dict.fromkeys(SPANS, said_spans(said))
-    return render("understand", before=before, said=said, schema=answer_schema(Understood, given))
+    """The prompt of a message, in small letters, after what went before."""
+    read = small(said)
+    given = dict.fromkeys(SPANS, said_spans(read))
+    return render("understand", before=before, said=read, schema=answer_schema(Understood, given))
 
 
 def before(state: TurnState) -> str:

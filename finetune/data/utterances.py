@@ -12,7 +12,7 @@ from itertools import accumulate
 from math import sqrt
 from typing import Any
 
-from mllm_srec.agent.conversation.intents import Understood, heard
+from mllm_srec.agent.conversation.intents import Understood, heard, small
 from mllm_srec.agent.conversation.nodes import understand_prompt
 from mllm_srec.finetune.data.phrasings import FIELDS, Group, Part, phrasings
 from mllm_srec.finetune.data.slot_fillers import Filler
@@ -29,7 +29,7 @@ class Utterance:
 
     before: str
     said: str
-    """As the prompt shows it."""
+    """In one line, as it was typed."""
     understood: Understood
     phrasing: str
     """The frame behind it, with its choices made."""
@@ -41,8 +41,8 @@ class Utterance:
 
     @property
     def answer(self) -> str:
-        """The answer to learn."""
-        return self.understood.compact
+        """The answer to learn: what it copies is in small letters, as in the prompt."""
+        return small(self.understood.compact)
 
 
 def utterances(count: int, *, seed: int, part: Part) -> Iterator[Utterance]:

@@ -1,7 +1,7 @@
 """Does vLLM answer as transformers does? 50 prompts decide before a model ships."""
 
 import gc
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,12 +74,23 @@ def check_parity(model: Path, progress: Progress = lambda stage, done, total: No
         if not found[dtype] <= bound:
             raise ParityError(
                 f"vLLM and transformers differ by {found[dtype]:.3g} nats on {model.name!r} in "
-                f"{dtype}, at most {bound}: the configuration does not fit the weights "
-                "(tie_word_embeddings, picture processor), or adapters were merged into another "
-                "base"
+                f"{dtype}, at most {bound}: {_cause(found)}"
             )
     progress("parity", loads, loads)
     return Parity(found["float32"], found["bfloat16"])
+
+
+def _cause(found: Mapping[Dtype, float]) -> str:
+    """Why the engines differ in the last precision that was tried."""
+    if found.get("float32", np.inf) <= BOUNDS["float32"] and "bfloat16" in found:
+        return (
+            f"in float32 they agree ({found['float32']:.2g}), so it is the rounding, and the "
+            "weights have grown too large for it: train for less time, or at a lower rate"
+        )
+    return (
+        "the configuration does not fit the weights (tie_word_embeddings, picture processor), or "
+        "adapters were merged into another base"
+    )
 
 
 def parity_prompts(budget: PictureBudget) -> Iterator[Prompt]:

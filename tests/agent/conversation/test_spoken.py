@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mllm_srec.agent.conversation.intents import Understood, check_understood, heard
+from mllm_srec.agent.conversation.intents import Understood, check_understood, heard, small
+from mllm_srec.agent.conversation.nodes import understand_prompt
 from mllm_srec.agent.conversation.places import Place, place, points_back
 from mllm_srec.agent.conversation.spoken_numbers import CARDINALS, ORDINALS, numbers
 from mllm_srec.agent.grounding import claims, invented
@@ -142,6 +143,20 @@ def test_what_the_model_marks_must_have_been_said() -> None:
     assert read.having == ("red",)
     with pytest.raises(InvalidAnswer, match="'blue' was not said"):
         check_understood('{"intent":"recommend","having":["blue"]}', said)
+
+
+@given(st.text(max_size=100))
+def test_small_letters_stand_where_the_letters_stood(text: str) -> None:
+    assert len(small(text)) == len(text)
+    assert small(small(text)) == small(text)
+
+
+def test_capitals_are_not_read_and_stay_in_what_is_copied() -> None:
+    asked = understand_prompt("nothing", "Something by Nordlund, in RED")
+    assert asked == understand_prompt("nothing", "something by nordlund, in red")
+    answered = '{"intent":"recommend","having":["nordlund","red"]}'
+    read = check_understood(answered, "Something by Nordlund, in RED")
+    assert read.having == ("Nordlund", "RED")
 
 
 def test_an_answer_says_nothing_that_was_not_said() -> None:

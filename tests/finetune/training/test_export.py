@@ -282,6 +282,22 @@ def test_an_engine_is_gone_before_the_next_one_is_loaded(
     assert told == [("parity", done, 4) for done in range(5)]
 
 
+@pytest.mark.parametrize(
+    ("off", "why"), [("bfloat16", "grown too large"), ("float32", "does not fit the weights")]
+)
+def test_a_difference_names_what_it_comes_from(
+    model: Path, monkeypatch: pytest.MonkeyPatch, off: str, why: str
+) -> None:
+    def load(kind: str, _: Path, *, dtype: str) -> Loaded:
+        low = -1.2 if (kind, dtype) == ("vllm", off) else -1.0
+        engine = ScriptedEngine(score=lambda prompt, labels: {"Yes": -0.5, "No": low})
+        return Loaded(engine, None)
+
+    monkeypatch.setattr(parity, "load_engine", load)
+    with pytest.raises(ParityError, match=rf"differ by 0\.2 nats .* in {off}.*{why}"):
+        check_parity(model)
+
+
 def card(folder: Path) -> str:
     return (folder / "README.md").read_text("utf-8")
 
