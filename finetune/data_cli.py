@@ -31,7 +31,11 @@ def data(
     teacher: Annotated[
         Path | None, typer.Option(help="A bigger model that answers in their place.")
     ] = None,
-    engine: Annotated[InProcessKind, typer.Option(help="What loads the teacher.")] = DEFAULT_ENGINE,
+    tastes_by: Annotated[
+        Path | None,
+        typer.Option(help="A model that tells what some scores stand on, as when it serves."),
+    ] = None,
+    engine: Annotated[InProcessKind, typer.Option(help="What loads that model.")] = DEFAULT_ENGINE,
     from_traces: Annotated[
         bool,
         typer.Option("--from-traces", help="From turns annotated good and bad, not from the log."),
@@ -54,6 +58,8 @@ def data(
     """Write SFT records from the training part of a home."""
     if (labels is not None) + (teacher is not None) + from_traces > 1:
         raise typer.BadParameter("--labels, --teacher and --from-traces: give one of them")
+    if tastes_by is not None and (teacher is not None or from_traces):
+        raise typer.BadParameter("--tastes-by: the others tell the tastes themselves; leave it out")
     if from_traces and form != "groups":
         raise typer.BadParameter("--form: records from traces are for `srec finetune train` alone")
     if from_traces:
@@ -67,6 +73,7 @@ def data(
         from mllm_srec.finetune.data.model_teacher import ModelTeacher
         from mllm_srec.finetune.data.other_trainers import rewrite
         from mllm_srec.finetune.data.settings import DataSettings
+        from mllm_srec.finetune.data.telling import Teller
         from mllm_srec.finetune.data.write import write_data
         from mllm_srec.llm.load import load_engine, resolve_model
         from mllm_srec.llm.pictures import load_budget
@@ -74,17 +81,23 @@ def data(
 
         with ExitStack() as stack:
             opened = stack.enter_context(StoredHome.open(home))
-            asked = None
-            if teacher is not None:
-                path = resolve_model(teacher)
+            asked = teller = None
+            if (given := teacher or tastes_by) is not None:
+                path = resolve_model(given)
                 loaded = load_engine(engine, path, server_file=opened.server_file)
                 if loaded.note:
                     output.note(loaded.note)
-                asked = ModelTeacher(stack.enter_context(closing(loaded.engine)), load_budget(path))
+                answering = stack.enter_context(closing(loaded.engine))
+                if teacher is not None:
+                    asked = ModelTeacher(answering, load_budget(path))
+                else:
+                    teller = Teller(answering)
             progress = stack.enter_context(output.progress())
             how = SplitHow(split_by, targets)
             settings = DataSettings(seed=seed, split=how, messages=messages)
-            written = write_data(opened, labels, out, settings, teacher=asked, progress=progress)
+            written = write_data(
+                opened, labels, out, settings, teacher=asked, teller=teller, progress=progress
+            )
             report = asdict(written)
             if form != "groups":
                 report |= rewrite(out, form, opened.pictures.load)

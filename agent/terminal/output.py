@@ -37,6 +37,7 @@ STAGES = {
     "records": "making records",
     "describe": "describing items",
     "chains": "asking for chains",
+    "tastes": "asking for tastes",
     "check": "checking records",
     "parity": "asking both engines",
 }
@@ -51,6 +52,7 @@ UNITS = {
     "understand": "messages",
     "records": "records",
     "chains": "chains",
+    "tastes": "steps",
     "check": "records",
     "parity": "engines",
 }

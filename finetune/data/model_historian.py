@@ -10,7 +10,7 @@ from mllm_srec.agent.nodes.profile_user import Profile
 from mllm_srec.agent.nodes.summarize_preferences import Preference
 from mllm_srec.agent.state import Event, Settings
 from mllm_srec.finetune.data.records import Record
-from mllm_srec.finetune.data.teacher import Historian
+from mllm_srec.finetune.data.teacher import Historian, Taste
 from mllm_srec.store.records import FusedItem
 
 
@@ -47,6 +47,10 @@ class ModelHistorian(Historian):
         """What the model said of the item that was liked next."""
         return self.reasons[stop]
 
+    def is_told(self, stop: int) -> bool:
+        """Whether the model told the history that ends there."""
+        return stop in self.preferences
+
     def state_question(self, number: int) -> Question[Preference]:
         """What is preferred after a whole window, given the answer about the one before?"""
         window = self.whole_window(number)
@@ -78,3 +82,20 @@ class ModelHistorian(Historian):
         yield self.profile_record(stop)
         if stop in self.reasons:
             yield self.explain_record(stop, item)
+
+
+class ServedHistorian(Historian):
+    """Teaches the counted forms, and scores on what the model itself says, where it was asked.
+
+    That is what a score stands on when the model serves.
+    """
+
+    def __init__(
+        self, events: Sequence[Event], fused: Mapping[str, FusedItem], settings: Settings
+    ) -> None:
+        super().__init__(events, fused, settings)
+        self.told = ModelHistorian(events, fused, settings)
+
+    def taste(self, stop: int) -> Taste:
+        """What the model said; the counted forms where it was not asked, or said nothing usable."""
+        return self.told.taste(stop) if self.told.is_told(stop) else super().taste(stop)

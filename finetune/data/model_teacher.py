@@ -6,13 +6,11 @@ the model says Yes to what the user liked next and No to an item drawn in its pl
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from itertools import compress
 
 import numpy as np
-from pydantic import BaseModel
 
-from mllm_srec.agent.ask import Question
-from mllm_srec.agent.nodes import explain, fuse_items, profile_user, summarize_preferences
+from mllm_srec.agent.nodes import explain, fuse_items
 from mllm_srec.agent.nodes.fuse_items import VisualAnswer, compact
 from mllm_srec.agent.nodes.score_targets import NO, YES
 from mllm_srec.agent.results import Progress
@@ -23,14 +21,12 @@ from mllm_srec.finetune.data.records import AnyRecord, Record
 from mllm_srec.finetune.data.rule_records import annotated_histories, draw_cuts
 from mllm_srec.finetune.data.settings import DataSettings
 from mllm_srec.finetune.data.splits import split_home
+from mllm_srec.finetune.data.telling import Point, Teller
 from mllm_srec.finetune.errors import FinetuneError
 from mllm_srec.llm.engine import Engine
 from mllm_srec.llm.pictures import PictureBudget, prepare
-from mllm_srec.llm.structured import InvalidAnswer
 from mllm_srec.store.home import Home
 from mllm_srec.store.records import FusedItem, Item
-
-T = TypeVar("T", bound=BaseModel)
 
 _BATCH = 64
 """Items asked about together: their pictures lie in memory."""
@@ -53,6 +49,7 @@ class ModelTeacher:
     def __init__(self, engine: Engine, budget: PictureBudget) -> None:
         """Take the engine, and the budget of the pictures that it gets."""
         self._engine = engine
+        self._tell = Teller(engine)
         self._budget = budget
         self.asked = 0
         """Chains that were tried."""
@@ -117,14 +114,14 @@ class ModelTeacher:
             for _, picture in shown
         ]
         looks: dict[str, VisualAnswer] = {}
-        answers = self._ask(questions, fuse_items.MAX_TOKENS)
+        answers = self._tell.ask(questions, fuse_items.MAX_TOKENS)
         for (item, picture), question, look in zip(shown, questions, answers, strict=True):
             if look is not None:
                 looks[item.item_id] = look
                 yield item.item_id, Record.of("look", question.prompt, look.text, [picture])
         known = [item for item in items if item.picture is None or item.item_id in looks]
         asked = [fuse_items.fuse_question(item, looks.get(item.item_id)) for item in known]
-        descriptions = self._ask(asked, fuse_items.MAX_TOKENS)
+        descriptions = self._tell.ask(asked, fuse_items.MAX_TOKENS)
         for item, merged, description in zip(known, asked, descriptions, strict=True):
             if description is not None:
                 fused[item.item_id] = description
@@ -132,44 +129,9 @@ class ModelTeacher:
                 yield item.item_id, Record.of("fuse", merged.prompt, text)
 
     def _told(self, chains: Sequence[_Chain]) -> list[_Chain]:
-        """Ask for the windows and the profile of every chain; leave out what is not answered."""
-        deepest: dict[ModelHistorian, int] = {}
-        for chain in chains:
-            number = chain.historian.whole_windows(chain.stop)
-            deepest[chain.historian] = max(number, deepest.get(chain.historian, 0))
-        self._tell_states(deepest)
-        left = [c for c in chains if c.historian.whole_windows(c.stop) in c.historian.states]
-        preferences = self._ask(
-            [chain.historian.preference_question(chain.stop) for chain in left],
-            summarize_preferences.MAX_TOKENS,
-        )
-        profiles = self._ask(
-            [chain.historian.profile_question(chain.stop) for chain in left],
-            profile_user.MAX_TOKENS,
-        )
-        told = []
-        for chain, preference, profile in zip(left, preferences, profiles, strict=True):
-            if preference is not None and profile is not None:
-                chain.historian.preferences[chain.stop] = preference
-                chain.historian.profiles[chain.stop] = profile
-                told.append(chain)
-        return told
-
-    def _tell_states(self, deepest: Mapping[ModelHistorian, int]) -> None:
-        """Carry the preference through the whole windows, all users together."""
-        for number in range(1, max(deepest.values(), default=0) + 1):
-            going = [
-                historian
-                for historian, last in deepest.items()
-                if last >= number and number - 1 in historian.states
-            ]
-            answers = self._ask(
-                [historian.state_question(number) for historian in going],
-                summarize_preferences.MAX_TOKENS,
-            )
-            for historian, answer in zip(going, answers, strict=True):
-                if answer is not None:
-                    historian.states[number] = answer
+        """The chains of which the model told the windows and the profile."""
+        told = self._tell([Point(chain.historian, chain.stop) for chain in chains])
+        return list(compress(chains, told))
 
     def _judged(self, chains: Sequence[_Chain]) -> list[_Chain]:
         """The chains after which the model tells the liked item from the other one."""
@@ -187,23 +149,13 @@ class ModelTeacher:
         ]
 
     def _explain(self, chains: Sequence[_Chain]) -> None:
-        reasons = self._ask(
+        reasons = self._tell.ask(
             [chain.historian.reason_question(chain.stop, chain.liked) for chain in chains],
             explain.MAX_TOKENS,
         )
         for chain, reason in zip(chains, reasons, strict=True):
             if reason is not None:
                 chain.historian.reasons[chain.stop] = reason
-
-    def _ask(self, questions: Sequence[Question[T]], max_tokens: int) -> list[T | None]:
-        """What the model answers; None for what is malformed or without evidence."""
-        answers = self._engine.generate(
-            [question.prompt for question in questions], max_tokens=max_tokens
-        )
-        return [
-            _checked(question, answer.text)
-            for question, answer in zip(questions, answers, strict=True)
-        ]
 
 
 def _draw(
@@ -217,10 +169,3 @@ def _draw(
             if liked and unseen:
                 items = historian.fused
                 yield _Chain(user, historian, stop, items[liked[0]], items[unseen[0]])
-
-
-def _checked(question: Question[T], text: str) -> T | None:
-    try:
-        return question.check(text)
-    except InvalidAnswer:
-        return None

@@ -1,6 +1,8 @@
 """Records of all steps from the annotations of items, by the chain's own plain forms."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import groupby, islice
+from typing import NamedTuple
 
 import numpy as np
 
@@ -9,22 +11,36 @@ from mllm_srec.agent.nodes.load_user import events
 from mllm_srec.agent.state import Event, Settings
 from mllm_srec.finetune.data.alterations import Alterations
 from mllm_srec.finetune.data.invented_words import InventedWords
+from mllm_srec.finetune.data.model_historian import ServedHistorian
 from mllm_srec.finetune.data.others import Others
 from mllm_srec.finetune.data.records import AnyRecord, Record, RecordGroup
 from mllm_srec.finetune.data.renamed import Renamed
 from mllm_srec.finetune.data.settings import USUAL_SPLIT, DataSettings, SplitHow
 from mllm_srec.finetune.data.splits import split_home
 from mllm_srec.finetune.data.teacher import Annotation, Historian, fuse_record, look_record
+from mllm_srec.finetune.data.telling import Point
 from mllm_srec.store.home import Home
 from mllm_srec.store.records import Interaction, Item
 
+Tell = Callable[[Sequence[Point]], object]
+"""Has a model tell histories; `Teller` is one."""
+
 
 def rule_records(
-    home: Home, annotations: Mapping[str, Annotation], settings: DataSettings
+    home: Home,
+    annotations: Mapping[str, Annotation],
+    settings: DataSettings,
+    tell: Tell | None = None,
 ) -> Iterator[tuple[str, AnyRecord]]:
     """Yield records with their origin: `item:ID`, `user:ID`, or `picks:ID`.
 
     The last are score groups of `settings.further_users`: for soft labels alone.
+
+    Args:
+        home: The items and interactions.
+        annotations: What the items are, by id.
+        settings: How many records.
+        tell: Has a model tell the histories that `settings.told_groups_per_user` stand on.
     """
     rng = np.random.default_rng(settings.seed)
     items = home.catalogue.items(list(annotations))
@@ -35,17 +51,22 @@ def rule_records(
     histories = annotated_histories(home, set(fused), Settings(), settings.split)
     sampler = Others(histories, fused, rng, settings)
     users = rng.permutation(list(histories))
+    drawn: list[_Group] = []
     for user in users[: settings.users]:
-        history = histories[user]
         renamed = rng.random() < settings.renamed_users
         words = Renamed(fused, invented, rng) if renamed else fused
-        historian = Historian(history, words, Settings())
+        historian = ServedHistorian(histories[user], words, Settings())
         for record in _user_records(historian, sampler, settings, rng):
             yield f"user:{user}", record
+        drawn += _groups(user, historian, sampler, settings, rng)
+    if tell is not None:
+        tell(list(_told_points(drawn, settings.told_groups_per_user)))
+    for group in drawn:
+        yield f"user:{group.user}", group.record()
     for user in users[settings.users :][: settings.further_users]:
-        historian = Historian(histories[user], fused, Settings())
-        for group in _groups(historian, sampler, settings, rng):
-            yield f"picks:{user}", group
+        further = ServedHistorian(histories[user], fused, Settings())
+        for group in _groups(user, further, sampler, settings, rng):
+            yield f"picks:{user}", group.record()
 
 
 def _item_records(
@@ -77,15 +98,42 @@ def _user_records(
     for stop in draw_cuts(rng, settings.explanations_per_user, length - 1):
         if item := sampler.explained(historian, stop):
             yield historian.explain_record(stop, item)
-    yield from _groups(historian, sampler, settings, rng)
+
+
+class _Group(NamedTuple):
+    """A score group that was drawn: its prompts are written when the history is told."""
+
+    user: str
+    historian: ServedHistorian
+    stop: int
+    liked: Sequence[str]
+    others: Sequence[str]
+
+    def record(self) -> RecordGroup:
+        """The group, on what is known of the history now."""
+        fused = self.historian.fused
+        liked, others = ([fused[i] for i in ids] for ids in (self.liked, self.others))
+        return self.historian.score_group(self.stop, liked, others)
 
 
 def _groups(
-    historian: Historian, sampler: Others, settings: DataSettings, rng: np.random.Generator
-) -> Iterator[RecordGroup]:
+    user: str,
+    historian: ServedHistorian,
+    sampler: Others,
+    settings: DataSettings,
+    rng: np.random.Generator,
+) -> Iterator[_Group]:
     for stop in draw_cuts(rng, settings.groups_per_user, len(historian.events) - 1):
-        if group := sampler.group(historian, stop):
-            yield group
+        liked, others = sampler.sides(historian, stop)
+        if others:
+            yield _Group(user, historian, stop, liked, others)
+
+
+def _told_points(drawn: Iterable[_Group], count: int) -> Iterator[Point]:
+    """Where the first so many groups of each user stand in the user's history."""
+    for _, groups in groupby(drawn, key=lambda group: group.user):
+        for group in islice(groups, count):
+            yield Point(group.historian.told, group.stop)
 
 
 def draw_cuts(rng: np.random.Generator, count: int, longest: int) -> list[int]:

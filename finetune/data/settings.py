@@ -46,6 +46,9 @@ class DataSettings:
     explanations_per_user: int = 4
     groups_per_user: int = 12
     """Score groups (one beginning with several candidates) of one user."""
+    told_groups_per_user: int = 4
+    """Score groups of one user that stand on what a model says of the history, where one is given
+    to tell it; the others stand on the counted forms."""
     liked_per_group: int = 2
     """Next liked items that a group holds at most: a taste moves on."""
     others_per_group: int = 8

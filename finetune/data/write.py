@@ -1,5 +1,6 @@
 """`srec finetune data`: from the training part of a home to SFT records for every step."""
 
+import functools
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -25,6 +26,7 @@ from mllm_srec.finetune.data.rule_records import rule_records
 from mllm_srec.finetune.data.settings import DataSettings
 from mllm_srec.finetune.data.soft_labels import Picks, Softening, soften
 from mllm_srec.finetune.data.teacher import annotate_labelled, hash_fraction, read_labels
+from mllm_srec.finetune.data.telling import Teller
 from mllm_srec.finetune.errors import FinetuneError
 from mllm_srec.finetune.output_folder import all_at_once, make_output_folder
 from mllm_srec.store.home import Home
@@ -50,6 +52,7 @@ def write_data(
     settings: DataSettings,
     *,
     teacher: ModelTeacher | None = None,
+    teller: Teller | None = None,
     progress: Progress = lambda stage, done, total: None,
 ) -> DataReport:
     """Write `train.jsonl`, `validation.jsonl`, their origins and `data.json` into a folder.
@@ -63,6 +66,8 @@ def write_data(
         out: Made when missing.
         settings: How many records.
         teacher: A bigger model that answers in the place of rules.
+        teller: Tells the histories that some score groups stand on, as it will when it serves; not
+            beside a teacher, which tells all of them.
         progress: Told how many records are made, of a number that is not known before; of a
             teacher, how many items and chains it answered.
 
@@ -73,11 +78,14 @@ def write_data(
     make_output_folder(out)
     if teacher is not None:
         made = teacher.records(home, settings, progress)
-    elif labels is not None:
-        annotated = annotate_labelled(home.catalogue.items(), read_labels(labels))
-        made = _counted(rule_records(home, annotated, settings), progress)
     else:
-        made = _counted(rule_records(home, annotate_catalogue(home), settings), progress)
+        tell = None if teller is None else functools.partial(teller, progress=progress)
+        annotated = (
+            annotate_catalogue(home)
+            if labels is None
+            else annotate_labelled(home.catalogue.items(), read_labels(labels))
+        )
+        made = _counted(rule_records(home, annotated, settings, tell), progress)
     every = chain(message_records(settings), made)
     picks = Picks()
     splits = _split(every, _sides(home), settings.validation_share, picks)
