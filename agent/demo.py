@@ -2,12 +2,14 @@
 
 import shlex
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
 import polars as pl
 
+from mllm_srec.agent.cli_options import DEMO_HOME
 from mllm_srec.agent.deployment import Deployment
 from mllm_srec.agent.ingest import fuse_missing, ingest, make_vectors_anew
 from mllm_srec.agent.recommender import Recommender
@@ -67,7 +69,7 @@ def run_demo(
             ),
         )
         others = [each for each in _fit_users(deployment.home) if each != result.user]
-    out.show(lambda _: next_steps(_commands(home, result, others)))
+    out.show(lambda _: next_steps(next_commands(home, result, others)))
 
 
 def demo_user(home: Home) -> str:
@@ -106,12 +108,22 @@ def describe(out: Output, deployment: Deployment) -> tuple[int, int]:
             return fuse_missing(deployment, progress)
 
 
-def _commands(home: Path, result: Recommendation, users: list[str]) -> list[tuple[str, str]]:
+def next_commands(
+    home: Path, result: Recommendation, users: Sequence[str]
+) -> list[tuple[str, str]]:
+    """What to type next, each with what it is for.
+
+    Args:
+        home: Of the demo.
+        result: What was shown.
+        users: Others to recommend to.
+    """
     at = f"--home {with_tilde(shlex.quote(str(home)))}"
-    trace_id, other = result.trace_id[:8], users[0] if users else "USER"
+    trace_id, other = result.trace_id[:8], shlex.quote(users[0]) if users else "USER"
+    again = f"srec demo {other}" if home == DEMO_HOME else f"srec demo {other} {at}"
     return [
         (f"{shlex.join(('srec', 'chat', '--user', result.user))} {at}", "talk about it"),
-        (f"srec demo {other}", "another user of the sample shop"),
+        (again, "another user of the sample shop"),
         (f"srec trace show {trace_id} {at}", "what the model was asked, and what it said"),
         (f"srec serve start {at}", "keep the model running, so that answers take seconds"),
         (f"srec recommend {other} {at}", "only the recommendation; --json for programs"),
