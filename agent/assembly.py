@@ -23,8 +23,8 @@ from mllm_srec.store.catalogue import Catalogue
 from mllm_srec.tools.ranking import CombineWeights
 
 NOTES = {
-    "unknown": "This user is not in the log: the list is what others choose.",
-    "empty": "This user has no interactions yet: the list is what others choose.",
+    "unknown": "This user is not in the log: the list rests on no history.",
+    "empty": "This user has no interactions yet: the list rests on no history.",
     "cold": "This user has only a few interactions: the profile is tentative.",
 }
 

@@ -191,6 +191,11 @@ class CollaborativeModel:
         scores: NDArray[np.float32] = (self._weighted(histories) @ self.links[part]).toarray()
         return scores
 
+    def likes_of(self, item_id: str) -> int:
+        """Likes of an item in the fit; 0 for one that it does not know."""
+        row = self.rows.get(item_id)
+        return 0 if row is None else int(self.popularity[row])
+
     def log_popularity(self) -> NDArray[np.float64]:
         """Smoothed log share of each item in all likes (N,): the log q of method.md."""
         smoothed = self.popularity + 1.0

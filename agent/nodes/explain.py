@@ -42,7 +42,6 @@ _FIRST_AGAIN = re.compile(
     rf"(?<![\w-])((?:the )?\w[\w-]*), ((?!(?:like|lately|you)\b)[^,;.]+?) and \1{_ENDS}"
 )
 _TWICE = re.compile(rf"(?<![\w-])((?:the )?\w[\w-]*)(?:(?:, | and )\1{_ENDS})+")
-COLD_REASON = "Often chosen by others; nothing is known about this user yet."
 
 
 class CitedReason(Record):
@@ -65,14 +64,20 @@ class Exhibit:
 async def explain(state: State, runtime: Runtime[Context]) -> Update:
     """Give a reason for each of the first k items."""
     top = [candidate["item_id"] for candidate in state.candidates[: state.k]]
+    context = runtime.context
     if not state.history:
+        likes_of = context.collaborative().likes_of
         return {
             "reasons": [
-                Reason(item_id=item_id, reason=COLD_REASON, evidence=[], fallback=False)
+                Reason(
+                    item_id=item_id,
+                    reason=reason_without_history(likes_of(item_id)),
+                    evidence=[],
+                    fallback=False,
+                )
                 for item_id in top
             ]
         }
-    context = runtime.context
     representations = context.home.catalogue.representations(top)
     history = fused_items(context, state, state.history)
     profile, preference = stated(state.profile), last_preference(state)
@@ -96,6 +101,14 @@ async def explain(state: State, runtime: Runtime[Context]) -> Update:
             for item_id, shown, reply in zip(top, exhibits, replies, strict=True)
         ]
     }
+
+
+def reason_without_history(likes: int) -> str:
+    """Why an item that so many users liked is shown to one of whom nothing is known."""
+    if not likes:
+        return "Nobody has liked it yet, and nothing is known about this user."
+    users = "1 user" if likes == 1 else f"{likes:,} users"
+    return f"Liked by {users}; nothing is known about this one yet."
 
 
 def exhibits_for(

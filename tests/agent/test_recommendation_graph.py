@@ -117,12 +117,22 @@ def test_an_item_without_picture_and_text_goes_through_the_chain(tmp_path: Path)
     assert result.fallbacks == 0
 
 
-def test_an_unknown_user_gets_what_others_choose_and_is_told_so(deployment: Deployment) -> None:
+def test_an_unknown_user_gets_a_list_without_history_and_is_told_so(deployment: Deployment) -> None:
     result = Recommender(deployment).recommend("nobody", k=3)
     assert result.path == ("load_user", "retrieve_candidates", "score_targets", "explain")
     assert len(result.items) == 3
     assert "not in the log" in result.notes[0]
     assert result.preference
+
+
+def test_a_reason_without_a_history_says_how_many_liked_the_item(deployment: Deployment) -> None:
+    items = Recommender(deployment).recommend("nobody", k=len(ITEMS)).items
+    reasons = {item.item_id: item.reason.partition(";")[0] for item in items}
+    assert reasons["i1"] == "Liked by 2 users"
+    assert reasons["i7"] == "Liked by 1 user"
+    # A dislike is no reason.
+    for item_id in ("i4", "i8"):
+        assert reasons[item_id].startswith("Nobody has liked it yet")
 
 
 def test_a_cold_user_goes_through_the_whole_chain_with_a_note(deployment: Deployment) -> None:

@@ -85,6 +85,7 @@ def test_items_outside_the_catalogue_are_ignored() -> None:
     model = CollaborativeModel.fit(log("aXb"), ["a", "b"])
     assert model.scores(["X"]).shape == (2,)
     assert model.popularity.tolist() == [1, 1]
+    assert [model.likes_of(item_id) for item_id in "abX"] == [1, 1, 0]
 
 
 def test_a_fit_on_nothing_scores_nothing() -> None:
