@@ -75,7 +75,7 @@ def guarded(home: Path, what: str) -> str:
         if not any(part in name for part in silent)
     }
     environment |= {
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
         "LANGSMITH_TRACING": "true",
         "LANGCHAIN_TRACING_V2": "true",
         "LANGSMITH_API_KEY": "none",
