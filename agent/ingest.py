@@ -84,7 +84,8 @@ def fuse_missing(
         are plain forms.
     """
     context = deployment.context()
-    deployment.run(_fuse_all(context, stale_items(context), progress))
+    if items := stale_items(context):
+        deployment.run(_fuse_all(context, items, progress))
     catalogue = deployment.home.catalogue
     return catalogue.representation_count(), catalogue.fallback_count()
 

@@ -59,11 +59,19 @@ def windows_table(windows: Iterable[Window]) -> Table:
         count = len(window.item_ids)
         table.add_row(
             Text(f"{number} ({count} item{'' if count == 1 else 's'})", "dim"),
-            Text.assemble(words(window.preference), mark),
+            Text.assemble(words(_levels(window)), mark),
             words(" ".join(f"↑{value}" for value in window.rising), "green"),
             words(" ".join(f"↓{value}" for value in window.fading), "red"),
         )
     return table
+
+
+def _levels(window: Window) -> str:
+    """The preference without the directions, which have columns of their own."""
+    text = window.preference
+    for name, values in (("rising", window.rising), ("fading", window.fading)):
+        text = text.replace(f"; {name} {', '.join(values)}", "") if values else text
+    return text
 
 
 def profile_table(profile: Profile, titles: Mapping[str, str]) -> RenderableType:

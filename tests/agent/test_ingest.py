@@ -103,8 +103,11 @@ def test_an_ingest_fuses_every_item_once(tmp_path: Path) -> None:
     with opened(tmp_path / "home", engine) as deployment:
         assert fuse_missing(deployment) == (8, 0)
         assert sorted(titles(engine.generated)) == sorted(NAMES)
-        assert fuse_missing(deployment) == (8, 0)
+        told: list[tuple[str, int, int | None]] = []
+        assert fuse_missing(deployment, lambda *step: told.append(step)) == (8, 0)
         assert len(titles(engine.generated)) == 8
+        # Nothing to do is no stage of the work.
+        assert told == []
 
 
 def test_after_a_stop_between_two_batches_only_the_rest_is_fused(
@@ -133,7 +136,7 @@ def test_after_a_kill_inside_a_batch_the_end_is_the_same(tmp_path: Path, whole: 
     process = subprocess.run(
         [sys.executable, "-c", KILLED, str(tmp_path / "home")],
         cwd=root,
-        env={**os.environ, "PYTHONPATH": str(root)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(root), *sys.path])},
         capture_output=True,
         text=True,
         timeout=240,

@@ -258,6 +258,19 @@ def test_a_window_of_one_item_says_so() -> None:
     assert "2 (2 items)" in shown
 
 
+def test_what_rises_and_fades_in_a_window_is_shown_once() -> None:
+    window = Window(
+        item_ids=("i1",),
+        preference="clear red, wool; rising red, wool; fading oak; avoids tin",
+        rising=("red", "wool"),
+        fading=("oak",),
+    )
+    shown = render(windows_table([window]))
+    assert "clear red, wool; avoids tin" in shown
+    assert shown.count("oak") == 1
+    assert "rising red" not in shown
+
+
 def test_progress_counts_what_the_stage_goes_over() -> None:
     assert speed("interactions", 12) == "12 interactions/s"
     assert speed("fuse", 1.25) == "1.2 items/s"
