@@ -129,7 +129,8 @@ def sample_shop(
     with Output(as_json=as_json) as output:
         from mllm_srec.finetune.shop.make import make_shop
 
-        make_shop(seed, items, users, out, pictures=pictures)
+        with output.progress() as progress:
+            make_shop(seed, items, users, out, pictures=pictures, progress=progress)
         output.result({"out": str(out)}, lambda _: f"drawn to {out}")
 
 

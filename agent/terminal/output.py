@@ -40,6 +40,8 @@ STAGES = {
     "tastes": "asking for tastes",
     "check": "checking records",
     "parity": "asking both engines",
+    "drawing": "drawing pictures",
+    "picking": "drawing users and what they pick",
 }
 """What a stage of `Progress` is called on the screen."""
 UNITS = {
@@ -55,6 +57,8 @@ UNITS = {
     "tastes": "steps",
     "check": "records",
     "parity": "engines",
+    "drawing": "pictures",
+    "picking": "users",
 }
 """What a stage counts, where that is not items."""
 PLAIN_S = 5.0

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from mllm_srec.agent.results import Progress
 from mllm_srec.finetune.shop.drawing import draw
 from mllm_srec.finetune.shop.text import write_text
 from mllm_srec.finetune.shop.vocabulary import (
@@ -84,7 +85,12 @@ def make_items(seed: int, count: int) -> list[ItemTruth]:
 
 
 def write_catalogue(
-    items: Sequence[ItemTruth], out_dir: Path, *, seed: int, pictures: bool = True
+    items: Sequence[ItemTruth],
+    out_dir: Path,
+    *,
+    seed: int,
+    pictures: bool = True,
+    progress: Progress = lambda stage, done, total: None,
 ) -> None:
     """Write `items.parquet`, `labels.parquet`, `images/` and `truth/items.parquet`.
 
@@ -94,6 +100,7 @@ def write_catalogue(
         seed: Decides the words, the pictures and the split, given the items.
         pictures: False leaves `images/` away; the items are then a shop without pictures to show,
             but the truth still says what the pictures would show.
+        progress: Told how many pictures are drawn.
     """
     (out_dir / "truth").mkdir(parents=True, exist_ok=True)
     texts = [write_text(item, seed) for item in items]
@@ -131,7 +138,7 @@ def write_catalogue(
     )
     truth.write_parquet(out_dir / "truth" / "items.parquet")
     if pictures:
-        _write_pictures(items, out_dir / "images", seed)
+        _write_pictures(items, out_dir / "images", seed, progress)
 
 
 def label(item: ItemTruth, *, shown: bool) -> dict[str, str | None]:
@@ -236,12 +243,15 @@ def _split(items: Sequence[ItemTruth], seed: int) -> list[str]:
     return [str(name) for name in split]
 
 
-def _write_pictures(items: Sequence[ItemTruth], folder: Path, seed: int) -> None:
+def _write_pictures(
+    items: Sequence[ItemTruth], folder: Path, seed: int, progress: Progress
+) -> None:
     """Draw all pictures."""
     folder.mkdir(exist_ok=True)
-    for item in items:
-        if item.has_picture:
-            (folder / f"{item.item_id}.jpg").write_bytes(picture_bytes(item, seed))
+    pictured = [item for item in items if item.has_picture]
+    for done, item in enumerate(pictured, 1):
+        (folder / f"{item.item_id}.jpg").write_bytes(picture_bytes(item, seed))
+        progress("drawing", done, len(pictured))
 
 
 def picture_bytes(item: ItemTruth, seed: int) -> bytes:

@@ -2,12 +2,21 @@
 
 from pathlib import Path
 
+from mllm_srec.agent.results import Progress
 from mllm_srec.finetune.output_folder import make_output_folder
 from mllm_srec.finetune.shop.catalogue import make_items, write_catalogue
 from mllm_srec.finetune.shop.users import write_interactions
 
 
-def make_shop(seed: int, items: int, users: int, out: Path, *, pictures: bool = True) -> None:
+def make_shop(
+    seed: int,
+    items: int,
+    users: int,
+    out: Path,
+    *,
+    pictures: bool = True,
+    progress: Progress = lambda stage, done, total: None,
+) -> None:
     """Make a shop: catalogue, labels and interactions, and the truth about them in `truth/`.
 
     The same arguments give the same bytes.
@@ -18,11 +27,12 @@ def make_shop(seed: int, items: int, users: int, out: Path, *, pictures: bool = 
         users: How many users.
         out: A folder; made when missing.
         pictures: False draws none, for large shops.
+        progress: Told how far the pictures and the users are.
 
     Raises:
         FinetuneError: The folder cannot be made.
     """
     make_output_folder(out)
     truths = make_items(seed, items)
-    write_catalogue(truths, out, seed=seed, pictures=pictures)
-    write_interactions(truths, seed=seed, users=users, out_dir=out)
+    write_catalogue(truths, out, seed=seed, pictures=pictures, progress=progress)
+    write_interactions(truths, seed=seed, users=users, out_dir=out, progress=progress)

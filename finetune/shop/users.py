@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from mllm_srec.agent.results import Progress
 from mllm_srec.finetune.shop.calendars import (
     LARGEST,
     SMALLEST,
@@ -36,7 +37,13 @@ LIKED = 4
 """Lowest rating that says a user liked an item."""
 
 
-def write_interactions(items: Sequence[ItemTruth], seed: int, users: int, out_dir: Path) -> int:
+def write_interactions(
+    items: Sequence[ItemTruth],
+    seed: int,
+    users: int,
+    out_dir: Path,
+    progress: Progress = lambda stage, done, total: None,
+) -> int:
     """Draw users and their interactions, and write them with the truth about them.
 
     Writes `interactions.parquet` (user_id, item_id, position, rating, timestamp) and, for the
@@ -47,6 +54,7 @@ def write_interactions(items: Sequence[ItemTruth], seed: int, users: int, out_di
         seed: Same seed, same catalogue: same files.
         users: How many users to draw.
         out_dir: Folder to write to; made when missing.
+        progress: Told how many users have picked.
 
     Returns:
         The number of interactions.
@@ -65,10 +73,10 @@ def write_interactions(items: Sequence[ItemTruth], seed: int, users: int, out_di
         )
     calendars = draw_calendars(rng, users, largest)
     tastes = draw_tastes(shop, calendars, rng)
-    picks = [
-        _live(shop, tastes, user, days, bool(calendars.cold[user]), rng)
-        for user, days in enumerate(calendars.days)
-    ]
+    picks = []
+    for user, days in enumerate(calendars.days):
+        picks.append(_live(shop, tastes, user, days, bool(calendars.cold[user]), rng))
+        progress("picking", user + 1, users)
     truth = out_dir / "truth"
     truth.mkdir(parents=True, exist_ok=True)
     table = _interactions(items, calendars.days, picks)

@@ -143,6 +143,28 @@ def test_several_successive_targets_of_a_user_can_be_asked_for(
         assert "a time split asks each user once" in refused.stderr
 
 
+def sample_shop(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Draw a small shop in a process that works in a folder."""
+    return subprocess.run(
+        [sys.executable, "-c", SREC, "sample-shop", "--items", "64", "--users", "10", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=folder,
+    )
+
+
+def test_a_sample_shop_is_drawn_and_says_how_far_it_is(tmp_path: Path) -> None:
+    done = sample_shop(tmp_path, "--out", "shop", "--json")
+    assert (done.returncode, json.loads(done.stdout)) == (0, {"out": "shop"}), done.stderr
+    drawn = len(list((tmp_path / "shop" / "images").iterdir()))
+    assert f"drawing pictures: {drawn} of {drawn}" in done.stderr
+    assert "drawing users and what they pick: 10 of 10" in done.stderr
+    assert {path.name for path in (tmp_path / "shop").iterdir()} == {
+        "images", "interactions.parquet", "items.parquet", "labels.parquet", "truth",
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "told"),
     [
@@ -155,13 +177,7 @@ def test_a_sample_shop_that_cannot_be_drawn_says_why(
     tmp_path: Path, arguments: list[str], code: int, told: str
 ) -> None:
     (tmp_path / "file").write_text("mine")
-    done = subprocess.run(
-        [sys.executable, "-c", SREC, "sample-shop", "--items", "64", "--users", "10", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=tmp_path,
-    )
+    done = sample_shop(tmp_path, *arguments)
     assert done.returncode == code, done.stderr
     assert told in done.stderr
     assert "Traceback" not in done.stderr
