@@ -44,9 +44,10 @@ def _command(name: str) -> typer.Typer:
 
 
 finetune_app = group("finetune", "Make data, train, evaluate, combine and export a model.")
-finetune_app.add_typer(data_app)
-finetune_app.add_typer(training_app)
-finetune_app.add_typer(ablation_app)
+measuring_app = typer.Typer()
+# As help lists them: in the order in which a model is made and measured.
+for part in (data_app, training_app, measuring_app, ablation_app):
+    finetune_app.add_typer(part)
 evaluate_app = _command("evaluate")
 sample_shop_app = _command("sample-shop")
 
@@ -60,7 +61,42 @@ Targets = Annotated[int, typer.Option(min=1, help="Successive test targets of a 
 Png = Annotated[Path | None, typer.Option(help="Draw a picture to this file.")]
 
 
-@finetune_app.command("evaluate")
+@measuring_app.command("combine")
+def combine(
+    home: Home = DEFAULT_HOME,
+    users: Annotated[int | None, typer.Option(min=5, help="So many; all by default.")] = None,
+    split_by: SplitByName = "user",
+    targets: Targets = 1,
+    engine: Engine = DEFAULT_ENGINE,
+    model: Model = None,
+    as_json: Json = False,
+) -> None:
+    """Fit calibration and weights on the validation part."""
+    with Output(as_json=as_json) as output:
+        from mllm_srec.agent.deployment import Deployment
+        from mllm_srec.agent.terminal.views import facts_table
+        from mllm_srec.finetune.data.splits import split_home
+        from mllm_srec.finetune.evaluation.graph_ranking import GraphRanker, combine_home, stored
+
+        how = SplitHow(split_by, targets)
+        with (
+            Deployment.open(home, engine=engine, model=model, say=output.note) as deployment,
+            output.progress() as progress,
+        ):
+            liked = deployment.settings.liked_rating
+            split = split_home(deployment.home, min_rating=liked, **how._asdict())
+            ranker = GraphRanker(deployment, split, progress=progress)
+            fitted = combine_home(ranker, users=users, how=how)
+            facts = stored(fitted, ranker, how)
+        if not fitted.weights.model:
+            output.note(
+                "the model's score gets no weight in the order of this home: what it gained on "
+                f"{fitted.users} validation users is within one standard error of nothing"
+            )
+        output.result(facts, lambda _: facts_table(facts))
+
+
+@measuring_app.command("evaluate")
 def evaluate_chain(
     home: Home = DEFAULT_HOME,
     truth: Truth = None,
@@ -132,41 +168,6 @@ def sample_shop(
         with output.progress() as progress:
             make_shop(seed, items, users, out, pictures=pictures, progress=progress)
         output.result({"out": str(out)}, lambda _: f"drawn to {out}")
-
-
-@finetune_app.command("combine")
-def combine(
-    home: Home = DEFAULT_HOME,
-    users: Annotated[int | None, typer.Option(min=5, help="So many; all by default.")] = None,
-    split_by: SplitByName = "user",
-    targets: Targets = 1,
-    engine: Engine = DEFAULT_ENGINE,
-    model: Model = None,
-    as_json: Json = False,
-) -> None:
-    """Fit calibration and weights on the validation part."""
-    with Output(as_json=as_json) as output:
-        from mllm_srec.agent.deployment import Deployment
-        from mllm_srec.agent.terminal.views import facts_table
-        from mllm_srec.finetune.data.splits import split_home
-        from mllm_srec.finetune.evaluation.graph_ranking import GraphRanker, combine_home, stored
-
-        how = SplitHow(split_by, targets)
-        with (
-            Deployment.open(home, engine=engine, model=model, say=output.note) as deployment,
-            output.progress() as progress,
-        ):
-            liked = deployment.settings.liked_rating
-            split = split_home(deployment.home, min_rating=liked, **how._asdict())
-            ranker = GraphRanker(deployment, split, progress=progress)
-            fitted = combine_home(ranker, users=users, how=how)
-            facts = stored(fitted, ranker, how)
-        if not fitted.weights.model:
-            output.note(
-                "the model's score gets no weight in the order of this home: what it gained on "
-                f"{fitted.users} validation users is within one standard error of nothing"
-            )
-        output.result(facts, lambda _: facts_table(facts))
 
 
 @evaluate_app.command("evaluate")

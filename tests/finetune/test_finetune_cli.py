@@ -143,6 +143,12 @@ def test_several_successive_targets_of_a_user_can_be_asked_for(
         assert "a time split asks each user once" in refused.stderr
 
 
+def test_help_lists_the_commands_in_the_order_of_their_use() -> None:
+    _, listed = CliRunner().invoke(finetune_app, ["--help"]).output.split("Commands:\n")
+    commands = [line.split()[0] for line in listed.splitlines() if line]
+    assert commands == ["data", "check", "train", "export", "combine", "evaluate", "ablate"]
+
+
 def sample_shop(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     """Draw a small shop in a process that works in a folder."""
     return subprocess.run(
