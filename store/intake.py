@@ -256,7 +256,8 @@ def _with_pictures(
                     shop.rejects.append(Reject(str(path), row.line, "image", reason, "picture"))
                     key = None
                 taken.append(row.item.model_copy(update={"picture": key}))
-            progress("pictures", seen, total)
+            if total:
+                progress("pictures", seen, total)
     return taken
 
 

@@ -209,7 +209,9 @@ def ingest_view(report: IngestReport) -> RenderableType:
         parts.append(Text(_counted_forms(report.fallbacks, "description"), "yellow"))
     if report.reject_file:
         parts.append(words(with_tilde(f"reasons: {report.reject_file}"), "yellow"))
-    parts.append(Text(f"{report.seconds:.1f} s with {report.engine}", "dim"))
+    # Without descriptions no engine was asked.
+    by = "" if report.engine == "none" else f" with {report.engine}"
+    parts.append(Text(f"{report.seconds:.1f} s{by}", "dim"))
     return Group(*parts)
 
 

@@ -226,7 +226,7 @@ def test_progress_ends_with_done(load: Load) -> None:
     told: list[tuple[str, int, int | None]] = []
     load([item("1")], [act("u", "1")], progress=lambda *message: told.append(message))
     assert [stage for stage, _, _ in told] == [
-        "items", "interactions", "pictures", "writing", "writing", "done",
+        "items", "interactions", "writing", "writing", "done",
     ]  # fmt: skip
     assert told[-1] == ("done", 1, 1)
     assert told[-2] == ("writing", 2, 2)

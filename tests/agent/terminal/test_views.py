@@ -243,6 +243,8 @@ def test_an_ingest_report_names_what_was_refused_and_where_to_read_why() -> None
     assert "pictures rejected" not in shown
     assert "/srv/shop/rejects.jsonl" in shown
     assert "2 descriptions are counted forms" in shown
+    assert "12.3 s with vllm" in shown
+    assert "with none" not in render(ingest_view(replace(report, engine="none")))
 
 
 def test_a_command_to_type_next_stands_whole_on_a_line(capsys: pytest.CaptureFixture[str]) -> None:
