@@ -40,6 +40,6 @@ def status(home: Path) -> dict[str, Any]:
 
 def _facts(record: server.ServerRecord) -> dict[str, Any]:
     facts = asdict(record)
-    started = datetime.fromtimestamp(record.started, UTC).isoformat(" ", "seconds")
+    started = datetime.fromtimestamp(record.started_at, UTC).isoformat(" ", "seconds")
     model = Path(record.model).name
     return {"running": True, **facts, "started": started, "model": model, "url": record.url}

@@ -48,6 +48,11 @@ class ServerRecord:
         """Where it listens."""
         return f"http://{HOST}:{self.port}"
 
+    @property
+    def started_at(self) -> float:
+        """When the process began, seconds since 1970, by the clock as it stands now."""
+        return psutil.boot_time() + self.started
+
 
 def start(
     model_path: Path,

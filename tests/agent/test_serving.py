@@ -1,7 +1,9 @@
 """What is told of the server of a home."""
 
+from datetime import datetime
 from pathlib import Path
 
+import psutil
 import pytest
 
 from mllm_srec.agent import serving
@@ -14,11 +16,18 @@ def test_when_a_server_started_is_told_as_a_time(
 ) -> None:
     home = tmp_path / "home"
     Home.open(home, create=True).close()
+    this = psutil.Process()
     record = server.ServerRecord(
-        pid=7, started=1796014539.86, port=9, model="/m/tiny", model_hash="ab", dtype="bfloat16"
+        pid=this.pid,
+        started=server.started(this),
+        port=9,
+        model="/m/tiny",
+        model_hash="ab",
+        dtype="bfloat16",
     )
     monkeypatch.setattr(server, "status", lambda path: record)
     monkeypatch.setattr(server, "prefix_hit_rate", lambda record: 0.5)
     facts = serving.status(home)
-    assert facts["started"] == "2026-11-30 04:55:39+00:00"
+    told = datetime.fromisoformat(facts["started"])
+    assert told.timestamp() == pytest.approx(this.create_time(), abs=1.5)
     assert (facts["running"], facts["model"]) == (True, "tiny")
