@@ -4,7 +4,7 @@ import io
 import shlex
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 
 from prompt_toolkit import PromptSession
@@ -25,6 +25,7 @@ from mllm_srec.agent.conversation.results import TurnResult
 from mllm_srec.agent.errors import SREC_ERRORS
 from mllm_srec.agent.events import Begin, follow
 from mllm_srec.agent.terminal.item_pictures import Pictures, home_pictures
+from mllm_srec.agent.terminal.keys import kept_off_screen
 from mllm_srec.agent.terminal.output import Output
 from mllm_srec.agent.untrusted import sound, visible, words
 from mllm_srec.store.files import make_private
@@ -92,13 +93,14 @@ class Chat:
     def _watched_turn(self, begin: Begin[TurnResult]) -> TurnResult:
         """Do a turn, and show the nodes as they tick by where a person watches."""
         ticker = Ticker()
-        ticking: AbstractContextManager[object] = nullcontext()
-        if self._watched:
-            ticking = Live(
-                ticker, console=self._console, transient=True, refresh_per_second=FRAMES_A_SECOND
-            )
+        ticking = Live(
+            ticker, console=self._console, transient=True, refresh_per_second=FRAMES_A_SECOND
+        )
         try:
-            with ticking:
+            with ExitStack() as watching:
+                if self._watched:
+                    watching.enter_context(kept_off_screen())
+                    watching.enter_context(ticking)
                 for event in follow(begin):
                     if isinstance(event, TurnResult):
                         result = event

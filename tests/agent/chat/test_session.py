@@ -16,7 +16,7 @@ from PIL import Image
 
 from tests.agent.conversation.talk import opened
 
-from .terminal import ROOT, WAIT_S, Terminal, piped, scripted
+from .terminal import CLEAR, ROOT, WAIT_S, Terminal, piped, scripted
 
 SCREENS = Path(__file__).with_name("chat_screens.txt")
 TURNS = (
@@ -109,6 +109,20 @@ def test_ctrl_c_stops_the_turn_and_keeps_the_chat(terminal: Terminal) -> None:
     terminal.wait("Ctrl-D or /quit leaves")
     terminal.send("\x03")
     terminal.child.expect(pexpect.EOF, timeout=WAIT_S)
+
+
+def test_what_is_typed_while_a_turn_runs_waits_and_leaves_the_screen_alone(
+    terminal: Terminal,
+) -> None:
+    terminal.send(CLEAR)
+    terminal.wait(r"\A>\Z")
+    terminal.send("slow\r")
+    terminal.flashed("understand …")
+    terminal.send("\r/user\r")
+    shown = terminal.wait(r"talking with ben\n>\Z")
+    assert "understand" not in shown
+    assert shown.count("For ben:") == 1
+    assert shown.count("/user") == 1
 
 
 @pytest.mark.parametrize("key", ["\x04", "\x03"])
