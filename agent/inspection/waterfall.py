@@ -31,11 +31,12 @@ _CELLS = {
     "queue": ("░", "yellow"),
     "prefill": ("▓", "blue"),
     "decode": ("█", "green"),
-    "engine": ("█", "blue"),
+    "engine": ("▄", "blue"),
     "store": ("▒", "magenta"),
     "nodes": ("─", "dim"),
-    "code": ("▒", "cyan"),
+    "code": ("·", "cyan"),
 }
+"""How each part is drawn: told apart without colours, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +165,7 @@ def _cells(bar: Bar, total: float, width: int) -> Text:
         before, until = until, until + part
         cells = round(until / seconds * length) - round(before / seconds * length)
         text.append(sign * cells, style)
-    if len(text) == start:  # Too short for its parts.
-        text.append("▒" * length, "cyan")
+    if len(text) == start:  # Too short for its parts: the largest stands for all.
+        sign, style = _CELLS[max(bar.parts, key=lambda part: bar.parts[part], default="code")]
+        text.append(sign * length, style)
     return text

@@ -149,7 +149,7 @@ def test_a_bar_is_as_long_as_its_node(trace: TraceRecord, wanted: dict[str, floa
 def test_terminal_and_page_name_the_parts_that_are_there() -> None:
     trace = made(1.0, ask(0.5, prefill=0.3, decode=0.2), store_s=0.25)
     text = screen(trace, 160)
-    assert "▓" * 12 + "█" * 8 + "▒" * 20 in text
+    assert "▓" * 12 + "█" * 8 + "▒" * 10 + "·" * 10 in text
     assert "prefill 0.30, decode 0.20, store 0.25, code 0.25" in text
     assert "store: stores" in text
     assert "queue" not in text
@@ -163,6 +163,13 @@ def test_terminal_and_page_name_the_parts_that_are_there() -> None:
     ]
     assert '<span class="key store"></span> stores' in page
     assert "key queue" not in page
+
+
+def test_parts_are_told_apart_without_colours() -> None:
+    phases = ask(0.5, queue=0.1, prefill=0.1, decode=0.1)
+    text = screen(made(1.0, phases, store_s=0.25), 160) + screen(nested(), 160)
+    signs = dict(re.findall(r"(\S) (\w+): [a-z]", text))
+    assert [*signs.values()] == ["queue", "prefill", "decode", "engine", "store", "code", "nodes"]
 
 
 def screen(trace: TraceRecord, width: int) -> str:
@@ -199,7 +206,7 @@ def test_a_terminal_of_any_width_shows_whole_bars(width: int) -> None:
     text = screen(nested(), width)
     assert "…" not in text
     *_, last = [line for line in text.splitlines() if line.startswith("answer")]
-    assert "▒" in last
+    assert "·" in last
 
 
 def test_store_time_counts_once_and_only_where_it_is_watched() -> None:
