@@ -77,7 +77,9 @@ class TurnRunner:
             except ModelError:
                 await self._remember(context.so_far)
                 raise
-            run.output({"intent": state.understood["intent"], "answer": state.answer})
+            items = [each["item_id"] for each in state.outcome["items"]]
+            told = {"intent": state.understood["intent"], "answer": state.answer, "items": items}
+            run.output(told)
         result = self._result(state, kept, run.trace_id, started)
         self._keep(result)
         await prune(self.saver, self.thread.thread_id)

@@ -26,6 +26,7 @@ from mllm_srec.agent.tracing.attributes import (
     DROPPED,
     EDITS,
     FOUND,
+    LIST,
     LOGPROB,
     NOISE_FLOOR,
     PARENT,
@@ -164,10 +165,16 @@ def _node(span: Span, root: Span, depth: int, below: Sequence[Span]) -> NodeReco
         input=_value(span.attributes.get(Names.INPUT_VALUE)),
         output=_value(span.attributes.get(Names.OUTPUT_VALUE)),
         dropped=_value(span.attributes.get(DROPPED)),
+        requested=_requested(span),
         events=span.events,
         calls=tuple(_validated([_call(each) for each in below if each.kind != _SEARCH])),
         searches=tuple(_search(each, root) for each in below if each.kind == _SEARCH),
     )
+
+
+def _requested(span: Span) -> dict[str, Any]:
+    asked = [_value(event.attributes["request"]) for event in span.events if event.name == LIST]
+    return asked[-1] if asked and isinstance(asked[-1], dict) else {}
 
 
 def _stores(text: Attribute | None) -> dict[str, tuple[int, float]]:

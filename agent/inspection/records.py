@@ -139,6 +139,8 @@ class NodeRecord:
     output: Any = None
     dropped: Any = None
     """What retrieval left out: `{"counts": by reason, "named": items}`."""
+    requested: Mapping[str, Any] = field(default_factory=dict)
+    """What the last list that was made below it was asked for."""
     events: tuple[Event, ...] = ()
     calls: tuple[CallRecord, ...] = ()
     searches: tuple[SearchRecord, ...] = ()

@@ -13,12 +13,15 @@ Values = dict[str, Any]
 
 
 def states(trace: TraceRecord) -> Iterator[tuple[NodeRecord, Values, Values]]:
-    """Yield each node with the state before and after it; a failed pass changes nothing."""
+    """Yield each node with the state before and after it; a failed pass changes nothing.
+
+    The nodes of a list that was made below a step have what the step asked for, too.
+    """
     state = initial(trace)
     for node in trace.nodes:
         after = updated(state, node)
         yield node, state, after
-        state = after
+        state = {**after, **_fields(node.requested)}
 
 
 def steps(trace: TraceRecord, step: str) -> list[tuple[NodeRecord, Values, Values]]:
@@ -39,10 +42,12 @@ def initial(trace: TraceRecord) -> Values:
     asked = trace.run.input if isinstance(trace.run.input, Mapping) else {}
     first = trace.nodes[0].input if trace.nodes else None
     memory = first.get("memory") if isinstance(first, Mapping) else None
-    return {
-        **{"user_id" if name == "user" else name: value for name, value in asked.items()},
-        **(memory if isinstance(memory, Mapping) else {}),
-    }
+    return {**_fields(asked), **(memory if isinstance(memory, Mapping) else {})}
+
+
+def _fields(asked: Mapping[str, Any]) -> Values:
+    """A request by the names of the state."""
+    return {"user_id" if name == "user" else name: value for name, value in asked.items()}
 
 
 def updated(state: Mapping[str, Any], node: NodeRecord) -> Values:

@@ -72,7 +72,8 @@ def run_gave(run: RunRecord, titles: Titles = UNTITLED) -> str:
 
 def named_ids(run: RunRecord) -> list[str]:
     """Ids of the items that the line names, and has no title for."""
-    items = run.output.get("items") if isinstance(run.output, Mapping) else None
+    made = run.output if isinstance(run.output, Mapping) else {}
+    items = None if "answer" in made else made.get("items")
     found = items[:ITEMS_NAMED] if isinstance(items, list) else []
     return [each for each in found if isinstance(each, str)]
 

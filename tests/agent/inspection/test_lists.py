@@ -1,19 +1,23 @@
 """Lists that a turn or a tool call made: replayed and forked like those that were asked for."""
 
 import asyncio
+import io
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from mllm_srec.agent.conversation.conversation import Conversations
 from mllm_srec.agent.deployment import Deployment
 from mllm_srec.agent.ingest import fuse_missing
-from mllm_srec.agent.inspection.diff import diff
+from mllm_srec.agent.inspection.diff import diff, diff_view
 from mllm_srec.agent.inspection.neutral import neutral_section
 from mllm_srec.agent.inspection.reading import load_trace
+from mllm_srec.agent.inspection.records import TraceRecord
 from mllm_srec.agent.inspection.replay import fork, replay
+from mllm_srec.agent.inspection.sections import shown
 from mllm_srec.agent.inspection.summary import asked
 from mllm_srec.agent.recommender import Recommender
 from mllm_srec.agent.terminal.graph_picture import NODES
@@ -70,6 +74,27 @@ def test_the_list_of_a_turn_is_replayed_and_forked_with_what_it_was_asked_for(
     changed = diff(load_trace(store, spans[0].trace_id), forked).changes
     assert {each.path.partition(".")[0] for each in changed} == {"explain"}
     assert store.spans(spans[0].trace_id) == spans
+
+
+def test_the_list_of_a_turn_shows_what_it_was_asked_for_and_gave(
+    deployment: Deployment, store: TraceStore
+) -> None:
+    [first, _] = turn(deployment, store, "mia", "less rubber", "something green under 30")[:2]
+    trace = load_trace(store, first.trace_id)
+    [retrieval] = shown(trace, step="retrieve_candidates")["nodes"]
+    note = retrieval["sections"][0]["note"]
+    assert "asked for green, up to 30; filter: having green, max_price 30.0" in note
+    given = trace.run.output["items"]
+    [head] = [line for line in screen(trace).splitlines() if line.startswith("list")]
+    assert given[0] == "i7"
+    assert head.split() == ["list", *given, *given]
+
+
+def screen(trace: TraceRecord) -> str:
+    console = Console(file=io.StringIO(), width=100)
+    console.print(diff_view(diff(trace, trace)))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
 
 
 @pytest.mark.parametrize("user", ["mia", "nobody"])
