@@ -5,7 +5,7 @@ import re
 import sqlite3
 import threading
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
@@ -125,6 +125,15 @@ class TraceStore(Closing):
                 self._begun[span.trace_id] = bytes.fromhex(span.span_id)
             elif span.parent_id is None:
                 self._begun.pop(span.trace_id, None)
+
+    def rewrite(self, trace_id: bytes, change: Callable[[Span], Span]) -> None:
+        """Write the spans of a trace anew, each as changed; what nothing names goes at `compact`.
+
+        Raises:
+            TraceError: The file cannot be written.
+        """
+        with self.writing():
+            self._put_anew(trace_id, [change(span) for span in self._spans_of(trace_id)])
 
     def put_blobs(self, contents: Sequence[bytes]) -> list[str]:
         """Keep bytes, each once, in one transaction; returns their SHA-256 in hexadecimal digits.
@@ -286,15 +295,24 @@ class TraceStore(Closing):
 
     def _fill(self) -> None:
         """Note words and blobs of traces that an older version wrote."""
-        for trace_id, ended in self.rows("SELECT trace_id, end_ns FROM spans WHERE kind = 'AGENT'"):
-            spans = self._spans_of(trace_id)
-            # Anew: what was written together becomes one row.
-            self._connection.execute("DELETE FROM spans WHERE trace_id = ?", (trace_id,))
-            for is_root in (True, False):
-                if group := [span for span in spans if (span.parent_id is None) is is_root]:
-                    self._put_together(group)
-            if ended is not None:
-                self._index(trace_id.hex())
+        for (trace_id,) in self.rows("SELECT trace_id FROM spans WHERE kind = 'AGENT'"):
+            self._put_anew(trace_id, self._spans_of(trace_id))
+
+    def _put_anew(self, trace_id: bytes, spans: Sequence[Span]) -> None:
+        """Write a trace in the place of what stands there; what was written together is one row."""
+        self._connection.execute(
+            "DELETE FROM words WHERE rowid IN "
+            "(SELECT id FROM spans WHERE trace_id = ? AND parent_id IS NULL)",
+            (trace_id,),
+        )
+        for table in ("spans", "uses"):
+            self._connection.execute(f"DELETE FROM {table} WHERE trace_id = ?", (trace_id,))
+        for is_root in (True, False):
+            if group := [span for span in spans if (span.parent_id is None) is is_root]:
+                self._put_together(group)
+        if any(span.parent_id is None and span.end_ns is not None for span in spans):
+            self._words.forget(spans)
+            self._index(trace_id.hex())
 
     def _spans_of(self, trace_id: bytes) -> list[Span]:
         return self.select("WHERE trace_id = ? ORDER BY start_ns, id", trace_id)

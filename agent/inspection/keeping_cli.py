@@ -3,13 +3,16 @@
 # Bodies import what they need when they run (PLC0415): the command line must answer at once.
 # ruff: noqa: PLC0415
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mllm_srec.agent.cli_options import DEFAULT_HOME, Home, Json, names
 from mllm_srec.agent.inspection.options import open_traces
 from mllm_srec.agent.terminal.output import Output
+
+if TYPE_CHECKING:
+    from mllm_srec.store.trace_settings import Part
 
 keeping_app = typer.Typer()
 
@@ -42,20 +45,51 @@ def prune(
 
 @keeping_app.command("scrub")
 def scrub_(
-    user: Annotated[str, typer.Argument(help="Whose traces go.")],
+    user: Annotated[
+        str | None, typer.Argument(help="Whose traces go, or with --redact lose parts.")
+    ] = None,
+    redact: Annotated[
+        str | None,
+        typer.Option(
+            help="Parts that all traces, or the user's, lose: text,pictures,vectors,users."
+        ),
+    ] = None,
     home: Home = DEFAULT_HOME,
-    yes: Annotated[bool, typer.Option("--yes", help="Delete; else only count.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it; else only count.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Delete every trace of a user, to the last byte."""
+    """Delete every trace of a user, or parts of old traces, to the last byte."""
     with Output(as_json=as_json) as out:
+        from mllm_srec.agent.tracing.scrubbing import leave_out
         from mllm_srec.store.trace_retention import scrub
         from mllm_srec.store.trace_search import TraceFilter, find
 
+        parts = _parts(redact) if redact is not None else frozenset()
+        if not parts and user is None:
+            raise typer.BadParameter("name a USER, or parts with --redact")
         with open_traces(home) as traces:
-            count = scrub(traces, user) if yes else len(find(traces, TraceFilter(user=user)))
-        said = "deleted" if yes else "would go: add --yes"
-        out.result({"traces": count, "deleted": yes}, lambda _: f"{count:,} {said}")
+            if not yes:
+                count = len(find(traces, TraceFilter(user=user)))
+            elif user is not None and not parts:
+                count = scrub(traces, user)
+            else:
+                count = leave_out(traces, parts, user)
+        done, told = ("redacted", f"left without {redact}") if parts else ("deleted", "deleted")
+        said = told if yes else f"would be {told}: add --yes"
+        out.result({"traces": count, done: yes}, lambda _: f"{count:,} {said}")
+
+
+def _parts(text: str) -> "frozenset[Part]":
+    """The parts that were named, by commas."""
+    from pydantic import ValidationError
+
+    from mllm_srec.store.trace_settings import TraceSettings
+    from mllm_srec.store.validation import problems
+
+    try:
+        return TraceSettings.model_validate({"redact": names(text)}).redact
+    except ValidationError as error:
+        raise typer.BadParameter(f"--redact: {problems(error)[0].what}") from error
 
 
 @keeping_app.command("compact")

@@ -4,6 +4,7 @@ import os
 import re
 from asyncio import CancelledError
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from openinference.semconv.trace import DocumentAttributes, EmbeddingAttributes, MessageAttributes
 from openinference.semconv.trace import MessageContentAttributes as Content
@@ -20,7 +21,7 @@ from mllm_srec.agent.tracing.attributes import (
     as_json,
 )
 from mllm_srec.agent.tracing.masking import Masks
-from mllm_srec.store.spans import Attribute
+from mllm_srec.store.spans import Attribute, Span
 from mllm_srec.store.trace_settings import Part
 
 _TEXTS = (
@@ -71,7 +72,26 @@ class Redaction:
 
     def message(self, error: BaseException, user: str | None = None) -> str:
         """An error as it may be written: its kind alone where texts are left out."""
-        text = _told(error)
+        return self._message(_told(error), user)
+
+    def span(self, span: Span, user: str | None = None) -> Span:
+        """A span that was written already, as it may stay.
+
+        Args:
+            span: As it is.
+            user: Whose run it is.
+        """
+        return replace(
+            span,
+            message=self._message(span.message, user) if span.message else "",
+            attributes=self.attributes(span.attributes, user),
+            events=tuple(
+                replace(event, attributes=self.facts(event.attributes, user))
+                for event in span.events
+            ),
+        )
+
+    def _message(self, text: str, user: str | None) -> str:
         if self.leaves_out("text"):
             return f"{text.partition(':')[0]}: {REDACTED}"
         text = self._secrets.masked(text)

@@ -229,7 +229,12 @@ def test_nothing_is_deleted_without_yes(home: tuple[Path, list[str]]) -> None:
     path, (first, *_, last) = home
     assert srec(path, "prune")[0] == 2
     assert "would go" in srec(path, "prune", "--count", "1")[1]
-    assert srec(path, "scrub", "mia")[1].startswith("2 would go")
+    assert srec(path, "scrub")[0] == srec(path, "scrub", "--redact", "names")[0] == 2
+    told = srec(path, "scrub", "mia", "--redact", "vectors")[1]
+    assert told.startswith("2 would be left without vectors")
+    told = srec(path, "scrub", "mia", "--redact", "vectors", "--yes")[1]
+    assert told == "2 left without vectors\n"
+    assert srec(path, "scrub", "mia")[1].startswith("2 would be deleted")
     assert srec(path, "show", first)[0] == 0
     assert srec(path, "scrub", "mia", "--yes")[1].startswith("2 deleted")
     assert srec(path, "show", last)[0] == 0

@@ -12,6 +12,7 @@ from mllm_srec.agent.inspection.reading import read_trace
 from mllm_srec.agent.tracing.attributes import DROPPED, EDITS, REDACTED, Attributes, as_json
 from mllm_srec.agent.tracing.calls import TracedCalls
 from mllm_srec.agent.tracing.masking import SECRET, Masks
+from mllm_srec.agent.tracing.scrubbing import leave_out
 from mllm_srec.agent.tracing.tracer import EXPIRE_EVERY, Tracer
 from mllm_srec.llm.engine import (
     Answer,
@@ -24,9 +25,10 @@ from mllm_srec.llm.engine import (
     Usage,
 )
 from mllm_srec.llm.pictures import as_png
+from mllm_srec.store.trace_notes import annotate, annotations
 from mllm_srec.store.trace_retention import scrub
 from mllm_srec.store.trace_search import TraceFilter, find
-from mllm_srec.store.trace_settings import TraceSettings, write_settings
+from mllm_srec.store.trace_settings import Part, TraceSettings, write_settings
 from mllm_srec.store.traces import TraceStore
 
 PICTURE = Picture(bytes(range(192)), "c0ffee", 8, 8)
@@ -92,8 +94,11 @@ def store(tmp_path: Path) -> TraceStore:
     return TraceStore.open(tmp_path / "traces.sqlite")
 
 
-def run(tracer: Tracer, text: str = TEXT, user: str = "wilhelmina") -> str:
-    """Trace a run that puts the text everywhere."""
+def run(tracer: Tracer, text: str = TEXT, user: str = "wilhelmina", *, noted: bool = True) -> str:
+    """Trace a run that puts the text everywhere, where `noted` in a fact of a step, too.
+
+    No step of the product has a text as a fact, and by its name it is not told from a number.
+    """
     prompt = Prompt((Message("user", text, (PICTURE,)),))
 
     async def work() -> str:
@@ -107,7 +112,8 @@ def run(tracer: Tracer, text: str = TEXT, user: str = "wilhelmina") -> str:
                 await calls.embed([text])
                 node.event("dropped", reason=text)
                 node.record({DROPPED: as_json({"named": [{"item_id": text}]})})
-                node.set(note=text)
+                if noted:
+                    node.set(note=text)
                 node.output({"said": text})
             try:
                 with tracer.node("fails"):
@@ -187,6 +193,34 @@ def test_each_part_is_left_out_apart(store: TraceStore, part: str) -> None:
         assert node.calls[1].logprobs == {"Yes": 0.0, "No": -2.0}
     if part == "pictures":
         assert node.calls[0].images == (REDACTED,)
+
+
+@pytest.mark.parametrize("part", PIECES)
+def test_each_part_is_taken_out_of_old_traces_to_the_last_byte(
+    store: TraceStore, part: Part
+) -> None:
+    first = run(Tracer(store), "a kite", noted=False)
+    annotate(store, first, "good")
+    whole = read_trace(store.spans(first))
+    other = run(Tracer(store), "a kite", user="ben", noted=False)
+    assert leave_out(store, frozenset({part})) == 2
+    found = content(store)
+    for name, piece in PIECES.items():
+        assert (piece in found) is (name != part), name
+    trace = read_trace(store.spans(first))
+    assert [node.step for node in trace.nodes] == [node.step for node in whole.nodes]
+    assert trace.nodes[0].calls[1].logprobs == whole.nodes[0].calls[1].logprobs
+    assert [each.verdict for each in annotations(store, first)] == ["good"]
+    kites = {root.trace_id for root in find(store, TraceFilter(words="kite"))}
+    assert kites == (set() if part == "text" else {first, other})
+    assert [root.trace_id for root in find(store, TraceFilter(user="wilhelmina"))] == [first]
+
+
+def test_parts_are_taken_out_of_the_traces_of_one_user(store: TraceStore) -> None:
+    first, other = run(Tracer(store), "a kite"), run(Tracer(store), "a kite", user="ben")
+    assert leave_out(store, frozenset({"text"}), "ben") == 1
+    assert read_trace(store.spans(other)).nodes[0].output == REDACTED
+    assert read_trace(store.spans(first)).missing == ()
 
 
 def test_a_user_whose_id_was_left_out_is_still_found_and_deleted(store: TraceStore) -> None:
