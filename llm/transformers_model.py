@@ -10,24 +10,39 @@ from transformers.utils import logging as transformers_logging
 
 from mllm_srec.llm.engine import ModelError
 
+_NAMED = 3
+"""So many missing weights are named."""
+
 
 def load_model(model_path: Path, dtype: torch.dtype) -> tuple[Any, Any]:
     """The model and its processor, from its folder alone.
 
     Raises:
-        ModelError: transformers cannot load it.
+        ModelError: transformers cannot load it, or its files lack some of its weights.
     """
     quiet: Any = transformers_logging  # without types
     quiet.set_verbosity_error()
     quiet.disable_progress_bar()
     make_processor: Any = AutoProcessor
+    make_model: Any = AutoModelForImageTextToText
     try:
         processor = make_processor.from_pretrained(model_path, local_files_only=True)
-        model = AutoModelForImageTextToText.from_pretrained(
-            model_path, dtype=dtype, local_files_only=True, use_safetensors=True
+        model, found = make_model.from_pretrained(
+            model_path,
+            dtype=dtype,
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
         )
     except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
         raise ModelError(f"transformers cannot load {model_path}: {error}") from error
+    # transformers draws them at random; those tied to others are not among them.
+    if missing := sorted(found["missing_keys"]):
+        more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
+        raise ModelError(
+            f"the *.safetensors files in {str(model_path)!r} lack the weights "
+            f"{', '.join(missing[:_NAMED])}{more}: copy or download the model again"
+        )
     return model, processor
 
 

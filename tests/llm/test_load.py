@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from safetensors.torch import load_file, save_file
 
 from mllm_srec.llm import server
 from mllm_srec.llm.engine import EngineLost, Message, ModelError, Prompt
@@ -31,6 +32,20 @@ def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
         resolve_model(tmp_path)
     with pytest.raises(ModelError, match="no-such"):
         load_engine("transformers", tmp_path / "no-such")
+
+
+def test_a_model_that_lacks_weights_is_refused(tiny_model: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_model, tmp_path / "cut"))
+    weights = load_file(folder / "model.safetensors")
+    gone = sorted(name for name in weights if ".mlp." in name)
+    kept = {name: weight for name, weight in weights.items() if name not in gone}
+    save_file(kept, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ModelError) as refused:
+        load_engine("transformers", folder)
+    named = ", ".join(gone[:3])
+    assert f"in {str(folder)!r} lack the weights {named} and {len(gone) - 3} more" in str(
+        refused.value
+    )
 
 
 def test_an_unknown_engine_is_refused(tiny_model: Path) -> None:
