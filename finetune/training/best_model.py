@@ -1,7 +1,6 @@
 """The model that was best by a named validation figure, kept beside the last one."""
 
 import json
-import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -34,10 +33,8 @@ class BestModel:
                 self._value = float(kept["value"])
 
     def offer(self, figures: Mapping[str, float], step: int, model: Any) -> None:
-        """Keep the model if it is better than what is kept; one that is off to NaN never is."""
+        """Keep the model if it is better than what is kept."""
         value = figures[self._figure]
-        if math.isnan(value):
-            return
         if self._value is not None and not self._better(value, self._value):
             return
         self._write(model, self.folder)

@@ -62,10 +62,10 @@ class TrainReport:
     """What a run did."""
 
     folder: Path
-    """The trained model, in float32, as the last step left it."""
+    """The trained model as the last step left it; in float32, with LoRA in the type of its base."""
     best: Path | None
     """The model that was best by the recipe's figure, with LoRA its adapters alone; None where none
-    is named, or the figure was never a number."""
+    is named."""
     steps: int
     tokens: int
     """Real tokens learned from by this process, the shared part of a group once; padding not
@@ -114,6 +114,7 @@ def train(
         ModelError: `base` cannot be loaded.
         OtherRun: `out` holds checkpoints, and `resume` is not given or does not fit them; or a
             finished model and nothing to go on from.
+        Diverged: A loss is not finite any more; the last checkpoint is of an earlier step.
         WriteError: The disk is full; the last checkpoint is whole.
         StoreError: It is, and what did not fit is the log, a list or a picture.
     """
@@ -248,7 +249,7 @@ def _trainer(
     best: BestModel | None,
 ) -> AnswerTrainer:
     processor = load_processor(base)
-    model, _ = load_model(base, torch.float32)
+    model, _ = load_model(base, _base_dtype(recipe))
     model.config.use_cache = False
     pad = processor.tokenizer.pad_token_id
     labels = label_token_ids(ChatTemplate(base), (YES, NO))
@@ -276,6 +277,11 @@ def _trainer(
     return trainer
 
 
+def _base_dtype(recipe: Recipe) -> torch.dtype:
+    """What holds the weights: those that adapters leave as they are need no more than bfloat16."""
+    return torch.bfloat16 if recipe.bf16 and recipe.lora is not None else torch.float32
+
+
 def _arguments(recipe: Recipe, out: Path) -> SFTConfig:
     cpu = not torch.cuda.is_available()
     arguments = SFTConfig(
@@ -292,7 +298,8 @@ def _arguments(recipe: Recipe, out: Path) -> SFTConfig:
         use_cpu=cpu,
         seed=recipe.seed,
         data_seed=recipe.seed,
-        gradient_checkpointing=False,
+        # Adapters are for models whose activations fill a GPU; a small one is faster with all kept.
+        gradient_checkpointing=recipe.lora is not None,
         max_length=None,
         dataset_kwargs={"skip_prepare_dataset": True},
         remove_unused_columns=False,

@@ -1,6 +1,7 @@
 """TRL's SFTTrainer for mixed tasks, trees and pictures."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -16,6 +17,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 from trl import SFTTrainer
 
 from mllm_srec.finetune.data.records import TASKS
+from mllm_srec.finetune.errors import FinetuneError
 from mllm_srec.finetune.training.batches import Draws, TaskBatches
 from mllm_srec.finetune.training.best_model import BestModel
 from mllm_srec.finetune.training.clock import Clock
@@ -43,6 +45,10 @@ CHECKPOINTS = 2
 """So many of the last checkpoints are kept."""
 
 _LOGGED = (*TASKS, PICTURE_WORDS)
+
+
+class Diverged(FinetuneError):
+    """A loss is no number any more, and so is what was learned."""
 
 
 class AnswerTrainer(SFTTrainer):  # type: ignore[misc]  # TRL ships no types
@@ -148,7 +154,11 @@ class AnswerTrainer(SFTTrainer):  # type: ignore[misc]  # TRL ships no types
         return_outputs: bool = False,
         num_items_in_batch: Tensor | None = None,
     ) -> Tensor:
-        """Weighted mean cross entropy of the answer tokens."""
+        """Weighted mean cross entropy of the answer tokens.
+
+        Raises:
+            Diverged: It is not finite.
+        """
         task = _LOGGED[int(inputs.pop("task"))]
         tokens = int(inputs.pop("tokens"))
         lists = inputs.pop("lists", None)
@@ -161,6 +171,7 @@ class AnswerTrainer(SFTTrainer):  # type: ignore[misc]  # TRL ships no types
                 loss = loss + self._recipe.listwise_weight * list_loss(
                     answers, lists, *self._labels
                 )
+        self._require_finite({f"{task}_loss": loss.item()}, self.state.global_step + 1)
         self._meter.add(task, loss.item(), tokens)
         return loss * self._recipe.loss_weights.get(task, 1.0)
 
@@ -181,7 +192,11 @@ class AnswerTrainer(SFTTrainer):  # type: ignore[misc]  # TRL ships no types
         """Validation of every task: loss, tokens right, answers right; of scoring the AUC.
 
         An answer is right when each of its tokens is the most likely one after the right ones
-        before it: then greedy decoding gives just this answer.
+        before it: then greedy decoding gives just this answer. It comes before a checkpoint is
+        written, so that none holds weights that are no numbers.
+
+        Raises:
+            Diverged: A figure is not finite.
         """
         # Compiling the layers once more, without gradients, takes longer than this does.
         with torch.compiler.set_stance("force_eager"):
@@ -193,11 +208,21 @@ class AnswerTrainer(SFTTrainer):  # type: ignore[misc]  # TRL ships no types
                 tokens=self._recipe.tokens_per_batch,
                 bf16=self._recipe.bf16,
             )
+        self._require_finite(figures, self.state.global_step)
         metrics = {f"eval_{name}": value for name, value in figures.items()}
         self.log(dict(metrics))
         if self._best is not None and leads():
             self._best.offer(figures, self.state.global_step, self.model)
         return metrics
+
+    def _require_finite(self, figures: Mapping[str, float], step: int) -> None:
+        for name, value in figures.items():
+            if not math.isfinite(value):
+                raise Diverged(
+                    f"{name!r} is {value} in step {step}: train in another folder with lower "
+                    "rates ('learning_rate', 'muon_rate'); the checkpoints and the best model in "
+                    f"{str(self.args.output_dir)!r} are of earlier steps, and usable"
+                )
 
     def _get_output_dir(self, trial: Any) -> str:
         """Where transformers makes the folder of a checkpoint."""

@@ -14,11 +14,11 @@ import pytest
 import torch
 
 from mllm_srec.finetune.data.records import RecordError
-from mllm_srec.finetune.training.best_model import BestModel
 from mllm_srec.finetune.training.checkpoint_files import BrokenCheckpoint
 from mllm_srec.finetune.training.recipe import LoraSettings, Recipe
 from mllm_srec.finetune.training.run_settings import OtherRun
 from mllm_srec.finetune.training.train import TrainReport, train
+from mllm_srec.finetune.training.trainer import AnswerTrainer, Diverged
 from mllm_srec.store.errors import StoreError
 from tests.finetune.small import (
     SHARES,
@@ -123,9 +123,14 @@ class Runs:
     "settings",
     [
         {"muon_rate": 0.02},
-        {"lora": {"rank": 4, "dropout": 0.2}, "accumulate": 2, "shares": TASK_SHARES},
+        {
+            "lora": {"rank": 4, "dropout": 0.2},
+            "accumulate": 2,
+            "shares": TASK_SHARES,
+            "bf16": True,
+        },
     ],
-    ids=["all weights with Muon", "adapters with dropout"],
+    ids=["all weights with Muon", "adapters with dropout on a base in bfloat16"],
 )
 def test_a_run_killed_while_saving_goes_on_as_if_nothing_had_happened(
     tmp_path: Path, settings: dict[str, Any]
@@ -229,13 +234,32 @@ def test_the_best_model_can_be_that_of_the_best_order_of_items(tmp_path: Path) -
     assert report.validation["eval_score_target_auc"] == orders[-1]
 
 
-def test_a_figure_that_is_no_number_is_never_the_best(tmp_path: Path) -> None:
-    written: list[Path] = []
-    best = BestModel("look_loss", tmp_path / "best", lambda _, folder: written.append(folder))
-    for value in (math.nan, 2.0, math.nan, 3.0, 1.0):
-        best.offer({"look_loss": value}, 1, None)
-    assert len(written) == 2
-    assert kept(tmp_path)["value"] == 1.0
+@pytest.mark.parametrize(
+    ("minutes", "step"),
+    [(1e-9, 3), (60.0, 4)],
+    ids=["found by validation", "found by the next step"],
+)
+def test_a_loss_that_is_no_number_ends_the_run_and_leaves_the_checkpoint_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, minutes: float, step: int
+) -> None:
+    runs = Runs(tmp_path, best="look_loss", shares={"look": 1.0}, checkpoint_minutes=minutes)
+    clip = AnswerTrainer._clip_grad_norm
+
+    def explode(trainer: Any, model: Any) -> Any:
+        if trainer.state.global_step == 2:
+            for weight in model.parameters():
+                weight.grad = torch.full_like(weight, math.inf)
+        return clip(trainer, model)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(AnswerTrainer, "_clip_grad_norm", explode)
+        with pytest.raises(Diverged, match=f"'look_loss' is nan in step {step}: .* lower rates"):
+            runs.here("out", steps=5)
+    assert not (tmp_path / "out" / "model").exists()
+    if minutes < 1:
+        assert kept(tmp_path / "out")["step"] <= 2
+        assert runs.checkpoints("out") == ["checkpoint-1", "checkpoint-2"]
+        assert runs.here("out", steps=5, resume=True).steps == 5
 
 
 def kept(folder: Path) -> dict[str, Any]:
@@ -344,6 +368,22 @@ def test_adapters_alone_move_and_end_up_in_the_weights(tmp_path: Path) -> None:
     assert moved
     assert all("text_model.layers" in key and "_proj" in key for key in moved)
     assert Recipe.of(runs.settings).lora == LoraSettings(rank=4)
+
+
+@pytest.mark.parametrize(("bf16", "held"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_what_adapters_leave_as_it_is_takes_little_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, bf16: bool, held: torch.dtype
+) -> None:
+    train_of, held_in = AnswerTrainer.train, set[tuple[bool, torch.dtype]]()
+
+    def watched(trainer: Any, **given: Any) -> None:
+        train_of(trainer, **given)
+        assert trainer.model.is_gradient_checkpointing
+        held_in.update((each.requires_grad, each.dtype) for each in trainer.model.parameters())
+
+    monkeypatch.setattr(AnswerTrainer, "train", watched)
+    Runs(tmp_path, lora={"rank": 4}, shares=TASK_SHARES, bf16=bf16).here("out", steps=1)
+    assert held_in == {(False, held), (True, torch.float32)}
 
 
 @pytest.mark.parametrize("killed_at", [2, 4])
