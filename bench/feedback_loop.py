@@ -42,6 +42,8 @@ JUDGED, MEASURED = 400, 200
 """Users whose turns teach; and others, who are asked before and after."""
 SHOWN = 5
 """Items of a turn."""
+RUN = "run"
+"""Name of the folder of the training."""
 GOOD = 0.95
 """F1 of the preference and of the profile from which on a turn is judged good."""
 FIRST = "summarize_preferences"
@@ -101,6 +103,13 @@ def main() -> int:
     before = kept(out / "before.json", asked, lambda: _figures(shop, home, model))
     loop = kept(out / "loop.json", asked, lambda: _loop(shop, home, model, options.teacher, out))
     better = out / "model"
+    # Kept apart: where it fails, nothing is judged and trained once more.
+    words = ("--model", out / RUN / "model", "--out", better, "--name", "looped")
+    kept(
+        out / "export.json",
+        asked | {"loop": loop},
+        lambda: srec("finetune", "export", *words).answer,
+    )
     after_home = shop.home(out / "after", better)
     after = kept(out / "after.json", asked, lambda: _figures(shop, after_home, better))
     sys.stdout.write(json.dumps({"loop": loop, "before": before, "after": after}, indent=1) + "\n")
@@ -121,7 +130,7 @@ def _cases(split: Split) -> tuple[list[Case], list[Case]]:
 
 
 def _loop(shop: Shop, home: Path, model: Path, teacher: Path, out: Path) -> dict[str, Any]:
-    """Recommend, judge, fork, make data, train and export; what each step gave."""
+    """Recommend, judge, fork, make data and train; what each step gave."""
     with Recommender.open(home, model=model) as recommender:
         judged, _ = _cases(_split(recommender.deployment))
         note(f"recommending to {len(judged)} users")
@@ -134,11 +143,10 @@ def _loop(shop: Shop, home: Path, model: Path, teacher: Path, out: Path) -> dict
         note(f"forking {len(bad)} bad turns")
         forks = [fork(deployment, traces.spans(each), FIRST, edits={}) for each in bad]
         still_bad = _judge(shop, deployment, forks)
-    sft, run = out / "sft", out / "run"
+    sft, run = out / "sft", out / RUN
     data = srec("finetune", "data", "--from-traces", "--home", home, "--out", sft).answer
     words = ("--home", home, "--base", model, "--recipe", RECIPE, "--out", run, "--resume")
     trained = srec("finetune", "train", "--data", sft, *words)
-    srec("finetune", "export", "--model", run / "model", "--out", out / "model", "--name", "looped")
     return {
         "turns": len(turns),
         "bad": len(bad),

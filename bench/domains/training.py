@@ -58,6 +58,16 @@ class Training:
         return folder / MODEL, kept(folder / "run.json", self.asked, lambda: self._train(folder))
 
     def _train(self, folder: Path) -> dict[str, Any]:
+        trained = kept(folder / "trained.json", self.asked, lambda: self._trained(folder))
+        exported = ("--model", folder / "model", "--out", folder / MODEL, "--name", MODEL)
+        # Whether vLLM and transformers agree on such a network is asked of the one that ships.
+        srec("finetune", "export", *exported, "--unchecked")
+        for checkpoint in folder.glob("checkpoint-*"):
+            shutil.rmtree(checkpoint)
+        return trained
+
+    def _trained(self, folder: Path) -> dict[str, Any]:
+        """Kept apart: where the export fails, a finished model is not trained once more."""
         teacher = () if self.labels is None else ("--labels", self.labels)
         data = srec("finetune", "data", *teacher, "--home", self.home, "--out", folder / "sft")
         words: list[str | Path] = ["--data", folder / "sft", "--home", self.home, "--out", folder]
@@ -67,11 +77,6 @@ class Training:
         if self.minutes is not None:
             words += ["--minutes", str(self.minutes)]
         trained = srec("finetune", "train", *words)
-        exported = ("--model", folder / "model", "--out", folder / MODEL, "--name", MODEL)
-        # Whether vLLM and transformers agree on such a network is asked of the one that ships.
-        srec("finetune", "export", *exported, "--unchecked")
-        for checkpoint in folder.glob("checkpoint-*"):
-            shutil.rmtree(checkpoint)
         figures = {name: trained.answer[name] for name in ("seconds", "steps", "validation")}
         return {
             **figures,

@@ -4,6 +4,7 @@ import json
 import tomllib
 from dataclasses import replace
 from pathlib import Path
+from subprocess import CalledProcessError
 from typing import Any
 
 import polars as pl
@@ -12,7 +13,7 @@ from PIL import Image
 
 from bench.domains import clothing, films
 from bench.domains.clothing import Point
-from bench.domains.commands import kept
+from bench.domains.commands import Ran, kept
 from bench.domains.curve import draw, table
 from bench.domains.training import Training
 from mllm_srec.finetune.training.recipe import Recipe
@@ -164,6 +165,27 @@ def test_another_question_is_another_training(tmp_path: Path) -> None:
     other = replace(training, labels=labels).asked
     labels.write_bytes(b"some")
     assert other != training.asked
+
+
+def test_an_export_that_failed_is_made_again_without_training_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def srec(group: str, command: str, *words: str | Path) -> Ran:
+        asked.append(command)
+        if command == "export" and asked.count("export") == 1:
+            raise CalledProcessError(1, command)
+        return Ran(2.0, {"seconds": 9.0, "steps": 3, "validation": {}, "tasks": {"look": 4}})
+
+    monkeypatch.setattr("bench.domains.training.srec", srec)
+    training = Training(tmp_path, RECIPES / "photos.toml", base=None)
+    with pytest.raises(CalledProcessError):
+        training.run(tmp_path / "out")
+    _, found = training.run(tmp_path / "out")
+    assert asked == ["data", "train", "export", "export"]
+    assert found["steps"] == 3
+    assert found["records"] == {"look": 4}
 
 
 def test_what_is_finished_is_kept_until_something_else_is_asked(tmp_path: Path) -> None:
