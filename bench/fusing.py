@@ -10,23 +10,25 @@ from mllm_srec.agent.ingest import fuse_missing
 
 
 def measure(shop: Shop, repeats: int) -> list[Figure]:
-    """Fuse a fresh home and replay what was asked, all at once, in turns."""
+    """Fuse a fresh home and replay what was asked, all at once and batch by batch, in turns."""
     _product(shop)
     calls = list(shop.engine.calls)
-    seconds: dict[str, list[float]] = {"product": [], "raw": []}
+    seconds: dict[str, list[float]] = {"raw": [], "batches": [], "product": []}
     for turn in range(repeats):
-        for name in ("product", "raw") if turn % 2 else ("raw", "product"):
+        for name in reversed(seconds) if turn % 2 else seconds:
             if name == "product":
                 seconds[name].append(_product(shop))
                 calls = list(shop.engine.calls)
             else:
-                seconds[name].append(raw_seconds(shop.engine, merged(calls)))
+                asked = merged(calls) if name == "raw" else calls
+                seconds[name].append(raw_seconds(shop.engine, asked))
     prompts = sum(len(call.prompts) for call in calls)
     value = ratio(seconds["raw"], seconds["product"])
     rate = {name: shop.items / median(each) for name, each in seconds.items()}
     detail = (
         f"{rate['product']:.0f} items/s, vLLM alone {rate['raw']:.0f} with all prompts at once, "
-        f"medians of {repeats} turns; "
+        f"medians of {repeats} turns; {ratio(seconds['batches'], seconds['product']):.2f} times "
+        "vLLM alone with the same batches one after the other; "
         f"{shop.items} items, {prompts} prompts"
     )
     parts = {"items_per_second": rate["product"]} | tokens(calls, shop.items)

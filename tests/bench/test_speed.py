@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from bench import __main__ as speed
-from bench import demo, startup
+from bench import demo, fusing, startup
 from bench.figures import Figure, exit_code, write
 from bench.increment import window_seconds
 from bench.machine import made_on
@@ -53,6 +53,18 @@ def test_windows_are_told_from_other_calls_by_what_is_asked() -> None:
 def test_all_prompts_of_a_kind_are_one_call() -> None:
     found = {call.labels: [one.messages[0].text for one in call.prompts] for call in merged(CALLS)}
     assert found == {(): ["w1", "w2", "w3"], ("Yes", "No"): ["c1", "c2"]}
+
+
+def test_fusing_is_also_set_against_vllm_with_the_same_batches(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shop: Any = SimpleNamespace(engine=SimpleNamespace(calls=CALLS), items=10)
+    monkeypatch.setattr(fusing, "_product", lambda _: 2.0)
+    # A second for each call: all prompts of a kind at once are two calls, as they came three.
+    monkeypatch.setattr(fusing, "raw_seconds", lambda _, calls: float(len(calls)))
+    [figure] = fusing.measure(shop, 2)
+    assert figure.value == 1.0
+    assert "1.50 times vLLM alone with the same batches one after the other" in figure.detail
 
 
 def test_the_loop_asks_for_every_prompt_by_itself() -> None:
