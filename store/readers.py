@@ -137,9 +137,7 @@ def _parsed(
     parse: Callable[[int, Values], _Row],
     unread: set[str] | None,
 ) -> Iterator[_Row | Reject]:
-    rows = 0
-    for line, values in _rows(path, columns, set() if unread is None else unread):
-        rows += 1
+    for line, values in read_rows(path, columns, set() if unread is None else unread):
         if isinstance(values, str):
             yield Reject(str(path), line, None, values)
             continue
@@ -147,8 +145,6 @@ def _parsed(
             yield parse(line, values)
         except FieldError as error:
             yield Reject(str(path), line, error.field, error.reason)
-    if not rows:
-        raise InputError(f"{str(path)!r} is empty: it has no rows")
 
 
 def _item(line: int, row: Values) -> ItemRow:
@@ -188,12 +184,18 @@ def _interaction(line: int, row: Values, *, now: float) -> InteractionRow:
     )
 
 
-def _rows(
+def read_rows(
     path: Path, columns: tuple[str, ...], unread: set[str]
 ) -> Iterator[tuple[int, Values | str]]:
     """Yield line and values of each row; a text in the place of values says what is wrong.
 
-    Names of fields that are none of `columns` are added to `unread`.
+    Args:
+        path: The file.
+        columns: What a row may have; those that end in `_id` stand in every file.
+        unread: Gets the names of the fields that the file has besides.
+
+    Raises:
+        InputError: The file cannot be read, is empty, not UTF-8, or of no known format.
     """
     name = path.name.lower().removesuffix(".gz")
     readers = {
@@ -212,7 +214,12 @@ def _rows(
                 f"{str(path)!r}: no reader for this ending; known are {', '.join(readers)}, "
                 "all but Parquet also with .gz"
             )
-        yield from reader(path, columns, unread)
+        rows = 0
+        for row in reader(path, columns, unread):
+            rows += 1
+            yield row
+        if not rows:
+            raise InputError(f"{str(path)!r} is empty: it has no rows")
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{str(path)!r} cannot be read: {reason}") from error

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import polars as pl
 from pydantic import ValidationError
 
 from mllm_srec.agent.nodes import explain, fuse_items, profile_user, summarize_preferences
@@ -30,6 +29,8 @@ from mllm_srec.finetune.data.records import Record, RecordGroup
 from mllm_srec.finetune.errors import FinetuneError
 from mllm_srec.llm.engine import Prompt
 from mllm_srec.llm.prompting import render
+from mllm_srec.store.fields import FieldError, identifier, is_missing
+from mllm_srec.store.readers import read_rows
 from mllm_srec.store.records import UNKNOWN, FusedItem, Item
 from mllm_srec.store.validation import problems
 
@@ -52,24 +53,31 @@ class Annotation:
 def read_labels(path: Path) -> dict[str, Label]:
     """Read what annotators said, by item id; of what nobody labelled a row may say nothing.
 
-    Ids become text, as in `srec ingest`; rows without one are left out.
+    Files and ids are as in `srec ingest`; rows without an id are left out.
 
     Raises:
-        FinetuneError: It is no Parquet file of labels.
+        InputError: It cannot be read, or is no file of items.
+        FinetuneError: It has no labels, or a row is wrong.
     """
-    try:
-        table = pl.read_parquet(path)
-    except (OSError, pl.exceptions.PolarsError) as error:
+    others: set[str] = set()
+    labels: dict[str, Label] = {}
+    for line, row in read_rows(path, ("item_id", *LABELS), others):
+        if isinstance(row, str):
+            raise FinetuneError(f"the labels {str(path)!r}, line {line}: {row}")
+        if is_missing(row.get("item_id")):
+            continue
+        try:
+            labels[identifier(row, "item_id")] = row
+        except FieldError as error:
+            raise FinetuneError(
+                f"the labels {str(path)!r}, line {line}, item_id: {error.reason}"
+            ) from error
+    if not any(name in label for label in labels.values() for name in LABELS):
         raise FinetuneError(
-            f"the labels {str(path)!r} cannot be read ({error}): give a Parquet file"
-        ) from error
-    if "item_id" not in table.columns or not set(LABELS) & set(table.columns):
-        raise FinetuneError(
-            f"the labels {str(path)!r} have the columns {table.columns}: give 'item_id' and at "
-            f"least one of {list(LABELS)}"
+            f"the labels {str(path)!r} say nothing but {sorted(others)}: give at least one of "
+            f"{list(LABELS)}"
         )
-    labelled = table.drop_nulls("item_id").with_columns(pl.col("item_id").cast(pl.String))
-    return {row["item_id"]: row for row in labelled.iter_rows(named=True)}
+    return labels
 
 
 def annotate_labelled(

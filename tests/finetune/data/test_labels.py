@@ -22,6 +22,7 @@ from mllm_srec.finetune.data.teacher import (
 )
 from mllm_srec.finetune.data.write import write_data
 from mllm_srec.finetune.errors import FinetuneError
+from mllm_srec.store.errors import InputError
 from mllm_srec.store.home import Home
 from mllm_srec.store.records import FusedItem, Item
 
@@ -126,13 +127,43 @@ def test_a_label_that_no_description_can_hold_is_named(home: Home, tmp_path: Pat
 
 
 def test_a_file_without_labels_is_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(FinetuneError, match=r"columns \['item_id', 'kind'\].*'what'"):
+    with pytest.raises(FinetuneError, match=r"say nothing but \['kind'\]: .*'what'"):
         read_labels(labels(tmp_path, item_id=["p1"], kind=["pants"]))
-    with pytest.raises(FinetuneError, match=r"nowhere\.parquet' cannot be read"):
+    with pytest.raises(InputError, match=r"nowhere\.parquet' cannot be read"):
         read_labels(tmp_path / "nowhere.parquet")
     (tmp_path / "text.parquet").write_text("what,item_id", "utf-8")
-    with pytest.raises(FinetuneError, match=r"text\.parquet' cannot be read"):
+    with pytest.raises(InputError, match=r"text\.parquet' is no readable Parquet file"):
         read_labels(tmp_path / "text.parquet")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("labels.csv", "item_id,what,colour\np1,hat,\n7,shoe,red\n,kite,blue\n"),
+        (
+            "labels.jsonl",
+            '{"item_id": "p1", "what": "hat"}\n{"item_id": 7, "what": "shoe", "colour": "red"}\n',
+        ),
+    ],
+)
+def test_labels_come_in_the_formats_of_items(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text, "utf-8")
+    items = {item_id: Item(item_id=item_id) for item_id in ("p1", "7")}
+    annotated = annotate_labelled(items, read_labels(tmp_path / name))
+    assert {item_id: each.fused for item_id, each in annotated.items()} == {
+        "p1": FusedItem(what="hat"),
+        "7": FusedItem(what="shoe", told={"colour": "red"}),
+    }
+
+
+def test_a_row_of_labels_that_is_wrong_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text("item_id,what\np1,hat\np2\n", "utf-8")
+    with pytest.raises(FinetuneError, match=r"labels\.csv', line 3: 1 fields where the header"):
+        read_labels(path)
+    path.write_text(f"item_id,what\n{'p' * 300},hat\n", "utf-8")
+    with pytest.raises(FinetuneError, match=r"line 2, item_id: 300 characters"):
+        read_labels(path)
 
 
 def test_values_are_taught_as_the_text_writes_them_and_read_as_annotated() -> None:
