@@ -36,8 +36,12 @@ class Fits:
     def __call__(self, split: Split) -> Mapping[str, Scorer]:
         """Fit what is missing, and read the lists."""
         asked = Asked(
-            validation=sample_cases(split.validation, TUNING_USERS, seed=TUNING_SEED),
-            test=sample_cases(split.test, self.options.users, seed=self.options.seed),
+            validation=sample_cases(
+                split.validation, TUNING_USERS, among=split.users, seed=TUNING_SEED
+            ),
+            test=sample_cases(
+                split.test, self.options.users, among=split.users, seed=self.options.seed
+            ),
         )
         folder = self.out / split_name(split, asked)
         with Home.open(self.home) as home:

@@ -8,7 +8,7 @@ so a repetition could only be missed).
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain, groupby
+from itertools import chain, groupby, islice
 from operator import itemgetter
 from typing import Literal
 
@@ -62,6 +62,8 @@ class Split:
     test: tuple[Case, ...]
     item_ids: tuple[str, ...]
     """The catalogue that is ranked; the order of every score array."""
+    users: tuple[str, ...]
+    """Everybody in the log, also those without a case."""
 
     @property
     def cold_items(self) -> frozenset[str]:
@@ -150,7 +152,7 @@ def split_by_user(
         train.extend(history[:before])
         validation.append(_case(history, before, before))
         test.extend(_case(history, place, before) for place in likes[-held:])
-    return Split(_frame(train), tuple(validation), tuple(test), tuple(item_ids))
+    return Split(_frame(train), tuple(validation), tuple(test), tuple(item_ids), _users(log))
 
 
 def split_by_time(
@@ -192,7 +194,7 @@ def split_by_time(
         after = [place for place in likes if place >= tuned]
         validation.extend(_case(history, place, known) for place in between[-1:])
         test.extend(_case(history, place, known) for place in after[-1:])
-    return Split(_frame(train), tuple(validation), tuple(test), tuple(item_ids))
+    return Split(_frame(train), tuple(validation), tuple(test), tuple(item_ids), _users(log))
 
 
 def shuffle_days(frame: pl.DataFrame, *, seed: int) -> pl.DataFrame:
@@ -241,13 +243,29 @@ def find_leaks(split: Split) -> list[str]:
     return found
 
 
-def sample_cases(cases: Sequence[Case], users: int | None, *, seed: int = 0) -> list[Case]:
-    """The cases of `users` users drawn at random, in the order given; all if there are no more."""
-    known = list(dict.fromkeys(case.user_id for case in cases))
-    if users is None or users >= len(known):
+def sample_cases(
+    cases: Sequence[Case],
+    users: int | None,
+    *,
+    among: Sequence[str] | None = None,
+    seed: int = 0,
+) -> list[Case]:
+    """The cases of `users` users drawn at random, in the order given; all if there are no more.
+
+    Args:
+        cases: Of one part of a split.
+        users: How many; all when None.
+        among: Everybody who could have a case, of whom the first with one are drawn; those who have
+            one by default. In another order of the days another few have none: given everybody in
+            the log, the draws of all orders differ in those few alone.
+        seed: Of the draw.
+    """
+    asked = {case.user_id for case in cases}
+    if users is None or users >= len(asked):
         return list(cases)
-    drawn = np.random.default_rng(seed).permutation(len(known))[:users]
-    chosen = {known[row] for row in drawn.tolist()}
+    known = list(dict.fromkeys(among or (case.user_id for case in cases)))
+    drawn = np.random.default_rng(seed).permutation(len(known)).tolist()
+    chosen = set(islice((known[row] for row in drawn if known[row] in asked), users))
     return [case for case in cases if case.user_id in chosen]
 
 
@@ -258,6 +276,10 @@ _SCHEMA = {
     "rating": pl.Float64,
     "timestamp": pl.Int64,
 }
+
+
+def _users(log: pl.DataFrame) -> tuple[str, ...]:
+    return tuple(log["user_id"].unique(maintain_order=True))
 
 
 def _ordered(frame: pl.DataFrame, item_ids: Sequence[str]) -> pl.DataFrame:

@@ -137,7 +137,7 @@ class Tuning:
     def __init__(
         self, model: CollaborativeModel, split: Split, min_rating: float | None, seed: int = 0
     ) -> None:
-        cases = sample_cases(split.validation, TUNING_USERS, seed=seed)
+        cases = sample_cases(split.validation, TUNING_USERS, among=split.users, seed=seed)
         self._model = model
         self._likes = [likes(case.history, min_rating) for case in cases]
         self._seen = [[model.rows[one.item_id] for one in case.history] for case in cases]

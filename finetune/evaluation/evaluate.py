@@ -114,7 +114,7 @@ def run_trial(
     """
     if leaks := find_leaks(split):
         raise LeakError(f"{len(leaks)} leaks, the first: {leaks[0]}")
-    cases = sample_cases(split.cases(part), users, seed=seed)
+    cases = sample_cases(split.cases(part), users, among=split.users, seed=seed)
     pools = draw_pools(split, cases, seed=seed + draw) if protocol == "sampled" else None
     outcomes: dict[str, Outcome] = {}
     for name, rank in (rankers or {}).items():

@@ -1,6 +1,6 @@
 """`srec evaluate`: one home, one split, all rows side by side."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,7 +148,6 @@ def evaluate_home(
             "day_order": options.day_order,
             "targets": options.targets,
             "min_rating": settings.liked_rating,
-            "notes": options.notes,
         }
         with _deployed(path, options, settings, engine=engine, model=model, say=say) as deployment:
             if deployment is not None:
@@ -168,14 +167,29 @@ def evaluate_home(
                 others=others,
             )
             tried = [evaluation.trials(number) for number in range(options.trials)]
+    trials = [trial for several, _ in tried for trial in several]
+    about["notes"] = [*options.notes, *_asked_in_part(trials)]
     return summarize(
-        [trial for trials, _ in tried for trial in trials],
+        trials,
         validation=[validation for _, validation in tried],
         draws=options.pools,
         fused=fused,
         seed=options.seed,
         **about,
     )
+
+
+def _asked_in_part(trials: Sequence[Trial]) -> list[str]:
+    """What a reader has to know where not all orders of the days ask the same users."""
+    asked = [{case.user_id for case in trial.cases} for trial in trials]
+    everybody = set().union(*asked)
+    part = len(everybody) - len(everybody.intersection(*asked))
+    if not part:
+        return []
+    return [
+        f"{part:,} of the {len(everybody):,} users are not asked in every order of the days: in "
+        "some nothing of theirs, or of whom they stand in for, can be held out"
+    ]
 
 
 def require_rows(options: RankingOptions) -> None:

@@ -1,6 +1,7 @@
 """What other programs are told of a split, and how their lists are scored."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -79,7 +80,7 @@ def test_cases_of_one_user_have_names_of_their_own() -> None:
 
 def test_another_split_or_another_choice_of_cases_has_another_name() -> None:
     whole = split()
-    shorter = Split(whole.train.head(1), whole.validation, whole.test, whole.item_ids)
+    shorter = replace(whole, train=whole.train.head(1))
     assert split_name(whole, everybody(whole)) == split_name(split(), everybody(split()))
     assert split_name(whole, everybody(whole)) != split_name(shorter, everybody(shorter))
     fewer = Asked(whole.validation, whole.test[:1])

@@ -1,5 +1,5 @@
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from mllm_srec.agent.results import Tokens
-from mllm_srec.finetune.data.splits import Case, Split, sample_cases, split_by_user
+from mllm_srec.finetune.data.splits import Case, Split, sample_cases, shuffle_days, split_by_user
 from mllm_srec.finetune.evaluation.baselines import Scorer, Tuning, fit_baselines
 from mllm_srec.finetune.evaluation.evaluate import (
     NEGATIVES,
@@ -100,7 +100,7 @@ def test_tuning_finds_the_recency_that_validation_asks_for() -> None:
 
 
 def test_without_validation_cases_the_settings_stay_as_they_are() -> None:
-    split = Split(SPLIT.train, (), SPLIT.test, SPLIT.item_ids)
+    split = replace(SPLIT, validation=())
     plain, tuned = (
         evaluate_ranking(fit_baselines(split, tune=tune), split) for tune in (False, True)
     )
@@ -122,12 +122,8 @@ def test_a_target_outside_the_candidates_is_a_miss() -> None:
             for one, other in zip(cases[half:], others, strict=True)
         ]
 
-    split = Split(
-        SPLIT.train,
-        (),
-        tuple(case for case in SPLIT.test if case.target != "i00"),
-        SPLIT.item_ids,
-    )
+    test = tuple(case for case in SPLIT.test if case.target != "i00")
+    split = replace(SPLIT, validation=(), test=test)
     report = evaluate_ranking({}, split, rank=rank)
     full, retrieval = row(report, "full"), row(report, "retrieval")
     share = 1 - (len(split.test) // 2) / len(split.test)
@@ -196,13 +192,13 @@ def test_warm_and_cold_users_are_shown_apart() -> None:
 
 
 def test_a_planted_leak_stops_the_evaluation() -> None:
-    leaked = Split(chain_log(), SPLIT.validation, SPLIT.test, SPLIT.item_ids)
+    leaked = replace(SPLIT, train=chain_log())
     with pytest.raises(LeakError, match="120 leaks"):
         evaluate_ranking({"oracle": Oracle()}, leaked)
 
 
 def test_scores_for_another_catalogue_are_refused() -> None:
-    other = Split(SPLIT.train, SPLIT.validation, SPLIT.test, (*SPLIT.item_ids, "more"))
+    other = replace(SPLIT, item_ids=(*SPLIT.item_ids, "more"))
     with pytest.raises(ValueError, match="41 items"):
         evaluate_ranking({"oracle": Oracle()}, other)
 
@@ -212,6 +208,33 @@ def test_users_are_drawn_by_the_seed_in_their_own_order() -> None:
     assert drawn == sample_cases(SPLIT.test, 10, seed=1) != sample_cases(SPLIT.test, 10, seed=2)
     assert drawn == [case for case in SPLIT.test if case in drawn]
     assert sample_cases(SPLIT.test, None) == sample_cases(SPLIT.test, 999) == list(SPLIT.test)
+
+
+def test_the_same_users_are_asked_in_every_order_of_the_days() -> None:
+    # A day each. Of the second kind some have nothing to hold out: in an order that begins with a
+    # like, only one more is behind it.
+    kinds = {"a": (5, 5, 5), "b": (5, 5, 1)}
+    frame = pl.DataFrame(
+        [
+            (f"u{number:02}{kind}", f"i{place}", place, float(rating), 0)
+            for number in range(20)
+            for kind, ratings in kinds.items()
+            for place, rating in enumerate(ratings)
+        ],
+        schema=["user_id", "item_id", "position", "rating", "timestamp"],
+        orient="row",
+    )
+    items = ("i0", "i1", "i2", "i3")
+    orders = [split_by_user(shuffle_days(frame, seed=n), items, min_rating=3) for n in (1, 2)]
+    able = [{case.user_id for case in split.test} for split in orders]
+    asked = [
+        {case.user_id for case in run_trial({}, split, users=10, seed=1).cases} for split in orders
+    ]
+    assert able[0] != able[1]
+    assert [len(each) for each in asked] == [10, 10]
+    # Who can be asked in both orders is, but for those who stand in for others.
+    lost = (asked[0] - able[1]) | (asked[1] - able[0])
+    assert len((asked[0] ^ asked[1]) - lost) <= len(lost)
 
 
 def test_the_report_is_json_with_measures_beside_the_names() -> None:
@@ -226,7 +249,7 @@ def test_a_leak_in_a_history_stops_the_evaluation_too() -> None:
     case = SPLIT.test[0]
     told = Interaction(user_id=case.user_id, item_id=case.target, position=0)
     shown = Case(case.user_id, case.target, case.position, None, (*case.history, told), 6)
-    leaked = Split(SPLIT.train, SPLIT.validation, (shown, *SPLIT.test[1:]), SPLIT.item_ids)
+    leaked = replace(SPLIT, test=(shown, *SPLIT.test[1:]))
     with pytest.raises(LeakError, match="history: user 'u00' shows the target"):
         evaluate_ranking({"oracle": Oracle()}, leaked)
 
@@ -262,7 +285,7 @@ def test_every_other_row_is_compared_with_full_on_the_same_users() -> None:
 
 
 def test_several_orders_of_the_days_are_averaged_and_their_spread_stands_apart() -> None:
-    half = Split(SPLIT.train, SPLIT.validation, SPLIT.test[:30], SPLIT.item_ids)
+    half = replace(SPLIT, test=SPLIT.test[:30])
     trials = [run_trial({"oracle": Oracle(value)}, half) for value in (1.0, 0.0)]
     report = summarize(trials)
     [found] = report.rows

@@ -18,7 +18,7 @@ ROWS = [
     for user in range(users)
 ]
 TRAIN = pl.DataFrame(ROWS, schema=["user_id", "item_id"], orient="row")
-SPLIT = Split(TRAIN, (), (), ITEMS)
+SPLIT = Split(TRAIN, (), (), ITEMS, tuple(TRAIN["user_id"].unique()))
 FUSED = {
     "a": FusedItem(what="ball", seen={"colour": "red"}),
     "b": FusedItem(what="ball", seen={"colour": "blue"}),

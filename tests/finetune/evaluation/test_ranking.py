@@ -1,3 +1,4 @@
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from mllm_srec.finetune.evaluation.report import Report
 from mllm_srec.finetune.evaluation.truth import FILES
 from mllm_srec.llm.engine import EngineLost, LabelScores, Prompt
 from mllm_srec.llm.scripted import ScriptedEngine
+from mllm_srec.store.home import Home
+from mllm_srec.store.records import Interaction, Item
 from tests.agent.shop import MODEL, deploy, scripted
 
 USERS = 2
@@ -156,6 +159,30 @@ def test_shuffled_days_are_the_mean_of_several_orders(home: Path) -> None:
     report = evaluated(home, scripted(), options)
     assert report.shuffles == 3
     assert report.rows[0].spread["ndcg@10"] == 0
+
+
+def test_users_who_are_not_asked_in_every_order_of_the_days_are_counted(tmp_path: Path) -> None:
+    # One day. Who likes all three can always be asked; the others not where the day begins with
+    # something that they like.
+    with Home.open(tmp_path / "home", create=True) as opened:
+        opened.catalogue.put_items(Item(item_id=f"i{place}") for place in range(4))
+        opened.catalogue.put_interactions(
+            Interaction(
+                user_id=f"u{number}",
+                item_id=f"i{place}",
+                position=place,
+                rating=1.0 if place == 2 and number % 2 else 5.0,
+                timestamp=0,
+            )
+            for number in range(12)
+            for place in range(3)
+        )
+    options = RankingOptions(rows=("popularity",), day_order="shuffled", shuffles=2, users=8)
+    report = evaluated(tmp_path / "home", scripted(), options)
+    [note] = report.notes
+    assert re.fullmatch(r"\d+ of the \d+ users are not asked in every order of the days: .*", note)
+    options = RankingOptions(rows=("popularity",), users=5)
+    assert not evaluated(tmp_path / "home", scripted(), options).notes
 
 
 def test_draws_of_negatives_ask_the_model_nothing_twice(home: Path) -> None:
