@@ -54,7 +54,7 @@ def home_source(context: typer.Context) -> str:
 def finite(value: float | None) -> float | None:
     """Refuse what no number is more or less than."""
     if value is not None and not math.isfinite(value):
-        raise typer.BadParameter(f"{value} is no number to compare with")
+        raise typer.BadParameter(f"{value} is no number to compare with: give a finite one")
     return value
 
 

@@ -3,6 +3,7 @@
 State is plain data (ids, texts, numbers): it may be checkpointed, and holds no picture bytes.
 """
 
+import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -198,6 +199,10 @@ class Settings:
                 f"window_step {self.window_step!r} must lie between 1 and window_size "
                 f"{self.window_size!r}: a larger step would skip interactions"
             )
+        for name in ("liked_rating", "disliked_rating"):
+            value: float = getattr(self, name)
+            if not math.isfinite(value):
+                raise ValueError(f"{name} {value!r} must be a finite number")
         if self.disliked_rating >= self.liked_rating:
             raise ValueError(
                 f"disliked_rating {self.disliked_rating!r} must be below liked_rating "

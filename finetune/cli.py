@@ -16,6 +16,7 @@ from mllm_srec.agent.cli_options import (
     Home,
     Json,
     Model,
+    finite,
     group,
     names,
 )
@@ -181,7 +182,9 @@ def evaluate(
     day_order: Annotated[
         DayOrder, typer.Option(help="As the log has it; shuffled: in several orders inside a day.")
     ] = "published",
-    min_rating: Annotated[float | None, typer.Option(help="Lowest rating that is a like.")] = None,
+    min_rating: Annotated[
+        float | None, typer.Option(help="Lowest rating that is a like.", callback=finite)
+    ] = None,
     users: Annotated[int | None, typer.Option(min=1, help="So many; all by default.")] = None,
     targets: Targets = 1,
     rows: Annotated[

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import mllm_srec.agent
 import mllm_srec.llm
+import mllm_srec.store
 import mllm_srec.tools
 from mllm_srec.agent.recommender import Recommender
 from mllm_srec.agent.results import Tokens
@@ -61,7 +62,7 @@ def _facts_hash(recommender: Recommender, split: Split, seed: int) -> str:
         for item_id, entry in deployment.home.catalogue.representations().items()
     }
     facts: Mapping[str, object] = {
-        "engine": [info.engine, info.model_hash, info.dtype],
+        "engine": [info.engine, info.version, info.model_hash, info.dtype],
         "weights": context.weights.model_dump(),
         "settings": asdict(context.settings),
         "catalogue": split.item_ids,
@@ -73,13 +74,28 @@ def _facts_hash(recommender: Recommender, split: Split, seed: int) -> str:
 
 
 def _code() -> str:
-    """Hash of the chain's own code and prompts: a changed node makes other rankings."""
+    """Hash of all code and prompts that a ranking comes from: a changed node makes other ones."""
     digest = hashlib.sha256()
-    for package in (mllm_srec.agent, mllm_srec.llm, mllm_srec.tools):
-        folder = Path(str(package.__file__)).parent
-        for path in sorted([*folder.rglob("*.py"), *folder.glob("prompts/*.md")]):
-            digest.update(path.read_bytes())
+    for path in sources():
+        digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+def sources() -> list[Path]:
+    """The files of the chain, of what it reads, and of what asks it here.
+
+    Cases and the training part, which other code makes, stand in the keys themselves.
+    """
+    packages = (mllm_srec.agent, mllm_srec.llm, mllm_srec.store, mllm_srec.tools)
+    folders = [Path(str(package.__file__)).parent for package in packages]
+    chain = [
+        path
+        for folder in folders
+        for path in sorted([*folder.rglob("*.py"), *folder.glob("prompts/*.md")])
+    ]
+    # The last imports this module.
+    asking = ("evaluate.py", "pairs.py", "graph_ranking.py")
+    return [*chain, *(Path(__file__).with_name(name) for name in asking)]
 
 
 def _hash(*parts: str) -> str:

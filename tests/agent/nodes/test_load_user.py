@@ -1,5 +1,7 @@
 """What a rating means."""
 
+import math
+
 import pytest
 
 from mllm_srec.agent.nodes.load_user import verdict
@@ -12,3 +14,10 @@ from mllm_srec.agent.state import Settings, Verdict
 )
 def test_ratings_are_verdicts(rating: float | None, said: Verdict) -> None:
     assert verdict(rating, Settings()) == said
+
+
+@pytest.mark.parametrize("bound", ["liked_rating", "disliked_rating"])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_rating_that_is_no_number_is_no_bound(bound: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"{bound} {value} must be a finite number"):
+        Settings(**{bound: value})

@@ -1,12 +1,16 @@
+import inspect
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 from typer.testing import CliRunner
 
 from mllm_srec.agent.ingest import fuse_missing
+from mllm_srec.agent.nodes.score_targets import score_targets
 from mllm_srec.agent.state import Part, Settings
 from mllm_srec.finetune.cli import evaluate_app, finetune_app
 from mllm_srec.finetune.data.splits import SplitError
@@ -14,13 +18,19 @@ from mllm_srec.finetune.errors import FinetuneError
 from mllm_srec.finetune.evaluation import ranking
 from mllm_srec.finetune.evaluation.baselines import fit_baselines
 from mllm_srec.finetune.evaluation.charts import draw_comparison
+from mllm_srec.finetune.evaluation.evaluate import draw_unseen
+from mllm_srec.finetune.evaluation.graph_ranking import GraphRanker
+from mllm_srec.finetune.evaluation.kept_rankings import sources
+from mllm_srec.finetune.evaluation.pairs import draw_pairs
 from mllm_srec.finetune.evaluation.ranking import RankingOptions, evaluate_home
 from mllm_srec.finetune.evaluation.report import Report
 from mllm_srec.finetune.evaluation.truth import FILES
 from mllm_srec.llm.engine import EngineLost, LabelScores, Prompt
 from mllm_srec.llm.scripted import ScriptedEngine
+from mllm_srec.store.exact_search import nearest_of
 from mllm_srec.store.home import Home
 from mllm_srec.store.records import Interaction, Item
+from mllm_srec.tools.ranking import calibrated
 from tests.agent.shop import MODEL, deploy, scripted
 
 USERS = 2
@@ -114,6 +124,24 @@ def test_other_settings_or_another_seed_rank_anew(
     ]
     # Where rankings are made again, the prompts are the same and were answered before.
     assert (report.rows[1].figures["stored_per_user"] > 0) == (ranked > 0)
+
+
+@pytest.mark.parametrize(
+    "decisive",
+    [GraphRanker, draw_pairs, draw_unseen, nearest_of, calibrated, score_targets],
+    ids=lambda each: each.__name__,
+)
+def test_a_kept_ranking_is_forgotten_with_the_code_that_decides_it(decisive: Any) -> None:
+    assert Path(inspect.getfile(decisive)) in sources()
+
+
+def test_another_version_of_the_engine_ranks_anew(home: Path) -> None:
+    evaluated(home, scripted())
+    newer = scripted()
+    newer.info = replace(newer.info, version="next")
+    told: list[str] = []
+    evaluated(home, newer, progress=lambda stage, *_: told.append(stage))
+    assert "rank" in told
 
 
 ABLATIONS: dict[Part, tuple[str, str]] = {
@@ -305,3 +333,13 @@ def test_what_is_no_part_of_the_chain_is_wrong_use() -> None:
     assert result.exit_code == 2
     said = " ".join(result.output.replace("│", " ").split())
     assert "say picture or text or temporal or profile or chain" in said
+
+
+@pytest.mark.parametrize("rating", ["nan", "inf", "-inf"])
+def test_a_rating_that_is_no_number_is_wrong_use(home: Path, rating: str) -> None:
+    asked = ["--home", str(home), "--rows", "popularity", "--min-rating", rating]
+    result = CliRunner().invoke(evaluate_app, asked)
+    assert result.exit_code == 2
+    said = " ".join(result.output.replace("│", " ").split())
+    assert "'--min-rating'" in said
+    assert f"{rating} is no number to compare with: give a finite one" in said
