@@ -16,6 +16,7 @@ from mllm_srec.agent.results import Progress
 from mllm_srec.agent.state import State
 from mllm_srec.finetune.data.settings import SplitBy, SplitPart
 from mllm_srec.finetune.data.splits import (
+    COLD,
     Case,
     Split,
     require_cases,
@@ -26,7 +27,7 @@ from mllm_srec.finetune.data.utterances import Utterance
 from mllm_srec.finetune.evaluation.fusion import FUSION, Fusions, fuse_thrice, fusion_figures
 from mllm_srec.finetune.evaluation.labelled import BLOCK, evaluate_labelled
 from mllm_srec.finetune.evaluation.metrics import Bin
-from mllm_srec.finetune.evaluation.pairs import check_described, rank_cases
+from mllm_srec.finetune.evaluation.pairs import Pairs, check_described, rank_cases
 from mllm_srec.finetune.evaluation.reasons import reason_figures
 from mllm_srec.finetune.evaluation.scoring import score_pairs, scoring_figures
 from mllm_srec.finetune.evaluation.taste import preference_figures, profile_figures
@@ -143,9 +144,27 @@ def evaluate_chain(
         **chain.counts.to_dict(),
         **reason_figures(recommender, warm, progress),
         "without_schema": free.counts.to_dict(),
+        "notes": _notes(len(warm), scoring.pairs, options),
     }
     scored = scoring.of(np.arange(len(cases)) < len(warm))
     return ChainReport(figures, scored.bins if figures["scoring"].get("ece") is not None else ())
+
+
+def _notes(warm: int, pairs: Pairs, options: ChainOptions) -> list[str]:
+    """What could not be measured as asked, and why."""
+    notes = []
+    if not warm:
+        notes.append(
+            f"nobody in the {options.part} part has more than {COLD} training interactions: what "
+            "is said of warm users was not measured"
+        )
+    if len(pairs.labels) < options.pairs:
+        notes.append(
+            f"scoring rests on {len(pairs.labels):,} pairs, {int((~pairs.labels).sum()):,} of them "
+            f"not picked, in place of {options.pairs:,}: the catalogue has no more items that "
+            "these users have not met; without both kinds there is no AUC and no calibration error"
+        )
+    return notes
 
 
 def _understanding(

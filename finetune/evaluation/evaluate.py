@@ -18,7 +18,13 @@ from mllm_srec.finetune.data.splits import Case, Split, find_leaks, sample_cases
 from mllm_srec.finetune.errors import FinetuneError
 from mllm_srec.finetune.evaluation.baselines import Scorer
 from mllm_srec.finetune.evaluation.list_measures import LENGTH, Rows
-from mllm_srec.finetune.evaluation.metrics import Floats, Ranks, calibration_error, target_ranks
+from mllm_srec.finetune.evaluation.metrics import (
+    Floats,
+    Ranks,
+    calibration_error,
+    mix_weights,
+    target_ranks,
+)
 
 NEGATIVES = 20
 """Negatives of the sampled protocol."""
@@ -269,8 +275,11 @@ def _costs(rankings: Sequence[Ranking]) -> dict[str, float]:
         "prompt_tokens_per_user": spent.prompt / users,
         "completion_tokens_per_user": spent.completion / users,
     }
-    chances = [chance for one in rankings for chance in one.chances]
-    if chances:
-        labels = [place == 0 for one in rankings for place in range(len(one.chances))]
-        figures["ece"] = calibration_error(np.array(chances), np.array(labels))
+    chances = np.array([chance for one in rankings for chance in one.chances])
+    labels = np.array(
+        [place == 0 for one in rankings for place in range(len(one.chances))], np.bool_
+    )
+    # Of targets alone every probability below 1 would count as wrong.
+    if not labels.all():
+        figures["ece"] = calibration_error(chances, labels, weights=mix_weights(labels))
     return figures

@@ -13,6 +13,8 @@ from scipy import stats
 
 Floats = NDArray[np.float64]
 CUTOFFS = (5, 10, 20)
+NEGATIVES = 5
+"""Unseen items that a target weighs as much as: the mix that probabilities are calibrated to."""
 MEASURES = (*(f"{name}@{k}" for name in ("recall", "ndcg", "mrr") for k in CUTOFFS), "auc")
 
 
@@ -227,6 +229,13 @@ def reliability(
         Bin(float(claimed[row] / total[row]), float(found[row] / total[row]), float(total[row]))
         for row in np.flatnonzero(total)
     ]
+
+
+def mix_weights(labels: NDArray[np.bool_]) -> Floats:
+    """Weights of pairs (P,) that make the mix 1 to `NEGATIVES`, however many were drawn."""
+    positives = int(labels.sum())
+    negatives = max(len(labels) - positives, 1)
+    return np.where(labels, 1.0, NEGATIVES * positives / negatives)
 
 
 def calibration_error(

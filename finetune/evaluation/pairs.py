@@ -16,6 +16,7 @@ from mllm_srec.agent.state import State
 from mllm_srec.finetune.data.splits import Case, Split
 from mllm_srec.finetune.errors import FinetuneError
 from mllm_srec.finetune.evaluation.evaluate import draw_unseen, popularity_log_q
+from mllm_srec.finetune.evaluation.metrics import NEGATIVES, mix_weights
 from mllm_srec.llm.engine import LabelScores
 from mllm_srec.store.home import Home
 
@@ -23,9 +24,6 @@ BLOCK = 4_096
 """Pairs that are scored together."""
 
 Value = TypeVar("Value", np.int64, np.float64)
-
-NEGATIVES = 5
-"""Unseen items that a target weighs as much as: the mix that probabilities are calibrated to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +41,8 @@ class Pairs:
 
     @property
     def weights(self) -> NDArray[np.float64]:
-        """Weights (P,) that make the mix 1 to `NEGATIVES`, however many were drawn."""
-        positives = int(self.labels.sum())
-        negatives = max(len(self.labels) - positives, 1)
-        return np.where(self.labels, 1.0, NEGATIVES * positives / negatives)
+        """Weights (P,) of the mix that probabilities are calibrated to."""
+        return mix_weights(self.labels)
 
     def by_case(self, values: NDArray[Value], cases: int) -> list[NDArray[Value]]:
         """Values of the pairs (P,), apart for each case (U)."""

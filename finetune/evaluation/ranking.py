@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mllm_srec.agent.deployment import Deployment
 from mllm_srec.agent.results import Progress
 from mllm_srec.agent.state import Part, Settings
@@ -22,6 +24,7 @@ from mllm_srec.finetune.evaluation.ceilings import CEILINGS, fit_ceilings
 from mllm_srec.finetune.evaluation.evaluate import (
     FULL,
     KNOWS_POPULARITY,
+    NEGATIVES,
     RETRIEVAL,
     Ranker,
     Trial,
@@ -168,7 +171,7 @@ def evaluate_home(
             )
             tried = [evaluation.trials(number) for number in range(options.trials)]
     trials = [trial for several, _ in tried for trial in several]
-    about["notes"] = [*options.notes, *_asked_in_part(trials)]
+    about["notes"] = [*options.notes, *_asked_in_part(trials), *_few_others(trials)]
     return summarize(
         trials,
         validation=[validation for _, validation in tried],
@@ -189,6 +192,19 @@ def _asked_in_part(trials: Sequence[Trial]) -> list[str]:
     return [
         f"{part:,} of the {len(everybody):,} users are not asked in every order of the days: in "
         "some nothing of theirs, or of whom they stand in for, can be held out"
+    ]
+
+
+def _few_others(trials: Sequence[Trial]) -> list[str]:
+    """What a reader has to know where users have met nearly the whole catalogue."""
+    others = np.concatenate(
+        [outcome.ranks.negatives for trial in trials for outcome in trial.outcomes.values()]
+    )
+    if others.min() >= NEGATIVES:
+        return []
+    return [
+        f"some targets stand among no more than {others.min():,} other items, as the catalogue has "
+        "no more that the user has not met: a high place says little there"
     ]
 
 

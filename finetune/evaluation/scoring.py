@@ -15,6 +15,7 @@ from mllm_srec.agent.state import State
 from mllm_srec.finetune.data.splits import Case, Split
 from mllm_srec.finetune.evaluation.ceilings import CEILINGS, fit_ceilings
 from mllm_srec.finetune.evaluation.metrics import (
+    NEGATIVES,
     Bin,
     Floats,
     calibration_error,
@@ -22,7 +23,7 @@ from mllm_srec.finetune.evaluation.metrics import (
     pair_auc,
     reliability,
 )
-from mllm_srec.finetune.evaluation.pairs import NEGATIVES, Pairs, draw_pairs, model_logits
+from mllm_srec.finetune.evaluation.pairs import Pairs, draw_pairs, model_logits
 from mllm_srec.tools.ranking import calibrated
 
 FIGURES = ("auc", *(f"{name}_auc" for name in CEILINGS), "share_of_observer", "log_loss", "ece")

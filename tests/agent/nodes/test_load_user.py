@@ -1,6 +1,7 @@
 """What a rating means."""
 
 import math
+from typing import Any
 
 import pytest
 
@@ -19,5 +20,6 @@ def test_ratings_are_verdicts(rating: float | None, said: Verdict) -> None:
 @pytest.mark.parametrize("bound", ["liked_rating", "disliked_rating"])
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_a_rating_that_is_no_number_is_no_bound(bound: str, value: float) -> None:
+    wrong: dict[str, Any] = {bound: value}
     with pytest.raises(ValueError, match=f"{bound} {value} must be a finite number"):
-        Settings(**{bound: value})
+        Settings(**wrong)

@@ -17,6 +17,7 @@ from mllm_srec.finetune.shop.make import make_shop
 from mllm_srec.llm.scripted import ScriptedEngine
 from mllm_srec.store.home import Home
 from mllm_srec.store.intake import load_shop
+from mllm_srec.store.records import Interaction, Item
 from tests.agent.shop import LOG, MODEL, deploy
 
 
@@ -130,6 +131,33 @@ def test_a_home_of_cold_users_alone_has_figures_of_theirs(
     assert {scoring[name] for name in FIGURES} == {None}
     assert scoring["groups"]["cold_users"]["auc"] == 0.5
     assert not report.reliability
+    assert "warm users was not measured" in report.figures["notes"][0]
+
+
+def test_a_catalogue_that_everybody_has_met_has_no_calibration_error_and_says_why(
+    tmp_path: Path,
+) -> None:
+    path, engine = tmp_path / "home", ScriptedEngine(answer=lambda prompt: "no")
+    with Home.open(path, create=True) as home:
+        home.catalogue.put_items(Item(item_id=f"i{n}", title=f"red ball {n}") for n in range(6))
+        home.catalogue.put_interactions(
+            Interaction(user_id=user, item_id=f"i{n}", position=n)
+            for user in "uv"
+            for n in range(6)
+        )
+    with Deployment.open(path, engine=engine, model=MODEL) as deployment:
+        fuse_missing(deployment)
+        report = evaluate_chain(Recommender(deployment), ChainOptions(pairs=10))
+    scoring = report.figures["scoring"]
+    assert (report.figures["users"], scoring["pairs"]) == (2, 2)
+    assert {scoring[name] for name in FIGURES} == {None}
+    assert not report.reliability
+    [note] = report.figures["notes"]
+    assert note.startswith("scoring rests on 2 pairs, 0 of them not picked, in place of 10")
+
+
+def test_a_home_with_enough_of_all_has_nothing_to_say(figures: dict[str, Any]) -> None:
+    assert figures["notes"] == []
 
 
 def test_every_stage_says_how_far_it_is(

@@ -146,6 +146,20 @@ def test_pools_hold_the_target_and_seeded_unseen_negatives() -> None:
         assert not set(pool) & {one.item_id for one in case.history}
 
 
+@pytest.mark.parametrize(("others", "error"), [(0, None), (1, 0.0), (5, 0.0)])
+def test_the_calibration_error_is_that_of_the_mix_however_few_others_there_are(
+    others: int, error: float | None
+) -> None:
+    # Calibrated to one liked item in six.
+    def rank(cases: Sequence[Case], pools: Sequence[frozenset[str]] | None) -> list[Ranking]:
+        return [
+            Ranking([one.target], [one.target], chances=[1 / 6] * (1 + others)) for one in cases
+        ]
+
+    full = row(evaluate_ranking({}, SPLIT, rank=rank), "full")
+    assert full.get("ece") == (error if error is None else pytest.approx(error))
+
+
 def test_negatives_are_drawn_by_popularity() -> None:
     rows = [
         {"user_id": f"u{user:03}", "item_id": ITEMS[item], "position": place}
