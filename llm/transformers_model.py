@@ -20,9 +20,7 @@ def load_model(model_path: Path, dtype: torch.dtype) -> tuple[Any, Any]:
     Raises:
         ModelError: transformers cannot load it, or its files lack some of its weights.
     """
-    quiet: Any = transformers_logging  # without types
-    quiet.set_verbosity_error()
-    quiet.disable_progress_bar()
+    quiet_transformers()
     make_processor: Any = AutoProcessor
     make_model: Any = AutoModelForImageTextToText
     try:
@@ -44,6 +42,17 @@ def load_model(model_path: Path, dtype: torch.dtype) -> tuple[Any, Any]:
             f"{', '.join(missing[:_NAMED])}{more}: copy or download the model again"
         )
     return model, processor
+
+
+def quiet_transformers() -> None:
+    """Let transformers speak of errors alone, and draw no bars.
+
+    Among its warnings is one of a pad_token_id outside the vocabulary, whenever an Idefics3 is
+    saved: it means the default configuration, with which transformers compares what it writes.
+    """
+    quiet: Any = transformers_logging  # without types
+    quiet.set_verbosity_error()
+    quiet.disable_progress_bar()
 
 
 def end_ids(settings: Any) -> list[int]:

@@ -23,6 +23,7 @@ from transformers.trainer_utils import set_seed
 
 from mllm_srec.finetune.training.copying_start import start_copying
 from mllm_srec.llm.pictures import PictureBudget, save_budget
+from mllm_srec.llm.transformers_model import quiet_transformers
 
 BOS, PAD, END = "<|im_start|>", "<|endoftext|>", "<end_of_utterance>"
 SPECIAL = (PAD, BOS, END, "<fake_token_around_image>", "<image>", "<global-img>")
@@ -278,6 +279,7 @@ def write_scratch(folder: Path, texts: Sequence[str], config: TinyConfig, *, see
         config: Sizes.
         seed: For the weights.
     """
+    quiet_transformers()
     tokenizer = make_tokenizer(texts, config.vocab_size)
     model = make_model(tokenizer, config, seed=seed)
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,9 +1,14 @@
-"""Words that are copied have the same tokens wherever they stand."""
+"""Words that are copied have the same tokens wherever they stand; what they are written with."""
+
+from pathlib import Path
+from typing import Any
 
 import pytest
 from transformers import PreTrainedTokenizerFast
+from transformers.utils import logging as transformers_logging
 
 from mllm_srec.finetune.training.tiny import make_tokenizer, running_words
+from tests.finetune.small import write_small_model
 
 TEXTS = [
     "this is one of the things that are made of polyester and of cotton",
@@ -35,3 +40,14 @@ def test_a_value_has_the_same_tokens_in_a_sentence_and_in_json(
 def test_rare_words_stay_in_pieces() -> None:
     made = make_tokenizer([*TEXTS, "a zeppelin, a zeppelin"])
     assert len(made.tokenize("zeppelin")) > 1
+
+
+def test_a_model_to_start_from_is_written_without_a_word(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    loud: Any = transformers_logging
+    loud.set_verbosity_warning()
+    loud.enable_progress_bar()
+    write_small_model(tmp_path / "model")
+    # transformers would warn of the pad_token_id of its own default configuration.
+    assert capfd.readouterr().err == ""
