@@ -16,7 +16,14 @@ if TYPE_CHECKING:
     from mllm_srec.agent.recommender import Recommender, Request
     from mllm_srec.agent.results import Recommendation
     from mllm_srec.llm.engine import EngineLost, ModelError
-    from mllm_srec.store.errors import BadPicture, HomeBusy, HomeError, IndexMismatch, StoreError
+    from mllm_srec.store.errors import (
+        BadPicture,
+        HomeBusy,
+        HomeError,
+        IndexMismatch,
+        ItemGone,
+        StoreError,
+    )
     from mllm_srec.store.records import Item
     from mllm_srec.tools.errors import CannotDo, ToolError, WrongCall
     from mllm_srec.tools.filters import ItemFilter
@@ -35,6 +42,7 @@ __all__ = [
     "IndexMismatch",
     "Item",
     "ItemFilter",
+    "ItemGone",
     "ModelError",
     "NodeEnded",
     "NodeStarted",
@@ -65,6 +73,7 @@ _PLACES = {
     "IndexMismatch": "store.errors",
     "Item": "store.records",
     "ItemFilter": "tools.filters",
+    "ItemGone": "store.errors",
     "ModelError": "llm.engine",
     "NodeEnded": "agent.events",
     "NodeStarted": "agent.events",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from mllm_srec.agent.deployment import Deployment
-from mllm_srec.agent.nodes.fuse_items import pictured
+from mllm_srec.agent.nodes.fuse_items import all_there, pictured
 from mllm_srec.agent.nodes.profile_user import stated
 from mllm_srec.agent.nodes.score_targets import last_preference
 from mllm_srec.agent.nodes.summarize_preferences import Preference
@@ -32,7 +32,11 @@ NOTES = {
 def recommendation(
     deployment: Deployment, weights: CombineWeights, state: State, run: Run
 ) -> Recommendation:
-    """What a run found, as callers read it."""
+    """What a run found, as callers read it.
+
+    Raises:
+        ItemGone: An item of it was deleted meanwhile.
+    """
     told, floor = _Told.of(deployment.home.catalogue, state), deployment.noise_floor
     return Recommendation(
         user=state.user_id,
@@ -74,7 +78,7 @@ class _Told:
         lines = {item_id: entry.fused.line for item_id, entry in described.items()}
         for name, fused in pictured(state).items():
             titles[name], lines[name] = name.capitalize(), fused.line
-        return cls(titles, lines)
+        return cls(all_there(titles, ids), lines)
 
 
 def _items(state: State, told: _Told) -> tuple[RecommendedItem, ...]:

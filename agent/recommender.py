@@ -116,6 +116,7 @@ class Recommender(Changes):
             WrongCall: k is not positive, or a history or candidates name an unknown item.
             CannotDo: No item meets the conditions.
             BadPicture: The picture is none that can be read.
+            ItemGone: An item was deleted or changed meanwhile.
             DeadlineExceeded: It took longer; what the engine had answered is kept.
             EngineLost: The engine stopped answering, also when tried again; what it had
                 answered is kept, so the same call goes on from there.
@@ -170,6 +171,7 @@ class Recommender(Changes):
         Raises:
             WrongCall: k is not positive, or a history or candidates name an unknown item.
             CannotDo: No item meets the conditions of a request.
+            ItemGone: An item was deleted or changed meanwhile.
             DeadlineExceeded: It took longer; what the engine had answered is kept.
             EngineLost: The engine stopped answering, also when tried again.
         """
@@ -263,6 +265,7 @@ class Recommender(Changes):
 
         Raises:
             WrongCall: A given history names an item that is not in the catalogue.
+            ItemGone: An item was deleted or changed meanwhile.
             EngineLost: The engine stopped answering, also when tried again.
         """
 

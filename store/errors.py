@@ -6,6 +6,7 @@
   - InputError: a file cannot be read, or too much of it is bad
   - BadPicture: one picture is refused; its item stays
   - IndexMismatch: the vectors do not fit; rebuild them
+  - ItemGone: an item went away while a run read it; ask again
 """
 
 
@@ -31,3 +32,7 @@ class BadPicture(StoreError):
 
 class IndexMismatch(StoreError):
     """The vectors do not fit the model or the stored descriptions; they must be rebuilt."""
+
+
+class ItemGone(StoreError):
+    """An item was deleted or changed while a run read it; the same call takes it as it is now."""

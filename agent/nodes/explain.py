@@ -9,7 +9,7 @@ from pydantic import Field
 
 from mllm_srec.agent.ask import Question, ask
 from mllm_srec.agent.grounding import invented
-from mllm_srec.agent.nodes.fuse_items import PRICE_BANDS
+from mllm_srec.agent.nodes.fuse_items import PRICE_BANDS, all_there
 from mllm_srec.agent.nodes.profile_user import Profile, stated
 from mllm_srec.agent.nodes.score_targets import last_preference
 from mllm_srec.agent.nodes.summarize_preferences import Preference, fused_items
@@ -78,7 +78,7 @@ async def explain(state: State, runtime: Runtime[Context]) -> Update:
                 for item_id in top
             ]
         }
-    representations = context.home.catalogue.representations(top)
+    representations = all_there(context.home.catalogue.representations(top), top)
     history = fused_items(context, state, state.history)
     profile, preference = stated(state.profile), last_preference(state)
     exhibits = [exhibits_for(representations[item].fused, state.history, history) for item in top]

@@ -6,7 +6,8 @@ The model is asked about the picture alone, then merges its own answer with the 
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 from langgraph.runtime import Runtime
 from pydantic import Field
@@ -19,6 +20,7 @@ from mllm_srec.llm.pictures import preparation, prepare
 from mllm_srec.llm.prompting import prompt_hash, render
 from mllm_srec.llm.structured import InvalidAnswer, parse
 from mllm_srec.store.catalogue import Catalogue
+from mllm_srec.store.errors import ItemGone
 from mllm_srec.store.records import (
     MAX_WORD,
     UNKNOWN,
@@ -29,6 +31,8 @@ from mllm_srec.store.records import (
     Representation,
     Word,
 )
+
+T = TypeVar("T")
 
 MAX_TOKENS = 160
 FIELD_CHARACTERS = {"title": 300, "description": 600, "keywords": 200, "brand": 80, "category": 200}
@@ -269,13 +273,31 @@ def _category(item: Item) -> str:
 def described(
     catalogue: Catalogue, item_ids: Sequence[str], *, without: Part | None
 ) -> dict[str, FusedItem]:
-    """The fused descriptions of some items, as the later steps and retrieval read them."""
+    """The fused descriptions of some items, as the later steps and retrieval read them.
+
+    Items without one are left out.
+    """
     fused = {item_id: entry.fused for item_id, entry in catalogue.representations(item_ids).items()}
     if without not in ("picture", "text"):
         return fused
     items = catalogue.items(item_ids)
     left_of = without_picture if without == "picture" else without_text
-    return {item_id: left_of(entry, items[item_id]) for item_id, entry in fused.items()}
+    return {
+        item_id: left_of(entry, items[item_id])
+        for item_id, entry in fused.items()
+        if item_id in items
+    }
+
+
+def all_there(found: Mapping[str, T], item_ids: Iterable[str]) -> Mapping[str, T]:
+    """What was found of some items of a run, by their ids, once none of them is missing.
+
+    Raises:
+        ItemGone: One is: it was deleted, or changed, after the run had begun.
+    """
+    if gone := set(item_ids) - set(found):
+        raise ItemGone(f"the item {min(gone)!r} was deleted or changed meanwhile: ask again")
+    return found
 
 
 def without_picture(fused: FusedItem, item: Item) -> FusedItem:

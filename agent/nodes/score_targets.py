@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 from langgraph.runtime import Runtime
 
-from mllm_srec.agent.nodes.fuse_items import described
+from mllm_srec.agent.nodes.fuse_items import all_there, described
 from mllm_srec.agent.nodes.profile_user import Profile, stated
 from mllm_srec.agent.nodes.summarize_preferences import (
     FLAT_HISTORY,
@@ -34,7 +34,7 @@ async def score_targets(state: State, runtime: Runtime[Context]) -> Update:
     """Score every candidate and put the list into its final order."""
     context = runtime.context
     ids = [candidate["item_id"] for candidate in state.candidates]
-    fused = described(context.home.catalogue, ids, without=context.settings.without)
+    fused = all_there(described(context.home.catalogue, ids, without=context.settings.without), ids)
     answers = await context.calls.score_labels(
         prompts(state, context, {item_id: fused[item_id] for item_id in ids}), (YES, NO)
     )

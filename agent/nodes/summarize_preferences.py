@@ -13,7 +13,7 @@ from langgraph.runtime import Runtime
 from pydantic import Field
 
 from mllm_srec.agent.ask import Question, ask
-from mllm_srec.agent.nodes.fuse_items import described, pictured
+from mllm_srec.agent.nodes.fuse_items import all_there, described, pictured
 from mllm_srec.agent.state import Context, Event, PreferenceState, Settings, State, Update
 from mllm_srec.llm.answer_schema import answer_schema
 from mllm_srec.llm.engine import Prompt
@@ -287,10 +287,11 @@ def first_spelling(
 
 
 def fused_items(context: Context, state: State, events: Sequence[Event]) -> dict[str, FusedItem]:
-    """Fused descriptions of the items of some events of a history."""
-    items = described(
-        context.home.catalogue,
-        list(dict.fromkeys(event["item_id"] for event in events)),
-        without=context.settings.without,
-    )
-    return items | pictured(state)
+    """Fused descriptions of the items of some events of a history.
+
+    Raises:
+        ItemGone: One was deleted or changed meanwhile.
+    """
+    ids = list(dict.fromkeys(event["item_id"] for event in events))
+    items = described(context.home.catalogue, ids, without=context.settings.without)
+    return dict(all_there(items | pictured(state), ids))

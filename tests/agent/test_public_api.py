@@ -21,6 +21,7 @@ from mllm_srec.agent import (
     HomeError,
     IndexMismatch,
     ItemFilter,
+    ItemGone,
     ModelError,
     Recommender,
     Request,
@@ -44,6 +45,7 @@ ERRORS = {
     HomeBusy: StoreError,
     HomeError: StoreError,
     IndexMismatch: StoreError,
+    ItemGone: StoreError,
     WrongCall: ToolError,
 }
 Call = Callable[[Recommender], object]

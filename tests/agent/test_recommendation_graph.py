@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from mllm_srec.agent.nodes.fuse_items import compact
 from mllm_srec.agent.recommender import Recommender, Request
 from mllm_srec.llm.engine import Answer, EngineLost, Prompt
 from mllm_srec.llm.scripted import ScriptedEngine
+from mllm_srec.store.errors import ItemGone
 from mllm_srec.store.records import DAY_S, Interaction, Item
 from mllm_srec.store.traces import TraceStore
 
@@ -156,6 +157,43 @@ def test_a_given_history_with_an_unknown_item_is_refused_by_name(deployment: Dep
     given = (Interaction(user_id="mia", item_id="i404", position=0),)
     with pytest.raises(ValueError, match="'i404', which is not in the catalogue"):
         Recommender(deployment).rank_many([Request("mia", history=given)])
+
+
+@dataclass
+class Shrinking(ScriptedEngine):
+    """Sees an item deleted, as by another process, while it answers a step."""
+
+    delete: Callable[[], object] = lambda: None
+    during: str = ""
+
+    def generate(self, prompts: Sequence[Prompt], **options: Any) -> list[Answer]:
+        if prompts[0].messages[1].text.startswith(self.during):
+            self.delete()
+        return super().generate(prompts, **options)
+
+
+@pytest.mark.parametrize(
+    ("during", "gone"),
+    [
+        ("Update what", "i2"),  # a part of the history, before the next window and the profile
+        ("Describe the stable taste", "i2"),  # before the reasons
+        ("Say in one sentence", "i2"),  # before the titles
+        ("Say in one sentence", "i7"),  # recommended
+    ],
+)
+def test_an_item_deleted_meanwhile_is_named_and_the_same_call_goes_without_it(
+    during: str, gone: str, tmp_path: Path
+) -> None:
+    engine = Shrinking(answer=answer, score=score)
+    with deploy(tmp_path / "home", engine) as deployment:
+        fuse_missing(deployment)
+        srec = Recommender(deployment)
+        engine.during, engine.delete = during, lambda: deployment.home.delete_item(gone)
+        with pytest.raises(ItemGone, match=f"'{gone}' was deleted .*: ask again"):
+            srec.recommend("mia", k=2)
+        again = srec.recommend("mia", k=2)
+    assert gone not in {each.item_id for each in again.items}
+    assert gone not in {each.item_id for each in again.history}
 
 
 @dataclass
