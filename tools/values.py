@@ -1,9 +1,9 @@
 """The values that items have (`red`, `cotton`, `stroller`), and the words people use for them."""
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Self
 
@@ -25,8 +25,21 @@ def value_of(text: str) -> str:
 
 def item_values(item: Item, entry: Representation | None) -> frozenset[str]:
     """Everything that may be wished for or ruled out in an item."""
-    facets = entry.fused.facets() if entry else ()
-    return frozenset(map(value_of, (*facets, item.brand, *item.categories))) - {""}
+    return frozenset(item_attributes(item, entry))
+
+
+def item_attributes(item: Item, entry: Representation | None) -> dict[str, str]:
+    """The values of an item, each with the name of its attribute: `{"bib": "what"}`."""
+    named = {
+        value_of(value): name
+        for name, value in (
+            *(("category", category) for category in item.categories),
+            ("brand", item.brand),
+            *(entry.fused.attributes() if entry else ()),
+        )
+    }
+    named.pop("", None)
+    return named
 
 
 @dataclass(frozen=True)
@@ -34,15 +47,21 @@ class Vocabulary:
     """The values of a shop, by how many items have them."""
 
     counts: Counter[str]
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    """Of each value the name of its attribute, as most items have it: `{"bib": "what"}`."""
 
     @classmethod
     def of(cls, home: Home) -> Self:
         """Count the values of all items; reads the whole catalogue."""
         fused = home.catalogue.representations()
-        counts: Counter[str] = Counter()
+        named: defaultdict[str, Counter[str]] = defaultdict(Counter)
         for item_id, item in home.catalogue.items().items():
-            counts.update(item_values(item, fused.get(item_id)))
-        return cls(counts)
+            for value, name in item_attributes(item, fused.get(item_id)).items():
+                named[value][name] += 1
+        return cls(
+            Counter({value: names.total() for value, names in named.items()}),
+            {value: names.most_common(1)[0][0] for value, names in named.items()},
+        )
 
     def value(self, words: str) -> str:
         """The first value that some words name.

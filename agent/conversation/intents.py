@@ -23,6 +23,8 @@ MAX_SAID = 300
 """Characters of a message that the model reads."""
 MAX_SPAN = 80
 """Characters of what is copied from it."""
+MAX_VALUES = 4
+"""Values, as spans, that are asked for or ruled out."""
 Span = Annotated[str, Field(max_length=MAX_SPAN)]
 """Words copied from the message; empty where nothing was said."""
 
@@ -41,8 +43,8 @@ class Understood(Record):
     """An item: `2`, `the second`, `it`, a title."""
     second: Span = ""
     """The other item of a comparison."""
-    having: tuple[Span, ...] = Field(default=(), max_length=4)
-    without: tuple[Span, ...] = Field(default=(), max_length=4)
+    having: tuple[Span, ...] = Field(default=(), max_length=MAX_VALUES)
+    without: tuple[Span, ...] = Field(default=(), max_length=MAX_VALUES)
     department: Span = ""
     under: Span = ""
     """A price: `20 bucks`."""

@@ -1,9 +1,9 @@
 """Actions that bring a list: recommend, search, and criticism of the list before."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from mllm_srec.agent.conversation.intents import Intent, Understood
+from mllm_srec.agent.conversation.intents import MAX_VALUES, Intent, Understood
 from mllm_srec.agent.conversation.shown import shown_card, shown_suggestion
 from mllm_srec.agent.conversation.state import PASSED, Done, Shown, TurnUpdate
 from mllm_srec.agent.conversation.turn import AskBack, Turn, outcome, said_number
@@ -54,8 +54,7 @@ async def search(turn: Turn) -> TurnUpdate:
         found = await search_text(
             turn.home, embed, words, await turn.vocabulary(), count=count, conditions=conditions
         )
-        also = f" ({conditions.text})" if conditions.text else ""
-        lead = f"Nearest to “{words}”{also}:"
+        lead = f"Nearest to “{words}”{_meeting(conditions)}:"
     return {**_listed(lead, map(shown_card, found), request, passed), "last_picture": picture}
 
 
@@ -90,12 +89,11 @@ async def _like(
         conditions=conditions,
         user_id=turn.user_id,
     )
-    also = f" ({conditions.text})" if conditions.text else ""
     if after is None:
         [card] = cards(turn.home, [item_id])
-        lead = f"Like {card.named}{also} are:"
+        lead = f"Like {card.named}{_meeting(conditions)} are:"
     else:
-        lead = f"{after['outcome']['lead']} Like it{also} are:"
+        lead = f"{after['outcome']['lead']} Like it{_meeting(conditions)} are:"
     request = request.model_copy(update={"item": ""})
     listed = _listed(lead, map(shown_card, similar), request, passed)
     return {**(after or {}), **listed, "last_item": item_id, "focus": item_id}
@@ -165,8 +163,7 @@ async def _recommended(
 ) -> TurnUpdate:
     """A list, told as soon as it is ranked; after what the turn has done already."""
     done = after or TurnUpdate(outcome=outcome(""))
-    also = f" ({conditions.text})" if conditions.text else ""
-    lead = f"{done['outcome']['lead']} For {turn.user_id}{also}:".lstrip()
+    lead = f"{done['outcome']['lead']} For {turn.user_id}{_meeting(conditions)}:".lstrip()
 
     def listed(items: Iterable[Shown], notes: Sequence[str] = ()) -> TurnUpdate:
         return {**done, **_listed(lead, items, request, passed, notes)}
@@ -184,14 +181,48 @@ async def _request(turn: Turn) -> tuple[Understood, list[str], ItemFilter]:
         if not asked.spans() or asked.spans() == [asked.k]:
             # Nothing new was named: others of the same.
             passed = list(dict.fromkeys((*turn.state.passed, *turn.shown_ids)))[-PASSED:]
-        asked = asked.over_before(Understood.model_validate(turn.state.last))
+        asked = await _on_top(turn, asked, Understood.model_validate(turn.state.last))
     conditions = await turn.conditions(asked) & ItemFilter(exclude=tuple(passed))
     return asked, passed, conditions
+
+
+async def _on_top(turn: Turn, asked: Understood, before: Understood) -> Understood:
+    """A request on top of the one before: values add up, and replace those of their attribute.
+
+    After `kites`, `only blue ones` are blue kites; after these, `green instead` are green ones.
+    """
+    merged = asked.over_before(before)
+    if not asked.having and not asked.without:
+        return merged
+    vocabulary = await turn.vocabulary()
+    named = {value for words in asked.having for value in vocabulary.values(words)}
+    unwanted = {value for words in asked.without for value in vocabulary.values(words)}
+    changed = {vocabulary.attributes[value] for value in named}
+
+    def left(spans: Iterable[str], goes: Callable[[str], bool]) -> Iterator[str]:
+        for words in spans:
+            values = vocabulary.values(words)
+            stay = [value for value in values if not goes(value)]
+            if stay:
+                yield words if stay == values else " ".join(stay)
+
+    def replaced(value: str) -> bool:
+        return value in unwanted or vocabulary.attributes[value] in changed
+
+    having = (*left(before.having, replaced), *asked.having)
+    without = (*left(before.without, named.__contains__), *asked.without)
+    both = {"having": having[-MAX_VALUES:], "without": without[-MAX_VALUES:]}
+    return merged.model_copy(update=both)
 
 
 def _again(turn: Turn, intent: Intent) -> Turn:
     again = turn.understood.model_copy(update={"intent": intent, "again": True})
     return replace(turn, understood=again)
+
+
+def _meeting(conditions: ItemFilter) -> str:
+    """The conditions as they stand after what a list is for: ` (red, up to 20)`."""
+    return f" ({conditions.text})" if conditions.text else ""
 
 
 def _length(request: Understood) -> int:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from statistics import median
 
 from mllm_srec.agent.conversation.intents import Understood
 from mllm_srec.agent.conversation.places import Place, place, points_back
@@ -211,11 +212,14 @@ def partial_answer(said: Outcome) -> PartialAnswer:
 
 
 def _price(words: str, shown: Sequence[Shown]) -> str:
-    """A price in words; `cheaper` and `dearer` are the mean of the list, if it has prices."""
+    """A price in words; `cheaper` and `dearer` are the median of the list, if it has prices.
+
+    Of half the list that is true, however dear a single item is.
+    """
     if not words or said_number(words) is not None:
         return words
     prices = [each["price"] for each in shown if each["price"] is not None]
-    return f"{sum(prices) / len(prices):.2f}" if prices else ""
+    return f"{median(prices):.2f}" if prices else ""
 
 
 def _written(value: float) -> str:

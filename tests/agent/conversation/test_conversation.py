@@ -41,6 +41,65 @@ def test_a_request_is_changed_by_what_is_said_next(chat: Conversation) -> None:
     assert set(ids(wooden)) <= {"i1", "i3", "i5", "i7"}
 
 
+def _drawn(colour: tuple[int, int, int]) -> bytes:
+    picture = io.BytesIO()
+    Image.new("RGB", (40, 40), colour).save(picture, "PNG")
+    return picture.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("then", "lead", "found"),
+    [
+        (Understood(intent="recommend", again=True, having=("blue",)), "kite, blue", {"k1"}),
+        (Understood(intent="recommend", again=True, having=("drums",)), "red, drum", {"i3"}),
+        (Understood(intent="recommend", again=True, having=("blue drums",)), "blue, drum", {"k2"}),
+        (Understood(intent="recommend", again=True, without=("red",)), "kite, without red", {"k1"}),
+    ],
+)
+def test_conditions_of_different_attributes_add_up(
+    then: Understood, lead: str, found: set[str], tmp_path: Path
+) -> None:
+    with opened(tmp_path / "home") as talks:
+        talks.srec.put_items(
+            [
+                Item(
+                    item_id=item_id,
+                    title=f"Fine {what}",
+                    description="Made of paper.",
+                    picture=talks.home.pictures.add(_drawn((20, 20, 200))),
+                )
+                for item_id, what in (("k1", "kite"), ("k2", "drum"))
+            ]
+        )
+        with talks.begin("nobody") as chat:
+            chat.do(Understood(intent="recommend", having=("red kites",)))
+            turn = chat.do(then)
+            assert f"({lead})" in turn.answer
+            assert set(ids(turn)) == found
+
+
+def test_what_is_ruled_out_adds_up_until_it_is_asked_for(tmp_path: Path) -> None:
+    with opened(tmp_path / "home") as talks, talks.begin("nobody") as chat:
+        chat.do(Understood(intent="recommend", without=("red",)))
+        without = Understood(intent="recommend", again=True, without=("blue",))
+        assert "(without red, without blue)" in chat.do(without).answer
+        red = Understood(intent="recommend", again=True, having=("red",))
+        assert "(red, without blue)" in chat.do(red).answer
+
+
+def test_one_dear_item_does_not_shift_what_is_cheaper(tmp_path: Path) -> None:
+    with opened(tmp_path / "home") as talks:
+        items = talks.home.catalogue.items()
+        talks.home.catalogue.put_items(
+            item.model_copy(update={"price": 900.0 if item.item_id == "i8" else 10.0 + number})
+            for number, item in enumerate(items.values())
+        )
+        with talks.begin("ben") as chat:
+            chat.do(Understood(intent="search", words="toy", k="8"))
+            cheaper = Understood(intent="recommend", again=True, under="cheaper")
+            assert "(up to 13.5)" in chat.do(cheaper).answer
+
+
 def test_cheaper_means_the_list_it_was_said_of_and_none_after_it(tmp_path: Path) -> None:
     with opened(tmp_path / "home") as talks:
         items = talks.home.catalogue.items()
@@ -105,9 +164,7 @@ def test_no_turn_reads_the_whole_catalogue_on_the_loop_of_all_conversations(
 
 def test_a_search_by_words_and_by_a_picture(chat: Conversation) -> None:
     assert ids(chat.say("find a blue ball"))[0] == "i6"
-    picture = io.BytesIO()
-    Image.new("RGB", (40, 40), (20, 160, 20)).save(picture, "PNG")
-    turn = chat.say("", picture=picture.getvalue())
+    turn = chat.say("", picture=_drawn((20, 160, 20)))
     assert turn.intent == "search"
     assert set(ids(turn)[:2]) == {"i7", "i8"}
     assert "green" in turn.answer
@@ -153,9 +210,7 @@ def test_a_price_in_two_ways_is_asked_about_before_a_wish_is_kept(chat: Conversa
 
 
 def test_others_after_a_picture_are_others_like_it(chat: Conversation) -> None:
-    picture = io.BytesIO()
-    Image.new("RGB", (40, 40), (20, 160, 20)).save(picture, "PNG")
-    first = chat.say("like this", picture=picture.getvalue())
+    first = chat.say("like this", picture=_drawn((20, 160, 20)))
     lead = "Your picture shows toy: green. Nearest to it:"
     again = chat.do(Understood(intent="search", again=True))
     others = chat.say("others")
