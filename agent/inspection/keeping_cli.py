@@ -40,7 +40,8 @@ def prune(
             if yes:
                 delete(traces, found)
         said = "deleted; `srec trace compact` gives disk back" if yes else "would go: add --yes"
-        out.result({"traces": len(found), "deleted": yes}, lambda _: f"{len(found):,} {said}")
+        counts = {"traces": len(found), "deleted": len(found) if yes else 0}
+        out.result(counts, lambda _: f"{len(found):,} {said}")
 
 
 @keeping_app.command("scrub")
@@ -76,7 +77,8 @@ def scrub_(
                 count = leave_out(traces, parts, user)
         done, told = ("redacted", f"left without {redact}") if parts else ("deleted", "deleted")
         said = told if yes else f"would be {told}: add --yes"
-        out.result({"traces": count, done: yes}, lambda _: f"{count:,} {said}")
+        counts = {"traces": count, done: count if yes else 0}
+        out.result(counts, lambda _: f"{count:,} {said}")
 
 
 def _parts(text: str) -> "frozenset[Part]":

@@ -1,5 +1,6 @@
 """The trace commands, from options to exit codes."""
 
+import json
 import shutil
 import stat
 from pathlib import Path
@@ -223,6 +224,22 @@ def test_a_state_that_is_no_object_is_wrong_use(
     state.write_text(content)
     path, (first, *_) = home
     assert srec(path, "fork", first, "explain", "--state", str(state))[0] == 2
+
+
+@pytest.mark.parametrize("command", [("prune", "--count", "0"), ("scrub", "mia")])
+def test_programs_are_told_how_many_traces_went(
+    command: tuple[str, ...],
+    home: tuple[Path, list[str]],
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    path = shutil.copytree(home[0], tmp_path / "home")
+    srec(path, *command, "--json")
+    counted = json.loads(capfd.readouterr().out)
+    srec(path, *command, "--json", "--yes")
+    done = json.loads(capfd.readouterr().out)
+    assert counted == {"traces": done["traces"], "deleted": 0}
+    assert done["deleted"] == done["traces"] > 0
 
 
 def test_nothing_is_deleted_without_yes(home: tuple[Path, list[str]]) -> None:
