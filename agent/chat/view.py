@@ -53,12 +53,15 @@ class Ticker:
 
     def __rich__(self) -> Group:
         """The answer so far, and what runs; drawn from another thread than the events come on."""
-        text = Text(f"{time.monotonic() - self._began:4.1f} s  ", "dim")
-        for name, took in list(self._done.items()):
-            text.append(f"{name} {took:.1f}  ", "dim")
+        began = f"{time.monotonic() - self._began:4.1f} s  "
+        text = Text(began, "dim", no_wrap=True, overflow="ellipsis")
         for name in self._running[-1:]:
             text.append(name, "bold cyan")
-            text.append(" …", "cyan")
+            text.append(" …  ", "cyan")
+        # The latest first: a narrow screen cuts off the oldest.
+        for name, took in reversed(list(self._done.items())):
+            text.append(f"{name} {took:.1f}  ", "dim")
+        text.rstrip()
         return Group(*self._so_far, text)
 
 

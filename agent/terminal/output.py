@@ -147,12 +147,17 @@ class Output:
             self.show(view)
 
     def show(self, view: Callable[["Console"], "RenderableType"]) -> None:
-        """Show something to a person; nothing with `--json`."""
+        """Show something to a person, a plain text as it stands; nothing with `--json`."""
         if not self.as_json:
+            # Late: a command that writes JSON does without rich.
+            from mllm_srec.agent.untrusted import words  # noqa: PLC0415
+
             console = self.console()
             shown = view(console)
+            if isinstance(shown, str):
+                shown = words(with_tilde(shown), lines=True)
             # Views keep to the width themselves; a command to copy is longer on purpose.
-            console.print(with_tilde(shown) if isinstance(shown, str) else shown, crop=False)
+            console.print(shown, crop=False)
 
     def console(self) -> "Console":
         """Standard output as rich sees it."""

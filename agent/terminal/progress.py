@@ -14,6 +14,7 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 from rich.text import Text
 
 from mllm_srec.agent.results import Progress as ProgressCall
@@ -32,15 +33,15 @@ class _Rate(ProgressColumn):
 
 @contextmanager
 def bars(console: Console) -> Iterator[ProgressCall]:
-    """One bar a stage, each done when the next begins."""
+    """One bar a stage, each done when the next begins; it takes what width the words leave."""
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(bar_width=30),
-        MofNCompleteColumn(),
-        _Rate(),
+        BarColumn(bar_width=None, table_column=Column(ratio=1)),
+        MofNCompleteColumn(table_column=Column(no_wrap=True)),
+        _Rate(table_column=Column(no_wrap=True)),
         TimeRemainingColumn(elapsed_when_finished=True),
     )
-    with Progress(*columns, console=console) as shown:
+    with Progress(*columns, console=console, expand=True) as shown:
         tasks: dict[str, TaskID] = {}
 
         def show(stage: str, done: int, total: int | None) -> None:

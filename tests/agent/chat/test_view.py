@@ -8,6 +8,7 @@ from rich.console import Console, RenderableType
 from mllm_srec.agent.chat.view import Ticker, turn_view
 from mllm_srec.agent.conversation.results import TurnItem, TurnResult
 from mllm_srec.agent.events import NodeEnded, NodeStarted, PartialAnswer
+from mllm_srec.agent.terminal.graph_picture import NODES
 from mllm_srec.agent.terminal.item_pictures import Pictures
 
 ITEMS = (TurnItem(item_id="i2", title="Kite"), TurnItem(item_id="i6", title="Ball"))
@@ -64,4 +65,15 @@ def test_the_answer_so_far_stands_above_the_nodes() -> None:
     ticker(PartialAnswer(LIST, ITEMS))
     *shown, nodes = drawn(ticker, width=60)
     assert shown == LIST.splitlines()
-    assert nodes.split("s  ", 1)[1] == "score_targets 1.2  explain …"
+    assert nodes.split("s  ", 1)[1] == "explain …  score_targets 1.2"
+
+
+def test_the_nodes_keep_to_one_line_with_what_runs_in_front() -> None:
+    ticker = Ticker()
+    for node in NODES[:-1]:
+        ticker(NodeStarted(node))
+        ticker(NodeEnded(node, 1.25))
+    ticker(NodeStarted(NODES[-1]))
+    [nodes] = drawn(ticker, width=80)
+    assert nodes.split("s  ", 1)[1].startswith(f"{NODES[-1]} …  {NODES[-2]} 1.2  ")
+    assert nodes.endswith("…")

@@ -1,10 +1,14 @@
+import io
 import json
+import re
+import time
 from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from rich.console import Console
 
 from mllm_srec.agent.results import (
     HistoryEntry,
@@ -21,6 +25,7 @@ from mllm_srec.agent.terminal.item_pictures import Pictures
 from mllm_srec.agent.terminal.output import Output, PlainProgress, speed
 from mllm_srec.agent.terminal.pictures import Way
 from mllm_srec.agent.terminal.pieces import stars
+from mllm_srec.agent.terminal.progress import bars
 from mllm_srec.agent.terminal.views import (
     facts_table,
     ingest_view,
@@ -283,6 +288,25 @@ def test_facts_within_facts_are_shown() -> None:
     assert "model hash" in shown
     assert "-" in shown
     assert render(facts_table({"running": True})).split() == ["running", "yes"]
+
+
+def test_bars_keep_to_a_line_of_80_columns() -> None:
+    console = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None)
+    with bars(console) as show:
+        for done in (0, 5_000, 10_000):
+            show("interactions", done, 1_000_000)
+            time.sleep(0.01)
+    assert isinstance(console.file, io.StringIO)
+    last = console.file.getvalue().rpartition("\x1b[2K")[2]
+    assert last.startswith("reading interactions ")
+    assert " 10000/1000000 " in last
+    assert re.search(r" [\d,]+ interactions/s [\d:]+\s*$", last.splitlines()[0])
+
+
+def test_a_plain_text_is_shown_as_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
+    said = "drawn to shop [red]/:smile:.png"
+    Output(as_json=False).show(lambda _: said)
+    assert capsys.readouterr().out == f"{said}\n"
 
 
 def test_plain_progress_says_rate_and_time_left_but_not_every_step() -> None:
