@@ -12,7 +12,7 @@ from mllm_srec.agent.nodes.fuse_items import fuse, fuse_key, stale
 from mllm_srec.agent.results import IngestReport, Progress
 from mllm_srec.agent.state import Context
 from mllm_srec.llm.engine import Engine
-from mllm_srec.llm.load import engine_kind
+from mllm_srec.llm.load import check_engine, engine_kind
 from mllm_srec.llm.together import together
 from mllm_srec.store.fields import shown
 from mllm_srec.store.home import Home
@@ -44,13 +44,15 @@ def ingest(
     Raises:
         InputError: A file cannot be read, or more than `max_bad_share` of its rows are bad.
         HomeBusy: Another process writes to the home.
-        ModelError: There is no such engine or model, and nothing was read; or the model could not
-            be loaded, and what was read is kept.
+        ModelError: There is no such engine or model, or its server does not run, and nothing was
+            read; or the model could not be loaded, and what was read is kept.
     """
     started = time.perf_counter()
     if isinstance(engine, str):
         engine_kind(engine)
     with Home.open(home, create=True) as opened, opened.lock():
+        if isinstance(engine, str) and fuse_now:
+            check_engine(engine, opened.server_file)
         model_of(opened, model)
         taken = load_shop(
             opened,

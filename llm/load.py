@@ -16,6 +16,7 @@ __all__ = [
     "Dtype",
     "Loaded",
     "bundled_model",
+    "check_engine",
     "engine_kind",
     "load_engine",
     "model_hash",
@@ -48,6 +49,19 @@ def engine_kind(name: str) -> EngineKind:
         if kind == name:
             return kind
     raise ModelError(f"engine {name!r} is none of {', '.join(kinds)}")
+
+
+def check_engine(name: str, server_file: Path) -> None:
+    """Refuse, before other work is done, an engine that `load_engine` would refuse at once.
+
+    Raises:
+        ModelError: There is none of that name.
+        EngineLost: It is the server, and none runs.
+    """
+    if engine_kind(name) == "vllm-server":
+        from mllm_srec.llm.server import running  # noqa: PLC0415 — needs httpx only here
+
+        running(server_file)
 
 
 def load_engine(

@@ -125,6 +125,18 @@ def status(server_file: Path) -> ServerRecord | None:
     return record
 
 
+def running(server_file: Path) -> ServerRecord:
+    """The running server of a server file.
+
+    Raises:
+        EngineLost: None runs.
+    """
+    record = status(server_file)
+    if record is None:
+        raise EngineLost("no server runs here: start one with `srec serve start`")
+    return record
+
+
 def started(process: psutil.Process) -> float:
     """When a process began, as `ServerRecord.started` has it."""
     return process.create_time() - psutil.boot_time()

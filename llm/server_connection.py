@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import httpx
 
 from mllm_srec.llm.engine import EngineLost, ModelError
-from mllm_srec.llm.server import ServerRecord, read_key, status
+from mllm_srec.llm.server import ServerRecord, read_key, running
 from mllm_srec.llm.stopping import governing
 
 T = TypeVar("T")
@@ -34,7 +34,7 @@ class ServerConnection:
         self._timeout_s = timeout_s
         # One event loop for all calls, so that connections are kept between them.
         self._runner = asyncio.Runner()
-        self._connect(_running(server_file))
+        self._connect(running(server_file))
 
     @property
     def record(self) -> ServerRecord:
@@ -69,7 +69,7 @@ class ServerConnection:
             EngineLost: None runs.
             ModelError: It has another model now.
         """
-        record = _running(self._server_file)
+        record = running(self._server_file)
         if record == self._record:
             return
         if record.model_hash != self._record.model_hash:
@@ -132,13 +132,6 @@ class ServerConnection:
         }
         limits = httpx.Limits(max_connections=AT_ONCE, keepalive_expiry=IDLE_S)
         self._client = httpx.AsyncClient(**self._address, limits=limits)
-
-
-def _running(server_file: Path) -> ServerRecord:
-    record = status(server_file)
-    if record is None:
-        raise EngineLost("no server runs here: start one with `srec serve start`")
-    return record
 
 
 def _check(response: httpx.Response) -> None:

@@ -24,7 +24,7 @@ from mllm_srec.agent.ingest import (
 )
 from mllm_srec.agent.recommender import Recommender
 from mllm_srec.agent.state import Settings
-from mllm_srec.llm.engine import ModelError, Prompt
+from mllm_srec.llm.engine import EngineLost, ModelError, Prompt
 from mllm_srec.llm.scripted import ScriptedEngine
 from mllm_srec.store.errors import IndexMismatch
 from mllm_srec.store.home import Home
@@ -276,3 +276,8 @@ def test_a_misspelt_engine_or_model_is_told_before_anything_is_read(
     for fuse_now in (True, False):
         with pytest.raises(ModelError, match=f"'{named}' is n"):
             ingest(tmp_path / "home", items=tmp_path / "no-file", fuse_now=fuse_now, **wrong)
+
+
+def test_a_server_that_does_not_run_is_told_before_anything_is_read(tmp_path: Path) -> None:
+    with pytest.raises(EngineLost, match="start one with `srec serve start`"):
+        ingest(tmp_path / "home", items=tmp_path / "no-file", engine="vllm-server")
