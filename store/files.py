@@ -94,7 +94,7 @@ def make_private(path: Path) -> None:
 
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Be the one process, and the one thread, that makes files in a folder, for moments only.
+    """Be the one process, and the one thread, that changes files in a folder, for moments only.
 
     The lock is the folder's own, so that no file is left, and none of SQLite's is touched.
     """

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from mllm_srec.store.errors import HomeError
-from mllm_srec.store.files import write_private
+from mllm_srec.store.files import alone_in, write_private
 from mllm_srec.store.home_settings import NAME as SETTINGS
 
 FORMAT = 1
@@ -52,7 +52,10 @@ def make_home(folder: Path) -> None:
             f"{str(folder)!r} is not empty and not a home (it holds {min(foreign)!r}): "
             "give --home a new or an empty folder"
         )
-    _write(folder, {"kind": _KIND, "format": FORMAT})
+    # Another process may make it a home at this moment, and have given it its id.
+    with alone_in(folder):
+        if not is_home(folder):
+            _write(folder, {"kind": _KIND, "format": FORMAT})
 
 
 def check_format(folder: Path) -> None:

@@ -14,7 +14,7 @@ import psutil
 from PIL import Image, ImageOps
 
 from mllm_srec.store.errors import BadPicture, StoreError
-from mllm_srec.store.files import disk_errors, owner_only, private_folder
+from mllm_srec.store.files import alone_in, disk_errors, owner_only, private_folder
 
 MAX_SIDE = 512
 """Longest side of a stored picture, pixels."""
@@ -102,25 +102,28 @@ class PictureStore:
         key = hashlib.sha256(content).hexdigest()
         path = self._path(key)
         kept = None if path.exists() else _canonical(content)
-        if giver is not None:
-            # First: a picture that nobody gave would stay for ever.
-            with disk_errors(path):
-                (private_folder(private_folder(self._givers) / _folder_of(giver)) / key).touch(
-                    0o600
-                )
-        if kept is not None:
-            # Written aside and moved: a killed process leaves no half picture under a key.
-            partial = self._partial / f"{key}.{os.getpid()}.{threading.get_ident()}"
-            with disk_errors(path):
-                private_folder(path.parent)
-                try:
-                    with open(partial, "wb", opener=owner_only) as file:
-                        file.write(kept)
-                    partial.replace(path)
-                except OSError:
-                    partial.unlink(missing_ok=True)
-                    raise
+        # Not the lock of the home: who talks may show a picture while another process ingests.
+        with disk_errors(path), alone_in(self._folder):
+            if giver is not None:
+                # First: a picture that nobody gave would stay for ever.
+                mine = private_folder(private_folder(self._givers) / _folder_of(giver))
+                (mine / key).touch(0o600)
+            if not path.exists():
+                # It was here, and another process has just forgotten it.
+                self._write(path, _canonical(content) if kept is None else kept)
         return key
+
+    def _write(self, path: Path, kept: bytes) -> None:
+        # Written aside and moved: a killed process leaves no half picture under a key.
+        partial = self._partial / f"{path.name}.{os.getpid()}.{threading.get_ident()}"
+        private_folder(path.parent)
+        try:
+            with open(partial, "wb", opener=owner_only) as file:
+                file.write(kept)
+            partial.replace(path)
+        except OSError:
+            partial.unlink(missing_ok=True)
+            raise
 
     def __contains__(self, key: str) -> bool:
         return _KEY.fullmatch(key) is not None and self._path(key).exists()
@@ -164,13 +167,15 @@ class PictureStore:
             keep: Keys of pictures that are needed otherwise.
         """
         mine = self._givers / _folder_of(user)
-        for key in self.given_by(user):
-            others = (path for path in self._givers.glob(f"*/{key}") if path.parent != mine)
-            if key not in keep and not any(others):
-                self.delete(key)
-            (mine / key).unlink()
-        if mine.exists():
-            mine.rmdir()
+        # A picture that another user gives at this moment stays.
+        with alone_in(self._folder):
+            for key in self.given_by(user):
+                others = (path for path in self._givers.glob(f"*/{key}") if path.parent != mine)
+                if key not in keep and not any(others):
+                    self.delete(key)
+                (mine / key).unlink()
+            if mine.exists():
+                mine.rmdir()
 
     def sweep(self) -> None:
         """Remove what killed processes left half written."""

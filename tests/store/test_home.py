@@ -7,7 +7,7 @@ import pytest
 
 from mllm_srec.store.errors import HomeBusy, HomeError, StoreError
 from mllm_srec.store.home import Home
-from mllm_srec.store.home_mark import FORMAT
+from mllm_srec.store.home_mark import FORMAT, give_id, home_id, make_home
 from mllm_srec.store.manifest import IndexFacts
 from mllm_srec.store.records import Interaction, Item
 from tests.store.conftest import picture, run_at_once, start
@@ -18,6 +18,13 @@ def test_a_home_is_made_once_and_opened_again(tmp_path: Path) -> None:
         home.catalogue.put_items([Item(item_id="1")])
     with Home.open(tmp_path / "a" / "home") as home:
         assert home.catalogue.item_ids() == ["1"]
+
+
+def test_a_home_that_another_process_has_just_made_keeps_its_id(tmp_path: Path) -> None:
+    make_home(tmp_path)
+    give_id(tmp_path, "ab" * 16)
+    make_home(tmp_path)
+    assert home_id(tmp_path) == "ab" * 16
 
 
 def test_a_missing_home_is_refused_with_the_way_out(tmp_path: Path) -> None:

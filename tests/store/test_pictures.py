@@ -6,6 +6,7 @@ import sys
 import zlib
 from io import BytesIO
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from hypothesis import given, settings
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mllm_srec.store.errors import BadPicture, StoreError
+from mllm_srec.store.files import alone_in
 from mllm_srec.store.home import Home
 from mllm_srec.store.pictures import MAX_BYTES, MAX_SIDE, open_picture, read_inside
 from tests.store.conftest import picture
@@ -156,6 +158,19 @@ def test_what_a_user_alone_gave_is_forgotten_with_the_user(home: Home) -> None:
     home.pictures.forget("ben", keep={ours})
     assert ours in home.pictures
     home.pictures.forget("nobody")
+
+
+def test_a_picture_that_is_given_while_it_is_forgotten_stays(home: Home) -> None:
+    content = picture("red")
+    key = home.pictures.add(content, giver="mia")
+    giving = Thread(target=home.pictures.add, args=(content,), kwargs={"giver": "ben"})
+    with alone_in(home.path / "pictures"):  # As while another process forgets mia.
+        giving.start()
+        giving.join(0.5)
+        home.pictures.delete(key)
+    giving.join()
+    assert key in home.pictures
+    assert home.pictures.given_by("ben") == {key}
 
 
 def test_a_picture_that_is_refused_has_no_giver(home: Home) -> None:
