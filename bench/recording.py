@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -88,11 +88,15 @@ class WatchedTracer(Tracer):
             yield step
 
     def put_done(
-        self, step: Step, batch: Sequence[Done], error: BaseException | None = None
+        self,
+        step: Step,
+        batch: Sequence[Done],
+        error: BaseException | None = None,
+        pictures: Iterable[bytes] = (),
     ) -> None:
         """See `Tracer.put_done`."""
         with self._watch.running():
-            super().put_done(step, batch, error)
+            super().put_done(step, batch, error, pictures)
 
 
 def _watch_output(step: Step, watch: Stopwatch) -> None:

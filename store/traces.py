@@ -91,11 +91,16 @@ class TraceStore(Closing):
         with self._lock:
             self._connection.close()
 
-    def put_spans(self, spans: Iterable[Span]) -> None:
+    def put_spans(self, spans: Iterable[Span], blobs: Iterable[bytes] = ()) -> None:
         """Write spans in one transaction; a span that is there already is replaced.
 
         A run can be found by its words once its root has ended. One that was deleted while it was
         under way stays deleted.
+
+        Args:
+            spans: Of any traces.
+            blobs: Bytes that they name by `sha256:...`, each kept once. What no span names goes at
+                the next `compact`.
 
         Raises:
             TraceError: The file cannot be written.
@@ -104,14 +109,13 @@ class TraceStore(Closing):
         if not batch:
             return
 
-        # Nothing is shared between traces, nor with a root, whose attributes are read in SQL.
-        def part(span: Span) -> tuple[str, bool]:
-            return span.trace_id, span.parent_id is None
-
         try:
             with self.writing():
                 kept = self._undeleted(batch)
-                for _, group in groupby(sorted(kept, key=part), key=part):
+                for content in blobs if kept else ():
+                    self._number(content)
+                # Nothing is shared between traces, nor with a root: its attributes SQL reads.
+                for _, group in groupby(sorted(kept, key=_part), key=_part):
                     self._put_together(list(group))
                 self._words.add(kept)
                 for span in kept:
@@ -134,25 +138,6 @@ class TraceStore(Closing):
         """
         with self.writing():
             self._put_anew(trace_id, [change(span) for span in self._spans_of(trace_id)])
-
-    def put_blobs(self, contents: Sequence[bytes]) -> list[str]:
-        """Keep bytes, each once, in one transaction; returns their SHA-256 in hexadecimal digits.
-
-        Bytes that no span names by `sha256:...` go at the next `compact`.
-
-        Raises:
-            TraceError: The file cannot be written.
-        """
-        if not contents:
-            return []
-        keys = [hashlib.sha256(content).digest() for content in contents]
-        with self._lock, _told(self.path):
-            self._refresh()
-            if not self._known.keys() >= set(keys):
-                with self.writing():
-                    for content in contents:
-                        self._number(content)
-        return [key.hex() for key in keys]
 
     def blob(self, sha256: str) -> bytes | None:
         """The bytes of a hash, None when they are not kept."""
@@ -340,6 +325,10 @@ class TraceStore(Closing):
                 self.forget()
             self._known[key] = number
         return self._known[key]
+
+
+def _part(span: Span) -> tuple[str, bool]:
+    return span.trace_id, span.parent_id is None
 
 
 @contextmanager

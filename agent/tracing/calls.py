@@ -5,7 +5,7 @@ that calls, so that each call lands below its own node.
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -107,31 +107,29 @@ class TracedCalls:
             error = caught
             raise
         finally:
-            # Pictures are kept here, beside the spans that name them, and not before the call:
-            # meanwhile old traces may go, and take along what no span needs.
-            pictures = step.run.tracer.keep(
-                {
-                    picture.key: as_png(picture)
-                    for each in asked
-                    if isinstance(each, Prompt)
-                    for picture in each.pictures
-                }
-            )
+            pictures = {
+                picture.key: as_png(picture)
+                for each in asked
+                if isinstance(each, Prompt)
+                for picture in each.pictures
+            }
+            addresses = step.run.tracer.addresses(pictures)
             spans = [
-                {**_asked(each, settings, pictures), **answer}
+                {**_asked(each, settings, addresses), **answer}
                 for each, answer in zip(asked, answers, strict=True)
             ]
-            self._put(step, name, spans, start_ns, error)
+            self._put(step, name, spans, pictures.values(), start_ns, error)
 
     def _put(
         self,
         step: Step,
         name: str,
         spans: Sequence[Attributes],
+        pictures: Iterable[bytes],
         start_ns: int,
         error: BaseException | None,
     ) -> None:
-        """Write the spans, and count them for the run."""
+        """Write the spans with the pictures that they name, and count them for the run."""
         kind = Kind.EMBEDDING if name == "embed" else Kind.LLM
         same: Attributes = {
             Names.OPENINFERENCE_SPAN_KIND: kind.value,
@@ -140,12 +138,12 @@ class TracedCalls:
         }
         end_ns = time.time_ns()
         done = [Done(name, {**span, **same}, start_ns, end_ns) for span in spans]
-        step.run.tracer.put_done(step, done, error)
+        step.run.tracer.put_done(step, done, error, pictures)
         step.run.add_tokens(step.name, sum(map(_counted, spans), Tokens()))
 
 
 def _asked(
-    asked: Prompt | Sequence[str], settings: Mapping[str, object], pictures: Mapping[str, str]
+    asked: Prompt | Sequence[str], settings: Mapping[str, object], addresses: Mapping[str, str]
 ) -> Attributes:
     """A prompt, or a batch of texts, as attributes; pictures by their addresses."""
     if not isinstance(asked, Prompt):
@@ -153,7 +151,7 @@ def _asked(
             **value_attributes(Names.INPUT_VALUE, Names.INPUT_MIME_TYPE, list(asked)),
             Names.LLM_INVOCATION_PARAMETERS: as_json(settings),
         }
-    return {**input_messages(asked.messages, pictures), **call_settings(asked, settings)}
+    return {**input_messages(asked.messages, addresses), **call_settings(asked, settings)}
 
 
 def _embeddings(vectors: NDArray[np.float32]) -> Attributes:

@@ -1,8 +1,10 @@
 """OpenTelemetry spans on their way into the trace store."""
 
 import random
+import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import cast
 
 from openinference.semconv.trace import OpenInferenceSpanKindValues as Kind
@@ -17,7 +19,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
 from mllm_srec.agent.tracing.attributes import code_version
 from mllm_srec.agent.tracing.otlp import forwarder
-from mllm_srec.store.spans import LOST, Attribute, Event, Span, Status
+from mllm_srec.store.spans import Attribute, Event, Span, Status
 from mllm_srec.store.traces import TraceError, TraceStore
 
 
@@ -32,6 +34,7 @@ class SpanKeeper(SpanProcessor):
         """Why something was not kept."""
         self._store = store
         self._ended: deque[Span] = deque()
+        self._flushing = threading.Lock()
 
     def on_start(self, span: ReadableSpan, parent_context: Context | None = None) -> None:
         """Write that a node or a run has started."""
@@ -45,26 +48,26 @@ class SpanKeeper(SpanProcessor):
 
     def force_flush(self, timeout_millis: int = 0) -> bool:
         """Write what has ended since the last time, as one batch."""
-        batch = []
-        while self._ended:
-            batch.append(self._ended.popleft())
-        return self._put(batch)
+        with self.together():
+            pass
+        return self.problem is None
 
-    def put_blobs(self, contents: Sequence[bytes]) -> list[str]:
-        """Keep bytes, each once; their addresses, `LOST` where they could not be written."""
+    @contextmanager
+    def together(self, blobs: Iterable[bytes] = ()) -> Iterator[None]:
+        """Write the spans that end inside, and the bytes that they name, as one batch."""
+        # Or another thread would write the spans before their bytes.
+        with self._flushing:
+            yield
+            batch = []
+            while self._ended:
+                batch.append(self._ended.popleft())
+            self._put(batch, blobs)
+
+    def _put(self, batch: list[Span], blobs: Iterable[bytes] = ()) -> None:
         try:
-            return [f"sha256:{key}" for key in self._store.put_blobs(contents)]
+            self._store.put_spans(batch, blobs)
         except TraceError as error:
             self.problem = str(error)
-            return [LOST] * len(contents)
-
-    def _put(self, batch: list[Span]) -> bool:
-        try:
-            self._store.put_spans(batch)
-        except TraceError as error:
-            self.problem = str(error)
-            return False
-        return True
 
 
 class OwnIds(IdGenerator):

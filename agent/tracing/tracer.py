@@ -6,9 +6,10 @@ leaves the machine.
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
+from hashlib import sha256
 from types import MappingProxyType
 
 from openinference.semconv.trace import OpenInferenceSpanKindValues as Kind
@@ -152,12 +153,11 @@ class Tracer:
             return "nothing is traced, because OTEL_SDK_DISABLED is set: unset it to keep traces"
         return self._keeper.problem
 
-    def keep(self, pictures: Mapping[str, bytes]) -> dict[str, str]:
-        """Keep pictures, each once; their addresses for attributes, `sha256:...`, by their keys."""
+    def addresses(self, pictures: Mapping[str, bytes]) -> dict[str, str]:
+        """The addresses of pictures for attributes, `sha256:...`, by their keys."""
         if self.redaction.leaves_out("pictures"):
             return dict.fromkeys(pictures, REDACTED)
-        kept = self._keeper.put_blobs(list(pictures.values()))
-        return dict(zip(pictures, kept, strict=True))
+        return {key: f"sha256:{sha256(png).hexdigest()}" for key, png in pictures.items()}
 
     @contextmanager
     def run(
@@ -242,7 +242,11 @@ class Tracer:
             run.add_seconds(name, time.perf_counter() - started)
 
     def put_done(
-        self, step: Step, batch: Sequence[Done], error: BaseException | None = None
+        self,
+        step: Step,
+        batch: Sequence[Done],
+        error: BaseException | None = None,
+        pictures: Iterable[bytes] = (),
     ) -> None:
         """Record what a step did and has ended, one span for each.
 
@@ -250,16 +254,17 @@ class Tracer:
             step: The step that did it.
             batch: Calls, or searches.
             error: What ended them, None when they came to their end.
+            pictures: Those that they name by their addresses; kept, each once, with the spans.
         """
         context = _below(step)
-        for each in batch:
-            clean = self.redaction.attributes(each.attributes, step.run.user)
-            span = self._tracer.start_span(
-                each.name, context, attributes=clean, start_time=each.start_ns
-            )
-            self._set_status(span, error, step.run.user)
-            span.end(each.end_ns)
-        self._keeper.force_flush()
+        with self._keeper.together(() if self.redaction.leaves_out("pictures") else pictures):
+            for each in batch:
+                clean = self.redaction.attributes(each.attributes, step.run.user)
+                span = self._tracer.start_span(
+                    each.name, context, attributes=clean, start_time=each.start_ns
+                )
+                self._set_status(span, error, step.run.user)
+                span.end(each.end_ns)
 
     @contextmanager
     def _active(self, step: Step) -> Iterator[None]:

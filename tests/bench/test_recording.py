@@ -23,12 +23,12 @@ class Slow(TraceStore):
 
     writes = 0
 
-    def put_spans(self, spans: Iterable[Span]) -> None:
+    def put_spans(self, spans: Iterable[Span], blobs: Iterable[bytes] = ()) -> None:
         """Write after a while."""
         if batch := list(spans):
             type(self).writes += 1
             time.sleep(SLEEP_S)
-            super().put_spans(batch)
+            super().put_spans(batch, blobs)
 
 
 def test_what_the_trace_file_takes_is_recording_and_what_the_engine_takes_is_not(

@@ -34,7 +34,7 @@ def put_run(store: TraceStore, number: int, *, user: str = "mia", size: int = 0)
     """Write a run whose prompts and picture are partly its own."""
     trace, start = f"{number:032x}", number * DAY_NS
     pictures = [f"picture of {user} {number}".encode(), b"a picture that all share"]
-    own, both = store.put_blobs(pictures)
+    own, both = (hashlib.sha256(picture).hexdigest() for picture in pictures)
 
     def span(at: int, **values: object) -> Span:
         given = {
@@ -59,7 +59,7 @@ def put_run(store: TraceStore, number: int, *, user: str = "mia", size: int = 0)
         )
         for at in (1, 2)
     ]
-    store.put_spans(calls)
+    store.put_spans(calls, pictures)
     store.put_spans(
         [span(0, parent_id=None, name="recommend", kind="AGENT", attributes={"user.id": user})]
     )
@@ -195,7 +195,8 @@ def test_a_run_that_is_deleted_while_it_is_under_way_stays_deleted(store: TraceS
 def test_compact_gives_disk_back(store: TraceStore) -> None:
     for number in range(8):
         put_run(store, number, size=100_000)
-    store.put_blobs([b"nobody names this" * 10_000])
+    insert = "INSERT INTO blobs (sha256, bytes, packed) VALUES ('', ?, 0)"
+    store.rows(insert, random.Random(0).randbytes(10_000))
     delete(store, expired(store, Retention(count=1), now_ns=0))
     before, after = compact(store)
     assert after < before / 2
@@ -256,8 +257,10 @@ def test_a_file_of_the_second_version_is_read_as_it_is(tmp_path: Path) -> None:
     """Until then each call had a row of its own, with its line in the table of its batch."""
     path = tmp_path / "traces.sqlite"
     with TraceStore.open(path) as store:
-        [blob] = store.put_blobs([b'[["prompt"],[["a kite"],["a drum"]],{"model":"tiny"}]'])
-        [(number,)] = store.rows("SELECT id FROM blobs WHERE sha256 = ?", bytes.fromhex(blob))
+        [(number,)] = store.rows(
+            "INSERT INTO blobs (sha256, bytes, packed) VALUES ('', ?, 0) RETURNING id",
+            b'[["prompt"],[["a kite"],["a drum"]],{"model":"tiny"}]',
+        )
         marks = ", ".join("?" * len(COLUMNS))
         for line in (0, 1):
             store.rows(

@@ -1,3 +1,4 @@
+import hashlib
 import sqlite3
 import stat
 import subprocess
@@ -142,12 +143,25 @@ def test_a_vector_comes_back_bit_for_bit(store: TraceStore) -> None:
 
 def test_a_picture_is_kept_once(store: TraceStore) -> None:
     png = b"\x89PNG\r\n" + bytes(100)
-    first, again = store.put_blobs([png, png])
-    assert [first] == [again] == store.put_blobs([png])
-    assert store.blob(first) == png
+    key = hashlib.sha256(png).hexdigest()
+    for number in (1, 2):
+        store.put_spans([span(number, attributes={"url": f"sha256:{key}"})], [png, png])
+    assert store.blob(key) == png
     assert store.blob("00" * 32) is None
-    count = sqlite3.connect(store.path).execute("SELECT count(*) FROM blobs").fetchone()
-    assert count == (1,)
+    assert store.rows("SELECT count(*) FROM blobs WHERE bytes = ?", png) == [(1,)]
+
+
+def test_a_picture_and_the_spans_that_name_it_are_kept_together_or_not_at_all(
+    store: TraceStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(batch: list[Span]) -> None:
+        raise KeyboardInterrupt
+
+    png = b"\x89PNG\r\n" + bytes(100)
+    monkeypatch.setattr(store, "_put_together", killed)
+    with pytest.raises(KeyboardInterrupt):
+        store.put_spans([span(1)], [png])
+    assert store.blob(hashlib.sha256(png).hexdigest()) is None
 
 
 def test_the_newest_runs_come_first_and_only_their_roots(store: TraceStore) -> None:

@@ -3,7 +3,7 @@ import json
 import random
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -33,7 +33,7 @@ from mllm_srec.llm.engine import (
 )
 from mllm_srec.llm.pictures import as_png
 from mllm_srec.store.spans import Span
-from mllm_srec.store.traces import TraceError, TraceStore
+from mllm_srec.store.traces import TraceStore
 
 PICTURE = Picture(pixels=bytes(range(192)), key="c0ffee", width=8, height=8)
 HELD = '{"title":"Colour"}'
@@ -307,19 +307,19 @@ def test_a_trace_that_cannot_be_written_is_told_and_the_run_goes_on(
     assert "cannot use the traces" in str(tracer.problem)
 
 
-def test_a_picture_that_could_not_be_kept_is_missing(
+def test_a_call_is_written_together_with_its_pictures(
     store: TraceStore, tracer: Tracer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(contents: list[bytes]) -> list[str]:
-        raise TraceError("the disk is full")
+    put, written = store.put_spans, list[tuple[list[str], list[bytes]]]()
 
-    with tracer.run("recommend") as run, tracer.node("look"):
-        monkeypatch.setattr(store, "put_blobs", full)
+    def noted(spans: list[Span], blobs: Iterable[bytes]) -> None:
+        written.append(([each.name for each in spans], list(blobs)))
+        put(spans, written[-1][1])
+
+    with tracer.run("recommend"), tracer.node("look"):
+        monkeypatch.setattr(store, "put_spans", noted)
         asyncio.run(TracedCalls(Parrot()).generate([ask("x", PICTURE)], max_tokens=9))
-    assert tracer.problem == "the disk is full"
-    assert read_trace(store.spans(run.trace_id)).missing == (
-        "a text or picture of generate is lost",
-    )
+        assert written == [(["generate"], [as_png(PICTURE)])]
 
 
 def test_a_switched_off_sdk_is_told_and_the_run_goes_on(
