@@ -49,8 +49,9 @@ class GraphRecommend:
 
 
 def suggestions(result: Recommendation, home: Home) -> Suggestions:
-    """A recommendation as tools hand it out."""
+    """A recommendation as tools hand it out, without what was deleted meanwhile."""
     known = {card.item_id: card for card in cards(home, [each.item_id for each in result.items])}
+    items = [each for each in result.items if each.item_id in known]
     return Suggestions(
         user=result.user,
         preference=result.preference,
@@ -66,7 +67,7 @@ def suggestions(result: Recommendation, home: Home) -> Suggestions:
                 reason=each.reason,
                 evidence=each.evidence,
             )
-            for rank, each in enumerate(result.items, 1)
+            for rank, each in enumerate(items, 1)
         ),
         tastes=_tastes(result.profile),
         notes=result.notes,

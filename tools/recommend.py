@@ -87,7 +87,7 @@ async def recommend(
 async def explain(
     home: Home, recommender: Recommend, user_id: str, item_id: str, *, beside: Sequence[str] = ()
 ) -> Standing:
-    """Where an item stands for a user, and why: ranked with the items beside it.
+    """Where an item stands for a user, and why: ranked with the items beside it that are there.
 
     Raises:
         WrongCall: The item is unknown.
@@ -103,7 +103,8 @@ async def explain(
     if not home.catalogue.representations([item_id]):
         late = "it has no description yet: run `srec ingest` again"
         return Standing(suggestion=None, among=0, why_not=late)
-    candidates = list(dict.fromkeys((item_id, *beside)))
+    there = home.catalogue.items(beside)
+    candidates = list(dict.fromkeys((item_id, *(each for each in beside if each in there))))
     found = await recommender(
         user_id, k=len(candidates), conditions=ItemFilter(), candidates=candidates
     )

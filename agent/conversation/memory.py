@@ -167,11 +167,13 @@ def _undo_feedback(turn: Turn, data: dict[str, Any]) -> None:
 def _undo_added(turn: Turn, data: dict[str, Any]) -> None:
     turn.home.catalogue.delete_interaction(turn.user_id, data["item_id"])
     if data["before"]:
-        turn.home.catalogue.put_interactions([Interaction.model_validate(data["before"])])
+        _undo_removed(turn, data["before"])
 
 
 def _undo_removed(turn: Turn, data: dict[str, Any]) -> None:
-    turn.home.catalogue.put_interactions([Interaction.model_validate(data)])
+    # With an item that was deleted meanwhile its interactions went, too.
+    if turn.home.catalogue.item(data["item_id"]) is not None:
+        turn.home.catalogue.put_interactions([Interaction.model_validate(data)])
 
 
 def _undo_forgotten(turn: Turn, data: dict[str, Any]) -> None:

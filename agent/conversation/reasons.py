@@ -6,7 +6,7 @@ from mllm_srec.agent.conversation.shown import shown_card, shown_suggestion
 from mllm_srec.agent.conversation.state import Shown, TurnUpdate
 from mllm_srec.agent.conversation.turn import AskBack, Turn, outcome
 from mllm_srec.tools.errors import CannotDo
-from mllm_srec.tools.items import cards
+from mllm_srec.tools.items import cards, known_item
 from mllm_srec.tools.items import compare as compare_items
 from mllm_srec.tools.recommend import Standing, explain
 
@@ -29,6 +29,7 @@ async def why(turn: Turn) -> TurnUpdate:
 async def why_not(turn: Turn) -> TurnUpdate:
     """Why an item is not in the list: what rules it out, or where it would stand."""
     item_id = await turn.item(turn.understood.item, question=WHICH)
+    known_item(turn.home, item_id)  # The list may be from before another process deleted it.
     [card] = cards(turn.home, [item_id])
     if item_id in turn.shown_ids:
         place = turn.shown_ids.index(item_id) + 1

@@ -361,3 +361,19 @@ def test_what_may_mean_several_is_asked_and_not_done(chat: Conversation) -> None
     assert "nothing to take back" in chat.do(Understood(intent="undo")).answer
     last = chat.do(Understood(intent="why_not", item="second from the bottom"))
     assert "in the list, at 5" in last.answer
+
+
+def test_an_item_deleted_by_another_process_is_gone_from_a_talk(tmp_path: Path) -> None:
+    with opened(tmp_path / "home") as talks, talks.begin("ben") as chat:
+        chat.say("drop the rattle from it")
+        listed = chat.do(Understood(intent="recommend", k="3"))
+        first, second, _ = ids(listed)
+        talks.home.delete_item(first)
+        talks.home.delete_item("i1")
+        gone = chat.do(Understood(intent="why_not", item="1"))
+        assert f"no item has the id '{first}'" in gone.answer
+        other = next(each for each in ("i2", "i4", "i6", "i8") if each not in ids(listed))
+        assert "Held against" in chat.do(Understood(intent="why_not", item=f"[{other}]")).answer
+        chat.say("undo")
+        assert "i1" not in {each.item_id for each in talks.home.catalogue.history("ben")}
+        assert second in ids(chat.say("what should I get"))
