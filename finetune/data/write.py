@@ -85,8 +85,8 @@ def write_data(
             if labels is None
             else annotate_labelled(home.catalogue.items(), read_labels(labels))
         )
-        made = _counted(rule_records(home, annotated, settings, tell), progress)
-    every = chain(message_records(settings), made)
+        made = _counted(rule_records(home, annotated, settings, tell), "records", progress)
+    every = chain(_counted(message_records(settings), "messages", progress), made)
     picks = Picks()
     splits = _split(every, _sides(home), settings.validation_share, picks)
     # What users say is the same for every shop.
@@ -103,10 +103,10 @@ def write_data(
 
 
 def _counted(
-    made: Iterable[tuple[str, AnyRecord]], progress: Progress
+    made: Iterable[tuple[str, AnyRecord]], stage: str, progress: Progress
 ) -> Iterator[tuple[str, AnyRecord]]:
     for number, one in enumerate(made, 1):
-        progress("records", number, None)
+        progress(stage, number, None)
         yield one
 
 
