@@ -200,7 +200,7 @@ class TraceStore(Closing):
             TraceError: The file cannot be written.
         """
         with self._lock, _told(self.path):
-            self._connection.execute("BEGIN IMMEDIATE")
+            self._begin()
             try:
                 self._refresh()
                 yield self._connection
@@ -223,6 +223,18 @@ class TraceStore(Closing):
     def forget(self) -> None:
         """Look numbers of blobs up again: some may have been deleted."""
         self._known.clear()
+
+    def _begin(self) -> None:
+        """Begin to write; who waited in vain for another process waits no more until it is done.
+
+        A run has dozens of writes, and would wait for each.
+        """
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            self._connection.execute("PRAGMA busy_timeout = 0")
+            raise
+        self._connection.execute(f"PRAGMA busy_timeout = {round(BUSY_S * 1000)}")
 
     def _refresh(self) -> None:
         """Forget the numbers of blobs when another connection has written: it may have deleted."""

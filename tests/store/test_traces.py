@@ -3,6 +3,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -323,3 +324,18 @@ def test_a_file_that_another_process_holds_is_not_to_be_moved(
         pytest.raises(TraceError, match=r"locked.: try again when no other process holds it"),
     ):
         other.put_spans([span(1)])
+
+
+def test_who_waited_in_vain_for_another_process_waits_no_more_until_it_is_done(
+    store: TraceStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mllm_srec.store.traces.BUSY_S", 0.2)
+    with TraceStore.open(store.path) as other:
+        with store.writing():
+            started = time.monotonic()
+            for number in range(1, 31):
+                with pytest.raises(TraceError, match="locked"):
+                    other.put_spans([span(number)])
+            assert time.monotonic() - started < 3.0
+        other.put_spans([span(31)])
+        assert other.rows("PRAGMA busy_timeout") == [(200,)]
