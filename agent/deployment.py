@@ -161,7 +161,7 @@ class Deployment(Closing):
             weights=weights,
             budget=budget or load_budget(self.model),
             tracer=tracer,
-            index=self._index_facts or self.home.representations.facts,
+            index=self.home.representations.facts or self._index_facts,
             settings=settings,
         )
 

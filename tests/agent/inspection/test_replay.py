@@ -406,6 +406,24 @@ def test_runs_of_every_kind_say_what_they_were_made_with(tmp_path: Path) -> None
     assert [each for each in made if each != made[0]] == []
 
 
+def test_an_index_is_told_as_it_was_made_whatever_its_model_is_called_now(tmp_path: Path) -> None:
+    with deploy(tmp_path / "home", talker()) as deployment:
+        fuse_missing(deployment)
+        parent = Recommender(deployment).recommend("mia", k=1).trace_id
+    moved = talker()
+    moved.info = replace(moved.info, model="moved")
+    with (
+        deploy(tmp_path / "home", moved) as deployment,
+        TraceStore.open(deployment.home.traces_file) as store,
+    ):
+        again = Recommender(deployment).recommend("mia", k=1).trace_id
+        fork(deployment, store.spans(parent), "explain", edits={})
+        runs = [load_trace(store, root.trace_id).run for root in store.recent(3)]
+    assert {run.model for run in runs} == {"scripted", "moved"}
+    assert again in {run.trace_id for run in runs}
+    assert len({run.provenance["srec.index.hash"] for run in runs}) == 1
+
+
 def test_an_ablation_says_what_was_left_out(deployment: Deployment, store: TraceStore) -> None:
     srec = Recommender(deployment)
     parts = []
