@@ -1,6 +1,7 @@
 """Conversations under load, and when what they stand on gives way."""
 
 import asyncio
+import re
 import sqlite3
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from mllm_srec.agent.conversation.conversation import Conversation, Conversation
 from mllm_srec.agent.conversation.results import TurnResult
 from mllm_srec.llm.engine import EngineLost, Prompt
 from mllm_srec.llm.scripted import ScriptedEngine
+from mllm_srec.store import sql
 from mllm_srec.store.errors import StoreError
 from mllm_srec.store.records import Interaction
 from tests.agent.shop import ITEMS, score
@@ -154,6 +156,19 @@ def test_a_memory_that_stays_locked_is_an_error_in_words_and_no_turn_is_lost(
         others = chat.say("others", key="second")
         assert others.turn == 2
         assert not {i.item_id for i in others.items} & {i.item_id for i in first.items}
+
+
+def test_wishes_that_stay_locked_are_told_and_can_be_said_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sql, "BUSY_S", 0.1)
+    with opened(tmp_path / "home") as talks, talks.begin("ben") as chat:
+        chat.say("two things please")
+        with held_by_another_process(talks.home.path / "feedback.sqlite"):
+            refused = chat.say("never blue")
+        assert re.match(r"Not now: .* is held by another process: try again", refused.answer)
+        assert chat.say("never blue").answer.startswith("Noted: never blue.")
+        assert len(talks.home.feedback.of("ben")) == 1
 
 
 def test_orders_in_a_title_reach_no_reading_of_a_message(tmp_path: Path) -> None:
