@@ -59,7 +59,7 @@ def scrub_(
     yes: Annotated[bool, typer.Option("--yes", help="Do it; else only count.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Delete every trace of a user, or parts of old traces, to the last byte."""
+    """Delete a user's traces, or parts of all, to the last byte."""
     with Output(as_json=as_json) as out:
         from mllm_srec.agent.tracing.scrubbing import leave_out
         from mllm_srec.store.trace_retention import scrub

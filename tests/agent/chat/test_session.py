@@ -291,7 +291,7 @@ def test_a_trace_in_the_chat_fits_a_screen_and_names_the_command_for_the_rest(
     terminal.say("two things please")
     shown = terminal.say("/trace")
     assert "asked two things please" in shown
-    assert re.search(r"(?m)^└ score_targets +[▒─█]+ ", shown)
+    assert re.search(r"(?m)^└ score_targets +[░▓█▄▒─·]+ ", shown)
     assert re.search(rf"srec trace show [0-9a-f]{{12}} --home {home}", shown.replace("\n", ""))
     assert "What does the user want?" not in shown
     terminal.kill()
