@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mllm_srec.agent.cli_options import DEFAULT_HOME, Home, Json
+from mllm_srec.agent.cli_options import DEFAULT_HOME, Home, Json, finite
 from mllm_srec.agent.terminal.output import Output, PlainProgress
 from mllm_srec.finetune.data_cli import SREC_TINY, RecipeName
 
@@ -100,7 +100,9 @@ def export(
     calibrated_by: Annotated[
         Path | None, typer.Option(help="Home whose `combine` fitted the calibration to ship.")
     ] = None,
-    max_mib: Annotated[float | None, typer.Option(help="Refuse to write more.")] = None,
+    max_mib: Annotated[
+        float | None, typer.Option(help="Refuse to write more.", callback=finite)
+    ] = None,
     unchecked: Annotated[
         bool, typer.Option("--unchecked", help="Do not compare vLLM with transformers.")
     ] = False,

@@ -79,3 +79,28 @@ def test_pages_show_commands() -> None:
 def test_a_command_that_is_not_one_is_found(line: str) -> None:
     with pytest.raises(Exception, match=r"(?i)missing|no such"):
         parse(line.split())
+
+
+def number_options() -> list[tuple[tuple[str, ...], str]]:
+    """Every command with an option that takes any number, and the option."""
+    found = []
+
+    def walk(command: Any, path: tuple[str, ...]) -> None:
+        for option in command.params:
+            if option.type_descriptor.annotation is float:
+                found.append((path, option.opts[0]))
+        for name, each in getattr(command, "commands", {}).items():
+            walk(each, (*path, name))
+
+    for name, group in {"": app, **HANDED_ON}.items():
+        walk(get_command(group), (name,) if name else ())
+    return found
+
+
+@pytest.mark.parametrize(("path", "option"), number_options())
+def test_no_option_takes_a_number_that_nothing_is_more_than(
+    path: tuple[str, ...], option: str
+) -> None:
+    words = [*path, option, "nan"]
+    with pytest.raises(Exception, match="no number to compare with|greater than or equal"):
+        parse(words)
