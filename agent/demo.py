@@ -118,7 +118,7 @@ def next_commands(
         result: What was shown.
         users: Others to recommend to.
     """
-    at = f"--home {with_tilde(shlex.quote(str(home)))}"
+    at = f"--home {with_tilde(shlex.quote(str(home.expanduser())))}"
     trace_id, other = result.trace_id[:8], shlex.quote(users[0]) if users else "USER"
     again = f"srec demo {other}" if home == DEMO_HOME else f"srec demo {other} {at}"
     return [
