@@ -10,12 +10,12 @@ import binascii
 import functools
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from openinference.semconv.trace import OpenInferenceSpanKindValues as Kind
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from mllm_srec.agent.nodes.fuse_items import fused_picture
 from mllm_srec.agent.recommend_tool import GraphRecommend
@@ -34,6 +34,32 @@ from mllm_srec.tools.values import Vocabulary
 
 Result = dict[str, Any]
 Tool = Callable[..., Coroutine[Any, Any, Result]]
+
+Count = Annotated[int, Field(description="How many items at most.")]
+ItemId = Annotated[str, Field(description="The item's id, as results carry it.")]
+Departments = Annotated[
+    list[str] | None,
+    Field(description="Only items of one of these departments, by their names in the shop."),
+]
+Having = Annotated[
+    list[str] | None,
+    Field(description="Only items with all of these values: red, cotton, a brand, a kind."),
+]
+Without = Annotated[
+    list[str] | None,
+    Field(description="No item with any of these values."),
+]
+Price = Annotated[float | None, Field(description="In the shop's currency, itself included.")]
+Beside = Annotated[
+    list[str] | None,
+    Field(description="Ids of items that it is ranked among; alone by default."),
+]
+Rating = Annotated[float | None, Field(description="On the scale of the shop's log.")]
+Said = Annotated[Stance, Field(description="What is wanted of it.")]
+Value = Annotated[str, Field(description="Of items: a colour, a material, a brand, a kind.")]
+WishId = Annotated[
+    int | None, Field(description="As `user_profile` lists it; the last one's else.")
+]
 
 MAX_PICTURE = 8 << 20
 """Bytes of a picture that comes as base64."""
@@ -102,12 +128,12 @@ class Toolbox:
 
     async def recommend(
         self,
-        k: int = 5,
-        departments: list[str] | None = None,
-        having: list[str] | None = None,
-        without: list[str] | None = None,
-        min_price: float | None = None,
-        max_price: float | None = None,
+        k: Count = 5,
+        departments: Departments = None,
+        having: Having = None,
+        without: Without = None,
+        min_price: Price = None,
+        max_price: Price = None,
     ) -> Result:
         """Recommend k items to the user, each with a reason; conditions narrow the choice."""
         conditions = _conditions(departments, having, without, min_price, max_price)
@@ -116,13 +142,13 @@ class Toolbox:
 
     async def search_text(
         self,
-        words: str,
-        count: int = 5,
-        departments: list[str] | None = None,
-        having: list[str] | None = None,
-        without: list[str] | None = None,
-        min_price: float | None = None,
-        max_price: float | None = None,
+        words: Annotated[str, Field(description="In any order; values of the shop count most.")],
+        count: Count = 5,
+        departments: Departments = None,
+        having: Having = None,
+        without: Without = None,
+        min_price: Price = None,
+        max_price: Price = None,
     ) -> Result:
         """Find items by words: what they are, their colour, material, brand, purpose."""
         conditions = _conditions(departments, having, without, min_price, max_price)
@@ -134,14 +160,14 @@ class Toolbox:
 
     async def search_picture(
         self,
-        picture_base64: str,
-        words: str = "",
-        count: int = 5,
-        departments: list[str] | None = None,
-        having: list[str] | None = None,
-        without: list[str] | None = None,
-        min_price: float | None = None,
-        max_price: float | None = None,
+        picture_base64: Annotated[str, Field(description="The file, at most 8 MiB of it.")],
+        words: Annotated[str, Field(description="What the picture does not show.")] = "",
+        count: Count = 5,
+        departments: Departments = None,
+        having: Having = None,
+        without: Without = None,
+        min_price: Price = None,
+        max_price: Price = None,
     ) -> Result:
         """Find items like a picture (PNG or JPEG as base64), and words about it."""
         conditions = _conditions(departments, having, without, min_price, max_price)
@@ -154,13 +180,13 @@ class Toolbox:
 
     async def similar_items(
         self,
-        item_id: str,
-        count: int = 5,
-        departments: list[str] | None = None,
-        having: list[str] | None = None,
-        without: list[str] | None = None,
-        min_price: float | None = None,
-        max_price: float | None = None,
+        item_id: ItemId,
+        count: Count = 5,
+        departments: Departments = None,
+        having: Having = None,
+        without: Without = None,
+        min_price: Price = None,
+        max_price: Price = None,
     ) -> Result:
         """Find items like another one, but for those that the user has or never wants."""
         conditions = _conditions(departments, having, without, min_price, max_price)
@@ -174,32 +200,32 @@ class Toolbox:
         )
         return {"items": [asdict(each) for each in found]}
 
-    async def item_details(self, item_id: str) -> Result:
+    async def item_details(self, item_id: ItemId) -> Result:
         """Everything that is known about an item."""
         return asdict(items.item_details(self._home, item_id))
 
-    async def compare_items(self, first: str, second: str) -> Result:
-        """What two items (ids) share, and what only one of them has."""
+    async def compare_items(self, first: ItemId, second: ItemId) -> Result:
+        """What two items share, and what only one of them has."""
         return asdict(items.compare(self._home, first, second))
 
-    async def explain_item(self, item_id: str, beside: list[str] | None = None) -> Result:
-        """Why an item suits the user or not, ranked among the items beside it (ids)."""
+    async def explain_item(self, item_id: ItemId, beside: Beside = None) -> Result:
+        """Why an item suits the user or not, ranked among the items beside it."""
         standing = await recommending.explain(
             self._home, self._graph, self._user, item_id, beside=beside or ()
         )
         return asdict(standing)
 
-    async def user_history(self, count: int = 10) -> Result:
+    async def user_history(self, count: Count = 10) -> Result:
         """What the user did last."""
         lines = histories.history(self._home, self._user, count=count)
         return {"items": [asdict(line) for line in lines]}
 
-    async def add_to_history(self, item_id: str, rating: float | None = None) -> Result:
+    async def add_to_history(self, item_id: ItemId, rating: Rating = None) -> Result:
         """Keep that the user has an item, with a rating where one was said."""
         added = histories.add_to_history(self._home, self._user, item_id, rating=rating)
         return added.model_dump()
 
-    async def remove_from_history(self, item_id: str) -> Result:
+    async def remove_from_history(self, item_id: ItemId) -> Result:
         """Take an item out of the user's history."""
         return histories.remove_from_history(self._home, self._user, item_id).model_dump()
 
@@ -213,19 +239,19 @@ class Toolbox:
             "wishes": [each.model_dump() for each in said],
         }
 
-    async def give_feedback(self, stance: Stance, value: str) -> Result:
+    async def give_feedback(self, stance: Said, value: Value) -> Result:
         """Keep that the user wants more, less or never again a value such as a colour."""
         said = await self._srec.afeedback(self._user, stance, value, origin=self._origin)
         return said.model_dump()
 
-    async def give_item_feedback(self, stance: Stance, item_id: str) -> Result:
+    async def give_item_feedback(self, stance: Said, item_id: ItemId) -> Result:
         """Keep that the user wants more or less like an item, or never sees it again."""
         said = wishes.give_item_feedback(
             self._home, self._user, stance, item_id, origin=self._origin
         )
         return said.model_dump()
 
-    async def undo_feedback(self, feedback_id: int | None = None) -> Result:
+    async def undo_feedback(self, feedback_id: WishId = None) -> Result:
         """Take a wish back, the last one by default."""
         return wishes.undo_feedback(self._home, self._user, feedback_id).model_dump()
 

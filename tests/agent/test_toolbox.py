@@ -74,6 +74,20 @@ def test_a_langchain_agent_gets_every_tool_with_a_description(tools: dict[str, B
     assert "user" not in tools["recommend"].args
 
 
+def test_every_argument_says_what_it_takes_in_both_protocols(
+    srec: Recommender, tools: dict[str, BaseTool]
+) -> None:
+    async def listed() -> dict[str, Any]:
+        async with Client(build_server(srec, "ben")) as client:
+            return {each.name: each.input_schema for each in (await client.list_tools()).tools}
+
+    for name, schema in asyncio.run(listed()).items():
+        taken = schema.get("properties", {})
+        assert taken.keys() == tools[name].args.keys()
+        for argument, facts in (*taken.items(), *tools[name].args.items()):
+            assert facts.get("description"), f"{name}: {argument}"
+
+
 def test_results_are_small_and_carry_ids(tools: dict[str, BaseTool]) -> None:
     found = call(tools["recommend"], k=2, max_price=30)
     assert len(found["items"]) == 2
