@@ -50,6 +50,8 @@ class TraceStore(Closing):
         self._begun: dict[str, bytes] = {}
         """Ids of the roots that were written here and have not ended, by trace."""
         self._version = 0
+        self._waits = True
+        """Whether a write waits for another process, see `_begin`."""
         self.is_torn = False
         """Whether the last write was cut off, so that it is left out."""
 
@@ -233,8 +235,11 @@ class TraceStore(Closing):
             self._connection.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError:
             self._connection.execute("PRAGMA busy_timeout = 0")
+            self._waits = False
             raise
-        self._connection.execute(f"PRAGMA busy_timeout = {round(BUSY_S * 1000)}")
+        if not self._waits:
+            self._connection.execute(f"PRAGMA busy_timeout = {round(BUSY_S * 1000)}")
+            self._waits = True
 
     def _refresh(self) -> None:
         """Forget the numbers of blobs when another connection has written: it may have deleted."""
