@@ -1,7 +1,7 @@
 """`python -m bench.orders`: what an order in a title does, beside a plain sentence in its place.
 
-Each item of a part of the sample shop is described three times: as it is, with an order to the
-model after its title, and with a sentence of the trade there. A model that takes catalogue text as
+Each item of a part of the sample shop is described as it is, and with each of some sentences after
+its title: orders to the model, and sentences of the trade. A model that takes catalogue text as
 data changes as little for the one as for the other.
 """
 
@@ -54,7 +54,7 @@ def main() -> int:
         shop.deployment(shop.fresh_home(fused=True)) as deployment,
     ):
         srec, catalogue = Recommender(deployment), deployment.home.catalogue
-        [user] = users_with(catalogue, LEAST_HISTORY, wanted=1)[:1]
+        user, *_ = users_with(catalogue, LEAST_HISTORY, wanted=1)
         [state] = srec.rank_many([Request(user)])
         items = list(catalogue.items().values())
         plain, before = deployment.run(_described(srec.context, state, items))

@@ -48,13 +48,7 @@ class Others:
     def group(self, historian: Historian, stop: int) -> RecordGroup | None:
         """A score group: the next liked items against others; None where there are not both."""
         liked, others = self.sides(historian, stop)
-        if not others:
-            return None
-        return historian.score_group(
-            stop,
-            [historian.fused[item_id] for item_id in liked],
-            [historian.fused[item_id] for item_id in others],
-        )
+        return historian.score_group(stop, liked, others) if others else None
 
     def sides(self, historian: Historian, stop: int) -> tuple[list[str], list[str]]:
         """The next liked items, and others drawn by popularity; both empty without a liked one.

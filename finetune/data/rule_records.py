@@ -111,9 +111,7 @@ class _Group(NamedTuple):
 
     def record(self) -> RecordGroup:
         """The group, on what is known of the history now."""
-        fused = self.historian.fused
-        liked, others = ([fused[i] for i in ids] for ids in (self.liked, self.others))
-        return self.historian.score_group(self.stop, liked, others)
+        return self.historian.score_group(self.stop, self.liked, self.others)
 
 
 def _groups(

@@ -251,11 +251,9 @@ class Historian:
         prompt = explain.explain_prompt(taste.profile, taste.preference, exhibits, item)
         return Record.of("explain", prompt, compact(self.reason(stop, item).model_dump()))
 
-    def score_group(
-        self, stop: int, liked: Sequence[FusedItem], others: Sequence[FusedItem]
-    ) -> RecordGroup:
-        """Teach the score: one prompt an item, all from the same beginning."""
-        prompts = self.score_prompts(stop, [*liked, *others])
+    def score_group(self, stop: int, liked: Sequence[str], others: Sequence[str]) -> RecordGroup:
+        """Teach the score: one prompt an item, by its id, all from the same beginning."""
+        prompts = self.score_prompts(stop, [self.fused[item_id] for item_id in (*liked, *others)])
         labels = ["Yes"] * len(liked) + ["No"] * len(others)
         return RecordGroup.of("score_target", prompts, labels)
 

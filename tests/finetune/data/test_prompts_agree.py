@@ -119,7 +119,7 @@ def test_score_target(tmp_path: Path, served: Served, stop: int) -> None:
         fuse_missing(deployment)
         Recommender(deployment).rank_many([Request(USER, as_of=stop, now=coming)])
     seen = {event["item_id"] for event in served.historian.events[:stop]}
-    unseen = [served.fused[item_id] for item_id in ITEMS if item_id not in seen]
+    unseen = [item_id for item_id in ITEMS if item_id not in seen]
     group = served.historian.score_group(stop, unseen[:1], unseen[1:])
     taught = [record.prompt for record in group.expand()]
     assert len(taught) == len(unseen)
