@@ -7,6 +7,7 @@ that calls, so that each call lands below its own node.
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from hashlib import sha256
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ from mllm_srec.agent.tracing.attributes import (
     LOGPROB,
     PHASE,
     PHASES,
+    REDACTED,
     STORED,
     TOKEN_ID,
     Attributes,
@@ -35,7 +37,6 @@ from mllm_srec.agent.tracing.attributes import (
 )
 from mllm_srec.agent.tracing.tracer import Step, current_step
 from mllm_srec.llm.engine import Answer, EngineInfo, LabelScores, Prompt, Usage
-from mllm_srec.llm.pictures import as_png
 from mllm_srec.store.clock import watching
 
 VECTORS_KEPT = 8
@@ -107,18 +108,21 @@ class TracedCalls:
             error = caught
             raise
         finally:
-            pictures = {
-                picture.key: as_png(picture)
+            shown = {
+                picture.key: picture
                 for each in asked
                 if isinstance(each, Prompt)
                 for picture in each.pictures
             }
-            addresses = step.run.tracer.addresses(pictures)
+            files = step.run.tracer.files(shown.values())
+            addresses = dict.fromkeys(shown, REDACTED) | {
+                key: f"sha256:{sha256(png).hexdigest()}" for key, png in files.items()
+            }
             spans = [
                 {**_asked(each, settings, addresses), **answer}
                 for each, answer in zip(asked, answers, strict=True)
             ]
-            self._put(step, name, spans, pictures.values(), start_ns, error)
+            self._put(step, name, spans, files.values(), start_ns, error)
 
     def _put(
         self,

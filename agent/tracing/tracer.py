@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
-from hashlib import sha256
 from types import MappingProxyType
 
 from openinference.semconv.trace import OpenInferenceSpanKindValues as Kind
@@ -20,7 +19,6 @@ from opentelemetry.trace import StatusCode
 
 from mllm_srec.agent.run_totals import RunTotals
 from mllm_srec.agent.tracing.attributes import (
-    REDACTED,
     SCORE,
     STORE_SECONDS,
     STORES,
@@ -36,7 +34,8 @@ from mllm_srec.agent.tracing.keeper import SpanKeeper, span_provider
 from mllm_srec.agent.tracing.otlp import endpoint
 from mllm_srec.agent.tracing.redaction import Redaction
 from mllm_srec.agent.tracing.searches import search_span
-from mllm_srec.llm.engine import EngineInfo
+from mllm_srec.llm.engine import EngineInfo, Picture
+from mllm_srec.llm.pictures import as_png
 from mllm_srec.store.clock import watching
 from mllm_srec.store.spans import Attribute
 from mllm_srec.store.trace_retention import Retention, delete, expired
@@ -153,11 +152,11 @@ class Tracer:
             return "nothing is traced, because OTEL_SDK_DISABLED is set: unset it to keep traces"
         return self._keeper.problem
 
-    def addresses(self, pictures: Mapping[str, bytes]) -> dict[str, str]:
-        """The addresses of pictures for attributes, `sha256:...`, by their keys."""
+    def files(self, pictures: Iterable[Picture]) -> dict[str, bytes]:
+        """The PNG files of pictures that are kept, by their keys; none where they are left out."""
         if self.redaction.leaves_out("pictures"):
-            return dict.fromkeys(pictures, REDACTED)
-        return {key: f"sha256:{sha256(png).hexdigest()}" for key, png in pictures.items()}
+            return {}
+        return {picture.key: as_png(picture) for picture in pictures}
 
     @contextmanager
     def run(
@@ -254,10 +253,11 @@ class Tracer:
             step: The step that did it.
             batch: Calls, or searches.
             error: What ended them, None when they came to their end.
-            pictures: Those that they name by their addresses; kept, each once, with the spans.
+            pictures: Files that they name by their addresses, from `files`; kept, each once, with
+                the spans.
         """
         context = _below(step)
-        with self._keeper.together(() if self.redaction.leaves_out("pictures") else pictures):
+        with self._keeper.together(pictures):
             for each in batch:
                 clean = self.redaction.attributes(each.attributes, step.run.user)
                 span = self._tracer.start_span(
