@@ -186,7 +186,7 @@ class Settings:
     """Ratings at or above count as liked; without ratings every interaction does."""
     disliked_rating: float = 2.0
     """Ratings at or below count as disliked."""
-    ingest_batch: int = 64
+    ingest_batch: int = 128
     """Items fused and committed together."""
     without: Part | None = None
     """A part of the chain that is left out, to measure what it is worth (`srec evaluate`)."""
