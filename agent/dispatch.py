@@ -20,7 +20,7 @@ Key = tuple[Any, ...]
 JOINING = {"vllm"}
 """Engines that take many calls at the same time: what arrives joins what is under way between two
 tokens, and each call returns when its own last answer is whole."""
-CALLS_AT_ONCE = 64
+CALLS_AT_ONCE = 256
 """Calls that one of them takes."""
 
 Run = Callable[[list[Any]], Sequence[Any]]

@@ -36,7 +36,7 @@ __all__ = ["Recommender", "Request"]
 
 T = TypeVar("T")
 
-CONCURRENT_USERS = 64
+CONCURRENT_USERS = 256
 """Users whose chains run side by side, so that their calls fill the engine's batches."""
 
 

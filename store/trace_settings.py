@@ -95,7 +95,7 @@ def pseudonym(store: TraceStore, user: str) -> str:
 
     A pseudonym stays what it is: a fork of a redacted run is that user's, too.
     """
-    if _PSEUDONYM.fullmatch(user) and store.rows(
+    if is_pseudonym(user) and store.rows(
         "SELECT 1 FROM spans WHERE parent_id IS NULL AND user = ? LIMIT 1", user
     ):
         return user
@@ -107,6 +107,11 @@ def pseudonym(store: TraceStore, user: str) -> str:
             )
         salt = _read(store, "salt")
     return _hashed(user, str(salt))
+
+
+def is_pseudonym(user: str) -> bool:
+    """Whether this can be the name of a redacted user."""
+    return _PSEUDONYM.fullmatch(user) is not None
 
 
 def names_of(store: TraceStore, user: str) -> list[str]:

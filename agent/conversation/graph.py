@@ -50,7 +50,7 @@ def _traced(node: Node) -> Node:
         if node is understand:
             inputs["memory"] = state.memory
         prompts = prompt_hash("understand") if node is understand else None
-        tracer = runtime.context.srec.deployment.tracer
+        tracer = runtime.context.srec.context.tracer
         with tracer.node(node.__name__, inputs=inputs, prompt_hash=prompts) as step:
             update = await node(state, runtime)
             step.output(update)

@@ -58,6 +58,11 @@ class Understood(Record):
         said = {"intent": self.intent, **self.model_dump(exclude_defaults=True)}
         return json.dumps(said, ensure_ascii=False, separators=(",", ":"))
 
+    @property
+    def writes(self) -> bool:
+        """Whether acting on it may change what is kept of the user."""
+        return bool(self.do) or self.intent in ("more", "less", "never", "undo")
+
     def spans(self) -> list[str]:
         """Everything that was copied from the message."""
         named = (getattr(self, name) for name in SPANS)

@@ -65,7 +65,7 @@ class TurnRunner:
             "turn",
             user=self.thread.user_id,
             session=self.thread.thread_id,
-            inputs={"turn": kept.turn, "said": kept.said["text"]},
+            inputs={"turn": kept.turn, "said": kept.said["text"], **_shown_or_called(kept)},
         ) as run:
             try:
                 state = await self._steps(kept, context, tell)
@@ -77,9 +77,7 @@ class TurnRunner:
             except ModelError:
                 await self._remember(context.so_far)
                 raise
-            items = [each["item_id"] for each in state.outcome["items"]]
-            told = {"intent": state.understood["intent"], "answer": state.answer, "items": items}
-            run.output(told)
+            run.output(state.told)
         result = self._result(state, kept, run.trace_id, started)
         self._keep(result)
         await prune(self.saver, self.thread.thread_id)
@@ -165,6 +163,11 @@ class TurnRunner:
     def _keep(self, result: TurnResult) -> None:
         threads = self.srec.deployment.home.threads
         threads.finish(self.thread.thread_id, result.turn, result.to_dict())
+
+
+def _shown_or_called(kept: KeptTurn) -> dict[str, Any]:
+    """The picture or the command of a turn, if it has one."""
+    return {n: kept.said[n] for n in ("picture", "command") if kept.said[n] is not None}
 
 
 def _stopped(so_far: TurnUpdate) -> TurnState:

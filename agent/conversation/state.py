@@ -1,7 +1,9 @@
 """State of a conversation between turns: plain data, ids and short texts, nothing that grows."""
 
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal
+
+from typing_extensions import TypedDict
 
 from mllm_srec.agent.recommender import Recommender
 from mllm_srec.store.errors import StoreError
@@ -90,6 +92,12 @@ class TurnState:
         """What is left of the turns before, as the nodes of a turn find and change it."""
         names = ("shown", "last", "last_picture", "last_item", "passed", "focus", "asked", "done")
         return {name: getattr(self, name) for name in names}
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What came of the turn, as its trace keeps it."""
+        items = [each["item_id"] for each in self.outcome["items"]]
+        return {"intent": self.understood["intent"], "answer": self.answer, "items": items}
 
 
 class TurnUpdate(TypedDict, total=False):

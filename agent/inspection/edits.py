@@ -9,25 +9,27 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from mllm_srec.agent.calls import Calls
-from mllm_srec.agent.state import State
 from mllm_srec.llm.engine import Answer, EngineInfo, LabelScores, Prompt
 from mllm_srec.store.trace_schema import TraceError
 from mllm_srec.store.validation import problems
 
-_HINTS = get_type_hints(State)
 
+def check_edits(edits: Mapping[str, Any], state: type) -> None:
+    """Refuse fields that a state does not have, and values that are not theirs.
 
-def check_edits(edits: Mapping[str, Any]) -> None:
-    """Refuse fields that the state does not have, and values that are not theirs.
+    Args:
+        edits: Values by field.
+        state: The dataclass that has them.
 
     Raises:
         TraceError: Names the field, the place in it, and what stands there.
     """
+    hints = get_type_hints(state)
     for name, value in edits.items():
-        if name not in _HINTS:
-            raise TraceError(f"the state has no field {name!r}: it has {', '.join(_HINTS)}")
+        if name not in hints:
+            raise TraceError(f"the state has no field {name!r}: it has {', '.join(hints)}")
         try:
-            TypeAdapter[Any](_HINTS[name]).validate_python(value, strict=True)
+            TypeAdapter[Any](hints[name]).validate_python(value, strict=True)
         except ValidationError as error:
             wrong = problems(error)[0]
             place = ".".join(filter(None, (name, wrong.place)))

@@ -14,6 +14,11 @@ RUN = "recommend"
 """Name of the runs of the recommendation graph by itself."""
 
 
+def has_list(spans: Sequence[Span]) -> bool:
+    """Whether the recommendation graph ran in a trace."""
+    return any(span.name == NODES[0] for span in spans)
+
+
 def recommendation_of(spans: Sequence[Span]) -> Sequence[Span]:
     """The spans of the recommendation, below a root that holds its request.
 
@@ -36,7 +41,7 @@ def recommendation_of(spans: Sequence[Span]) -> Sequence[Span]:
                 *(replace(node, parent_id=root.span_id) for node in nodes),
                 *below,
             ]
-    if any(span.name == NODES[0] for span in spans):
+    if has_list(spans):
         raise TraceError(
             f"what the list in this run of {root.name!r} was asked for was not kept: the run broke "
             "off, or an older version made it. Ask once more, and take the new trace"

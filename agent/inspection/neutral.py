@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from mllm_srec.agent.deployment import Deployment
+from mllm_srec.agent.inspection.made_with import context_then, engine_then
 from mllm_srec.agent.inspection.prompts import prompt_text
 from mllm_srec.agent.inspection.records import NodeRecord, TraceRecord
-from mllm_srec.agent.inspection.replay import FIELDS, checked, context_then, engine_then
+from mllm_srec.agent.inspection.replay import FIELDS, checked
 from mllm_srec.agent.inspection.state import steps
 from mllm_srec.agent.inspection.tables import Section
 from mllm_srec.agent.nodes.fuse_items import described

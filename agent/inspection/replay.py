@@ -15,35 +15,27 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.graph import START
 from langsmith import tracing_context
 
-from mllm_srec.agent.calls import Calls
 from mllm_srec.agent.chain import allowed
 from mllm_srec.agent.deployment import Deployment
 from mllm_srec.agent.graph import build_graph
 from mllm_srec.agent.inspection.diff import TraceDiff, diff
 from mllm_srec.agent.inspection.edits import EditedCalls, check_edits
-from mllm_srec.agent.inspection.lists import RUN, recommendation_of
+from mllm_srec.agent.inspection.lists import RUN, has_list, recommendation_of
+from mllm_srec.agent.inspection.made_with import context_then, engine_then, require_whole
 from mllm_srec.agent.inspection.reading import read_trace
 from mllm_srec.agent.inspection.recorded_calls import RecordedCalls
 from mllm_srec.agent.inspection.records import TraceRecord
 from mllm_srec.agent.inspection.state import initial, steps
-from mllm_srec.agent.state import YOUR_PICTURE, Context, Settings, State
-from mllm_srec.agent.tracing.attributes import (
-    EDITS,
-    IMAGE_URL,
-    PARENT,
-    REDACTED,
-    Attributes,
-    as_json,
-)
+from mllm_srec.agent.inspection.turns import STEPS, fork_turn, is_turn, replay_turn
+from mllm_srec.agent.state import YOUR_PICTURE, Context, State
+from mllm_srec.agent.tracing.attributes import EDITS, PARENT, Attributes, as_json
 from mllm_srec.agent.tracing.calls import TracedCalls
 from mllm_srec.agent.tracing.tracer import Tracer
-from mllm_srec.llm.engine import EngineInfo, ModelError
-from mllm_srec.llm.pictures import PictureBudget
-from mllm_srec.store.spans import Span, is_lost
+from mllm_srec.llm.engine import ModelError
+from mllm_srec.store.spans import Span
 from mllm_srec.store.trace_schema import TraceError
 from mllm_srec.store.traces import TraceStore
 from mllm_srec.tools.filters import ItemFilter
-from mllm_srec.tools.ranking import CombineWeights
 
 RETRIEVAL = "retrieve_candidates"
 BEFORE_RETRIEVAL = ("summarize_preferences", "profile_user")
@@ -59,14 +51,28 @@ _CONFIG: RunnableConfig = {"recursion_limit": 10_000}
 def replay(deployment: Deployment, spans: Sequence[Span]) -> TraceDiff:
     """Run a trace again from its recorded answers, and compare bit for bit.
 
+    Of a turn that is what it understood, the list in it, if there is one, and its answer.
+
     Args:
         deployment: The home that it ran on; its engine is neither asked nor loaded.
         spans: Of the trace.
 
     Raises:
-        TraceError: No list was made in the run, or parts of it were left out or are lost.
+        TraceError: In the run of a tool no list was made, or parts of a run were left out or are
+            lost.
         CannotDo: No item of the shop meets the conditions of the run any more.
     """
+    if not is_turn(spans):
+        return _replay_list(deployment, spans)
+    talk = replay_turn(deployment, spans)
+    if not has_list(spans):
+        return talk
+    listed = _replay_list(deployment, spans)
+    return replace(listed, changes=(*talk.changes, *listed.changes))
+
+
+def _replay_list(deployment: Deployment, spans: Sequence[Span]) -> TraceDiff:
+    """The list of a run, from its recorded answers."""
     trace = checked(spans)
     info = engine_then(trace)
     start, values, facts = _beginning(trace)
@@ -123,7 +129,8 @@ def fork(
     Args:
         deployment: The home, with the engine and model that go on.
         spans: Of the parent.
-        step: `NODE`, or `NODE:2` for its second pass.
+        step: `NODE`, or `NODE:2` for its second pass. The steps of a turn itself change nothing
+            that is kept of the user: see `fork_turn`.
         edits: Fields of the state before the step, in the place of the recorded ones.
         replacements: Texts of prompts, and what stands in their place.
         say: Told what a person should know, such as what another model takes over.
@@ -135,9 +142,11 @@ def fork(
         IndexMismatch: The index was made with other prompts, or cannot be read.
         CannotDo: No item of the shop meets the conditions of the run any more.
     """
+    if is_turn(spans) and step in STEPS:
+        return fork_turn(deployment, spans, step, edits=edits, replacements=replacements, say=say)
     trace = checked(spans)
     *_, (node, before, _) = steps(trace, step)
-    check_edits(edits)
+    check_edits(edits, State)
     kept = _kept(deployment, trace, node.name, say)
     if kept is None and not _apart_from_index(trace, node.name):
         deployment.home.representations.use(deployment.index_facts())
@@ -253,17 +262,7 @@ def checked(spans: Sequence[Span]) -> TraceRecord:
     trace = read_trace(spans)
     if trace.run.name != RUN:
         raise TraceError("the run itself is lost: only some of its spans were written")
-    # Pictures are told apart by the keys of their pixels: nobody asks for their bytes.
-    values = [
-        value
-        for span in spans
-        for name, value in span.attributes.items()
-        if not name.endswith(IMAGE_URL)
-    ]
-    if REDACTED in values:
-        raise TraceError("parts of this trace were left out when it was written (redacted)")
-    if any(map(is_lost, values)):
-        raise TraceError("parts of this trace are lost: their bytes are no longer in the file")
+    require_whole(spans)
     return trace
 
 
@@ -299,38 +298,3 @@ def _state(deployment: Deployment, values: Mapping[str, Any]) -> State:
         conditions = ItemFilter.model_validate(values.get("filter", {}))
         given["allowed"] = allowed(deployment.home, conditions, values.get("only"))
     return State(**given)
-
-
-def engine_then(trace: TraceRecord) -> EngineInfo:
-    """What answered in the run."""
-    made_with = trace.run.provenance
-    return EngineInfo(
-        engine=trace.run.engine or "",
-        version=str(made_with.get("srec.engine.version", "")),
-        model=trace.run.model or "",
-        model_hash=str(made_with.get("srec.model.hash", "")),
-        dtype=str(made_with.get("srec.dtype", "")),
-    )
-
-
-def context_then(
-    deployment: Deployment, trace: TraceRecord, calls: Calls, tracer: Tracer
-) -> Context:
-    """What the nodes depend on: settings and weights as they were, pictures as their model's."""
-    then = trace.run.provenance.get("srec.settings")
-    then = then if isinstance(then, Mapping) else {}
-    weights = (
-        CombineWeights.model_validate(then["weights"])
-        if "weights" in then
-        else deployment.weights()
-    )
-    settings = Settings(**then["chain"]) if "chain" in then else deployment.settings
-    same_model = calls.info.model_hash == engine_then(trace).model_hash
-    pictures = then.get("pictures") if same_model else None
-    return deployment.context_of(
-        calls,
-        tracer,
-        settings=settings,
-        weights=weights,
-        budget=None if pictures is None else PictureBudget(**pictures),
-    )

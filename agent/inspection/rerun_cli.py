@@ -1,4 +1,4 @@
-"""`srec trace replay` and `fork`: a recorded recommendation once more, as it was or changed."""
+"""`srec trace replay` and `fork`: a recorded run once more, as it was or changed."""
 
 # Bodies import what they need when they run (PLC0415): the command line must answer at once.
 # ruff: noqa: PLC0415
@@ -22,10 +22,10 @@ def replay_(
     full: Annotated[bool, typer.Option("--full", help="Every change, every character.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Recommend again from recorded answers, without a model.
+    """Run again from recorded answers, without a model.
 
-    Of a turn or a tool call the list is made again. Exits 0 when it comes out bit-equal, 1 when
-    something differs.
+    Of a chat turn what it understood, its list and its answer are made again, of a tool call the
+    list. Exits 0 when it comes out bit-equal, 1 when something differs.
     """
     with Output(as_json=as_json) as out:
         from mllm_srec.agent.deployment import Deployment
@@ -62,7 +62,8 @@ def fork_(
 ) -> None:
     """Go on from a step of a run with something changed.
 
-    That is a new run, which names its parent. Of a turn or a tool call the list is made again.
+    That is a new run, which names its parent. The steps of a chat turn are those of the list in it,
+    and understand, act, answer: of these nothing is changed that is kept of the user.
     """
     with Output(as_json=as_json) as out:
         from mllm_srec.agent.deployment import Deployment

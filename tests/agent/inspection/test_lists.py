@@ -143,9 +143,9 @@ def test_a_changed_answer_of_a_turn_is_named(deployment: Deployment, store: Trac
     assert replay(deployment, changed).changes[0].path.startswith("profile_user.")
 
 
-def test_a_turn_without_a_list_says_so(deployment: Deployment, store: TraceStore) -> None:
+def test_a_run_without_a_list_says_so(deployment: Deployment, store: TraceStore) -> None:
     with pytest.raises(TraceError, match="a run of 'turn' in which no list was made"):
-        replay(deployment, turn(deployment, store, "ada", "help"))
+        fork(deployment, turn(deployment, store, "ada", "help"), "explain", edits={})
     with pytest.raises(TraceError, match="a run of 'tool user_history' in which no list"):
         fork(deployment, call(deployment, store, "user_history"), "explain", edits={})
 

@@ -1,0 +1,69 @@
+"""What a recorded run was made with, and whether all of it is there: for making it again."""
+
+from collections.abc import Mapping, Sequence
+
+from mllm_srec.agent.calls import Calls
+from mllm_srec.agent.deployment import Deployment
+from mllm_srec.agent.inspection.records import TraceRecord
+from mllm_srec.agent.state import Context, Settings
+from mllm_srec.agent.tracing.attributes import IMAGE_URL, REDACTED
+from mllm_srec.agent.tracing.tracer import Tracer
+from mllm_srec.llm.engine import EngineInfo
+from mllm_srec.llm.pictures import PictureBudget
+from mllm_srec.store.spans import Span, is_lost
+from mllm_srec.store.trace_schema import TraceError
+from mllm_srec.tools.ranking import CombineWeights
+
+
+def require_whole(spans: Sequence[Span]) -> None:
+    """Refuse a run of which something is missing.
+
+    Raises:
+        TraceError: Parts of it were left out when it was written, or are lost.
+    """
+    # Pictures are told apart by the keys of their pixels: nobody asks for their bytes.
+    values = [
+        value
+        for span in spans
+        for name, value in span.attributes.items()
+        if not name.endswith(IMAGE_URL)
+    ]
+    if REDACTED in values:
+        raise TraceError("parts of this trace were left out when it was written (redacted)")
+    if any(map(is_lost, values)):
+        raise TraceError("parts of this trace are lost: their bytes are no longer in the file")
+
+
+def engine_then(trace: TraceRecord) -> EngineInfo:
+    """What answered in the run."""
+    made_with = trace.run.provenance
+    return EngineInfo(
+        engine=trace.run.engine or "",
+        version=str(made_with.get("srec.engine.version", "")),
+        model=trace.run.model or "",
+        model_hash=str(made_with.get("srec.model.hash", "")),
+        dtype=str(made_with.get("srec.dtype", "")),
+    )
+
+
+def context_then(
+    deployment: Deployment, trace: TraceRecord, calls: Calls, tracer: Tracer
+) -> Context:
+    """What the nodes depend on: settings and weights as they were, pictures as their model's."""
+    then = trace.run.provenance.get("srec.settings")
+    then = then if isinstance(then, Mapping) else {}
+    weights = (
+        CombineWeights.model_validate(then["weights"])
+        if "weights" in then
+        else deployment.weights()
+    )
+    settings = Settings(**then["chain"]) if "chain" in then else deployment.settings
+    same_model = calls.info.model_hash == engine_then(trace).model_hash
+    pictures = then.get("pictures") if same_model else None
+    return deployment.context_of(
+        calls,
+        tracer,
+        settings=settings,
+        weights=weights,
+        budget=None if pictures is None else PictureBudget(**pictures),
+    )

@@ -1,0 +1,207 @@
+"""A recorded turn run again: from its recorded answers, or on from one of its own steps.
+
+Neither the thread nor what is kept of the user changes: a fork ends before an action that would.
+"""
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from langgraph.graph import START
+from langsmith import tracing_context
+from openinference.semconv.trace import SpanAttributes as Names
+from pydantic import ValidationError
+
+from mllm_srec.agent.conversation.graph import NODES, build_conversation
+from mllm_srec.agent.conversation.intents import Understood
+from mllm_srec.agent.conversation.state import TurnContext, TurnState
+from mllm_srec.agent.deployment import Deployment
+from mllm_srec.agent.inspection.diff import TraceDiff, diff
+from mllm_srec.agent.inspection.edits import EditedCalls, check_edits
+from mllm_srec.agent.inspection.made_with import context_then, engine_then, require_whole
+from mllm_srec.agent.inspection.reading import read_trace
+from mllm_srec.agent.inspection.recorded_calls import RecordedCalls
+from mllm_srec.agent.inspection.state import states, steps
+from mllm_srec.agent.recommender import Recommender
+from mllm_srec.agent.tracing.attributes import EDITS, PARENT, Attributes, as_json
+from mllm_srec.agent.tracing.calls import TracedCalls
+from mllm_srec.agent.tracing.tracer import Tracer
+from mllm_srec.llm.engine import ModelError
+from mllm_srec.store.spans import Span
+from mllm_srec.store.trace_schema import TraceError
+from mllm_srec.store.trace_settings import is_pseudonym
+from mllm_srec.store.traces import TraceStore
+from mllm_srec.store.validation import problems
+
+TURN = "turn"
+"""Name of the runs of the conversation graph."""
+UNDERSTAND, ACT, ANSWER = STEPS = tuple(node.__name__ for node in NODES)
+FIELDS = tuple(field.name for field in fields(TurnState))
+
+
+def is_turn(spans: Sequence[Span]) -> bool:
+    """Whether a trace is one of a turn."""
+    return any(span.parent_id is None and span.name == TURN for span in spans)
+
+
+def replay_turn(deployment: Deployment, spans: Sequence[Span]) -> TraceDiff:
+    """Understand a turn again from its recorded answers, and write its answer again.
+
+    What was done in between stands in the trace: a search or a wish is not made again.
+
+    Args:
+        deployment: The home that it ran on; its engine is neither asked nor loaded.
+        spans: Of the trace.
+
+    Raises:
+        TraceError: Parts of the trace were left out or are lost.
+    """
+    require_whole(spans)
+    trace = read_trace(spans)
+    edits = trace.run.edits if isinstance(trace.run.edits, Mapping) else {}
+    again = [
+        (node, before)
+        for node, before, _ in states(trace)
+        if node.name in (UNDERSTAND, ANSWER) and node.status != "ERROR"
+    ]
+    with (
+        tempfile.TemporaryDirectory(prefix="srec-replay-") as folder,
+        TraceStore.open(Path(folder, "replay.sqlite")) as store,
+    ):
+        recorded = TracedCalls(RecordedCalls(spans, engine_then(trace)))
+        calls = EditedCalls(recorded, [(old, new) for old, new in edits.get("replace", ())])
+        srec = Recommender(deployment, context_then(deployment, trace, calls, Tracer(store)))
+
+        async def run() -> str:
+            with srec.context.run(TURN, user=trace.run.user, inputs=trace.run.input) as run:
+                for node, before in again:
+                    end = ACT if node.name == UNDERSTAND else None
+                    await _pass(srec, node.name, _state(spans, before), end)
+            return run.trace_id
+
+        try:
+            trace_id = deployment.run(run())
+        except ModelError:
+            # Told by the trace of the replay, and so by the difference.
+            trace_id = store.recent(1)[0].trace_id
+        nodes = tuple(node for node, _ in again)
+        return diff(replace(trace, nodes=nodes), read_trace(store.spans(trace_id)), exact=True)
+
+
+def fork_turn(
+    deployment: Deployment,
+    spans: Sequence[Span],
+    step: str,
+    *,
+    edits: Mapping[str, Any],
+    replacements: Sequence[tuple[str, str]],
+    say: Callable[[str], None],
+) -> str:
+    """Go on from a step of a turn with something changed; returns the id of the new trace.
+
+    The run ends before `act` where that would change what is kept of the user, or needs what this
+    trace or this model does not have; `say` is told why.
+
+    Args:
+        deployment: The home, with the engine and model that go on.
+        spans: Of the parent.
+        step: `understand`, `act` or `answer`.
+        edits: Fields of the state before the step, in the place of the recorded ones.
+        replacements: Texts of prompts, and what stands in their place.
+        say: Told what a person should know.
+
+    Raises:
+        TraceError: There is no such step or field, a field takes no such value, a text to replace
+            is in no prompt, parts of the trace were left out or are lost; or the fork begins at
+            `act`, which cannot be done again.
+        IndexMismatch: The index was made with other prompts, or cannot be read.
+    """
+    require_whole(spans)
+    trace = read_trace(spans)
+    *_, (_, before, _) = steps(trace, step)
+    check_edits(edits, TurnState)
+    state = _state(spans, {**before, **edits})
+    calls = EditedCalls(deployment.calls, replacements)
+    srec = Recommender(deployment, context_then(deployment, trace, calls, deployment.tracer))
+    if step == ACT and (why := _held(srec, state)):
+        raise TraceError(f"a fork cannot begin at {ACT!r} here: {why}")
+    facts: Attributes = {
+        PARENT: f"{trace.run.trace_id} {step}",
+        EDITS: as_json({"state": dict(edits), "replace": list(replacements)}),
+    }
+    given = {name: value for name, value in {**before, **edits}.items() if name in FIELDS}
+
+    async def run() -> str:
+        with srec.context.run(
+            TURN, user=state.user_id, session=state.thread_id or None, inputs=given
+        ) as run:
+            run.span.set_attributes(srec.context.tracer.redaction.attributes(facts, state.user_id))
+            now, start = state, step
+            if start == UNDERSTAND:
+                now, start = await _pass(srec, UNDERSTAND, now, ACT), ACT
+            if start == ACT and (why := _held(srec, now)):
+                say(f"the fork ends before {ACT!r}: {why}")
+            else:
+                now = await _pass(srec, start, now, None)
+            run.output(now.told)
+        return run.trace_id
+
+    trace_id = deployment.run(run())
+    if calls.unused:
+        raise TraceError(
+            f"{calls.unused[0]!r} is in no prompt from {step!r} on: the fork {trace_id[:12]} "
+            "changed nothing there"
+        )
+    return trace_id
+
+
+def _held(srec: Recommender, state: TurnState) -> str | None:
+    """Why the action of a turn cannot be done in a fork; None where it can."""
+    deployment = srec.deployment
+    index, model = deployment.home.representations.facts, deployment.info
+    understood = _understood(state)
+    if understood.writes:
+        return (
+            f"{understood.intent!r} may change what is kept of {state.user_id!r}; "
+            "`/fork` in a chat goes on with it"
+        )
+    if is_pseudonym(state.user_id):
+        return "whose turn it was was left out when the trace was written (redacted)"
+    if index is not None and index.model_hash != model.model_hash:
+        return f"{model.model!r} cannot search the vectors, which {index.model!r} made"
+    deployment.home.representations.use(deployment.index_facts())
+    return None
+
+
+def _understood(state: TurnState) -> Understood:
+    try:
+        return Understood.model_validate(state.understood)
+    except ValidationError as error:
+        wrong = problems(error)[0]
+        raise TraceError(f"the field 'understood.{wrong.place}': {wrong.what}") from error
+
+
+def _state(spans: Sequence[Span], values: Mapping[str, Any]) -> TurnState:
+    """The state of recorded values; whose conversation it was stands in the root."""
+    root = next(span for span in spans if span.parent_id is None)
+    found: dict[str, Any] = {name: value for name, value in values.items() if name in FIELDS}
+    found["user_id"] = root.attributes.get(Names.USER_ID, "")
+    found["thread_id"] = root.attributes.get(Names.SESSION_ID, "")
+    return TurnState(**found)
+
+
+async def _pass(srec: Recommender, start: str, state: TurnState, end: str | None) -> TurnState:
+    """Run the graph of a turn from a node on, to its end or up to a node."""
+    graph = build_conversation()
+    if start != UNDERSTAND:
+        graph.edges.discard((START, UNDERSTAND))
+        graph.add_edge(START, start)
+    with tracing_context(enabled=False):
+        values = await graph.compile().ainvoke(
+            state,
+            context=TurnContext(srec),
+            interrupt_before=None if end is None else [end],
+        )
+    return TurnState(**{name: value for name, value in values.items() if name in FIELDS})

@@ -1,0 +1,236 @@
+"""Turns of a conversation: replayed from their answers, and forked from their own steps."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mllm_srec.agent.conversation.conversation import Conversation, Conversations
+from mllm_srec.agent.conversation.intents import Understood
+from mllm_srec.agent.deployment import Deployment
+from mllm_srec.agent.ingest import fuse_missing
+from mllm_srec.agent.inspection.diff import diff
+from mllm_srec.agent.inspection.reading import load_trace
+from mllm_srec.agent.inspection.records import TraceRecord
+from mllm_srec.agent.inspection.replay import fork, replay
+from mllm_srec.agent.recommender import Recommender
+from mllm_srec.llm.scripted import ScriptedEngine
+from mllm_srec.store.spans import Span
+from mllm_srec.store.trace_schema import TraceError
+from mllm_srec.store.trace_settings import TraceSettings, write_settings
+from mllm_srec.store.traces import TraceStore
+from tests.agent.conversation.talk import engine as talker
+from tests.agent.shop import MODEL, deploy
+
+
+@pytest.fixture(scope="module")
+def engine() -> ScriptedEngine:
+    return talker()
+
+
+@pytest.fixture(scope="module")
+def deployment(
+    tmp_path_factory: pytest.TempPathFactory, engine: ScriptedEngine
+) -> Iterator[Deployment]:
+    with deploy(tmp_path_factory.mktemp("turns") / "home", engine) as opened:
+        fuse_missing(opened)
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def store(deployment: Deployment) -> Iterator[TraceStore]:
+    with TraceStore.open(deployment.home.traces_file) as opened:
+        yield opened
+
+
+@pytest.fixture
+def chat(deployment: Deployment) -> Iterator[Conversation]:
+    with Conversations(Recommender(deployment)) as talks, talks.begin("mia") as opened:
+        yield opened
+    deployment.home.feedback.delete_user("mia")
+
+
+def said(chat: Conversation, store: TraceStore, *texts: str) -> list[Span]:
+    """The spans of the last of these turns."""
+    *_, last = [chat.say(text) for text in texts]
+    return store.spans(last.trace_id)
+
+
+def forked(
+    deployment: Deployment, store: TraceStore, spans: list[Span], step: str, **edits: object
+) -> tuple[TraceRecord, list[str]]:
+    """The fork of a turn, and what a person was told."""
+    told: list[str] = []
+    trace = load_trace(store, fork(deployment, spans, step, edits=edits, say=told.append))
+    assert trace.run.parent == f"{spans[0].trace_id} {step}"
+    assert store.spans(spans[0].trace_id) == spans
+    return trace, told
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["something green under 30"],
+        ["two things please", "why the second"],
+        ["find a blue ball"],
+        ["less rubber"],
+        ["who am i to you"],
+        ["hello there"],
+        ["👍"],
+    ],
+)
+def test_a_turn_is_replayed_with_what_it_understood_and_answered(
+    chat: Conversation,
+    deployment: Deployment,
+    store: TraceStore,
+    engine: ScriptedEngine,
+    texts: list[str],
+) -> None:
+    spans = said(chat, store, *texts)
+    wishes, asked = deployment.home.feedback.of("mia"), len(engine.generated)
+    found = replay(deployment, spans)
+    assert found.changes == ()
+    assert len(engine.generated) == asked
+    assert deployment.home.feedback.of("mia") == wishes
+    assert store.recent(1)[0].trace_id == spans[0].trace_id
+
+
+def test_a_command_is_replayed_and_forked_without_being_understood(
+    chat: Conversation, deployment: Deployment, store: TraceStore
+) -> None:
+    spans = store.spans(chat.do(Understood(intent="recommend", k="2")).trace_id)
+    assert replay(deployment, spans).changes == ()
+    trace, _ = forked(deployment, store, spans, "understand")
+    assert diff(load_trace(store, spans[0].trace_id), trace).same
+    assert replay(deployment, store.spans(trace.run.trace_id)).changes == ()
+
+
+def test_a_replay_says_which_step_of_a_turn_came_out_otherwise(
+    chat: Conversation, deployment: Deployment, store: TraceStore
+) -> None:
+    spans = said(chat, store, "find a blue ball")
+    changed = [
+        replace(span, attributes={**span.attributes, "output.value": '{"answer": "another"}'})
+        if span.name == "answer"
+        else span
+        for span in spans
+    ]
+    [*found] = replay(deployment, changed).changes
+    assert {each.path.partition(".")[0] for each in found} == {"answer"}
+
+
+def test_a_fork_understands_another_message_and_answers_it(
+    chat: Conversation, deployment: Deployment, store: TraceStore
+) -> None:
+    spans = said(chat, store, "two things please", "why the first")
+    before = chat.turns()
+    trace, told = forked(deployment, store, spans, "understand", said="why the second")
+    assert not told
+    assert [node.name for node in trace.nodes if node.depth == 1] == ["understand", "act", "answer"]
+    [first, second] = [
+        load_trace(store, each).run.output["answer"]
+        for each in (spans[0].trace_id, trace.run.trace_id)
+    ]
+    assert first != second
+    assert chat.turns() == before
+    assert replay(deployment, store.spans(trace.run.trace_id)).changes == ()
+
+
+def test_a_fork_makes_another_list_in_the_middle_of_a_conversation(
+    chat: Conversation, deployment: Deployment, store: TraceStore
+) -> None:
+    spans = said(chat, store, "two things please", "only wooden ones")
+    understood = {"intent": "recommend", "k": "one"}
+    trace, _ = forked(deployment, store, spans, "act", understood=understood)
+    assert len(trace.run.output["items"]) == 1
+    assert replay(deployment, store.spans(trace.run.trace_id)).changes == ()
+
+
+def test_an_answer_is_written_again_from_other_facts(
+    chat: Conversation, deployment: Deployment, store: TraceStore
+) -> None:
+    spans = said(chat, store, "find a blue ball")
+    outcome = {"lead": "Other words.", "items": [], "lines": []}
+    trace, _ = forked(deployment, store, spans, "answer", outcome=outcome)
+    assert trace.run.output == {"intent": "search", "answer": "Other words.", "items": []}
+
+
+def test_a_fork_of_a_turn_changes_nothing_that_is_kept(
+    chat: Conversation, deployment: Deployment, store: TraceStore
+) -> None:
+    spans = said(chat, store, "find a blue ball")
+    trace, told = forked(deployment, store, spans, "understand", said="never rubber")
+    assert [node.name for node in trace.nodes] == ["understand"]
+    assert trace.run.output == {"intent": "never", "answer": "", "items": []}
+    assert told == [
+        "the fork ends before 'act': 'never' may change what is kept of 'mia'; `/fork` in a chat "
+        "goes on with it"
+    ]
+    assert deployment.home.feedback.of("mia") == []
+    spans = said(chat, store, "never rubber")
+    wishes = deployment.home.feedback.of("mia")
+    with pytest.raises(TraceError, match="cannot begin at 'act' here: 'never' may change"):
+        fork(deployment, spans, "act", edits={})
+    assert deployment.home.feedback.of("mia") == wishes
+
+
+def test_another_prompt_and_another_model_understand_a_turn(
+    chat: Conversation, deployment: Deployment, store: TraceStore, tmp_path: Path
+) -> None:
+    spans = said(chat, store, "find a blue ball")
+    edit = [("find a blue ball", "why")]
+    new = fork(deployment, spans, "understand", edits={}, replacements=edit)
+    trace = load_trace(store, new)
+    assert trace.nodes[0].calls[0].prompt.count("find a blue ball") == 0
+    assert replay(deployment, store.spans(new)).changes == ()
+    other = talker()
+    other.info = replace(other.info, model="other", model_hash="0" * 64)
+    told: list[str] = []
+    with Deployment.open(deployment.home.path, engine=other, model=MODEL) as opened:
+        new = fork(opened, spans, "understand", edits={}, say=told.append)
+    assert told == [
+        "the fork ends before 'act': 'other' cannot search the vectors, which 'scripted' made"
+    ]
+    assert load_trace(store, new).run.model == "other"
+
+
+@pytest.mark.parametrize(
+    ("step", "edits", "told"),
+    [
+        ("profile_user", {}, "no list was made"),
+        ("understand", {"colour": "red"}, "the state has no field 'colour': it has schema, user_"),
+        ("understand", {"said": 3}, "the field 'said': .* string"),
+        ("act", {"understood": {"intent": "dance"}}, "the field 'understood.intent'"),
+    ],
+)
+def test_a_fork_of_a_turn_that_cannot_be_meant_is_refused(
+    chat: Conversation,
+    deployment: Deployment,
+    store: TraceStore,
+    step: str,
+    edits: dict[str, object],
+    told: str,
+) -> None:
+    spans = said(chat, store, "find a blue ball")
+    with pytest.raises(TraceError, match=told):
+        fork(deployment, spans, step, edits=edits)
+
+
+def test_a_turn_of_somebody_who_was_left_out_is_understood_and_no_more(tmp_path: Path) -> None:
+    with deploy(tmp_path / "home", talker()) as first:
+        fuse_missing(first)
+        with TraceStore.open(first.home.traces_file) as store:
+            write_settings(store, TraceSettings(redact=frozenset({"users"})))
+    with deploy(tmp_path / "home", talker()) as opened:
+        with Conversations(Recommender(opened)) as talks, talks.begin("mia") as chat:
+            last = chat.say("two things please")
+        with TraceStore.open(opened.home.traces_file) as store:
+            spans = store.spans(last.trace_id)
+            assert replay(opened, spans).changes == ()
+            trace, told = forked(opened, store, spans, "understand")
+    assert told == [
+        "the fork ends before 'act': whose turn it was was left out when the trace was written "
+        "(redacted)"
+    ]
+    assert [node.name for node in trace.nodes] == ["understand"]
