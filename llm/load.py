@@ -8,7 +8,7 @@ from typing import Literal, get_args
 from mllm_srec.llm.engine import Engine, ModelError
 from mllm_srec.llm.engine_kinds import EngineKind
 from mllm_srec.llm.model_files import model_hash, resolve_model
-from mllm_srec.llm.vllm_settings import vllm_distribution
+from mllm_srec.llm.vllm_settings import NO_VLLM, vllm_distribution
 
 Dtype = Literal["auto", "float32", "bfloat16"]
 
@@ -55,13 +55,16 @@ def check_engine(name: str, server_file: Path) -> None:
     """Refuse, before other work is done, an engine that `load_engine` would refuse at once.
 
     Raises:
-        ModelError: There is none of that name.
+        ModelError: There is none of that name, or it is not installed.
         EngineLost: It is the server, and none runs.
     """
-    if engine_kind(name) == "vllm-server":
+    kind = engine_kind(name)
+    if kind == "vllm-server":
         from mllm_srec.llm.server import running  # noqa: PLC0415 — needs httpx only here
 
         running(server_file)
+    if kind == "vllm" and vllm_distribution() is None:
+        raise ModelError(NO_VLLM)
 
 
 def load_engine(

@@ -29,6 +29,7 @@ from mllm_srec.llm.pictures import open_prepared
 from mllm_srec.llm.shared_steps import SharedSteps
 from mllm_srec.llm.vllm_settings import (
     KV_CACHE_BYTES,
+    NO_VLLM,
     vllm_distribution,
     vllm_environment,
     vllm_settings,
@@ -210,9 +211,7 @@ def _load(model_path: Path, settings: dict[str, Any]) -> tuple[Any, Any]:
             import vllm.exceptions  # noqa: PLC0415
             import vllm.sampling_params  # noqa: PLC0415
     except ImportError as error:
-        raise ModelError(
-            "vLLM is not installed: pip install 'mllm-srec[vllm]', or use the engine 'transformers'"
-        ) from error
+        raise ModelError(NO_VLLM) from error
     on_cpu: Callable[[], bool] = vllm.platforms.current_platform.is_cpu
     if on_cpu():
         settings["kv_cache_memory_bytes"] = KV_CACHE_BYTES

@@ -18,6 +18,8 @@ SEED = 0
 MAX_PICTURES = 4
 """Pictures that a prompt may have."""
 
+NO_VLLM = "vLLM is not installed: pip install 'mllm-srec[vllm]', or use the engine 'transformers'"
+
 LEFT_TO_THE_USER = {"VLLM_LOGGING_LEVEL": "ERROR", "OMP_WAIT_POLICY": "PASSIVE"}
 """Environment variables that stay as a person set them, and what they are otherwise."""
 

@@ -17,7 +17,12 @@ from mllm_srec.agent.tracing.tracer import Run
 from mllm_srec.finetune.data.settings import USUAL_SPLIT, SplitHow
 from mllm_srec.finetune.data.splits import Case, Split, sample_cases
 from mllm_srec.finetune.evaluation.baselines import Tuning
-from mllm_srec.finetune.evaluation.combine import Example, Fitted, fit_combination
+from mllm_srec.finetune.evaluation.combine import (
+    CombineError,
+    Example,
+    Fitted,
+    fit_combination,
+)
 from mllm_srec.finetune.evaluation.evaluate import LeakError, Ranking
 from mllm_srec.finetune.evaluation.kept_rankings import KeptRankings, Pool
 from mllm_srec.finetune.evaluation.pairs import (
@@ -154,6 +159,11 @@ def combine_home(
         CombineError: There is too little to fit on.
     """
     cases = sample_cases(ranker.split.validation, users, seed=seed)
+    if not cases:
+        raise CombineError(
+            f"no user of {str(ranker.home.path)!r} has a target for validation, the like before "
+            "the last: ingest the log of users with several likes, or fit on another home"
+        )
     min_rating = ranker.deployment.settings.liked_rating
     blend = Tuning(ranker.collaborative, ranker.split, min_rating).blend()
     weights = ranker.recommender.context.weights.model_copy(update={"collaborative": blend})

@@ -281,3 +281,11 @@ def test_a_misspelt_engine_or_model_is_told_before_anything_is_read(
 def test_a_server_that_does_not_run_is_told_before_anything_is_read(tmp_path: Path) -> None:
     with pytest.raises(EngineLost, match="start one with `srec serve start`"):
         ingest(tmp_path / "home", items=tmp_path / "no-file", engine="vllm-server")
+
+
+def test_a_vllm_that_is_not_installed_is_told_before_anything_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mllm_srec.llm.load.vllm_distribution", lambda: None)
+    with pytest.raises(ModelError, match=r"vLLM is not installed: .*'transformers'"):
+        ingest(tmp_path / "home", items=tmp_path / "no-file", engine="vllm")

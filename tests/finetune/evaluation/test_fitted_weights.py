@@ -1,5 +1,6 @@
 """Which fitted weights a home's recommendations and evaluations may use."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,13 @@ from mllm_srec.agent.ingest import fuse_missing
 from mllm_srec.agent.state import Settings
 from mllm_srec.finetune.data.settings import USUAL_SPLIT, SplitHow
 from mllm_srec.finetune.data.splits import Split, split_home
+from mllm_srec.finetune.evaluation.combine import CombineError
 from mllm_srec.finetune.evaluation.evaluate import LeakError
-from mllm_srec.finetune.evaluation.graph_ranking import without_fitted
+from mllm_srec.finetune.evaluation.graph_ranking import (
+    GraphRanker,
+    combine_home,
+    without_fitted,
+)
 from mllm_srec.finetune.evaluation.ranking import RankingOptions, evaluate_home
 from mllm_srec.store.home import Home
 from mllm_srec.tools.ranking import CombineWeights
@@ -40,6 +46,15 @@ def home(tmp_path: Path) -> Path:
 
 def evaluate(home: Path, options: RankingOptions) -> None:
     evaluate_home(home, options, settings=Settings(), engine=scripted(), model=MODEL)
+
+
+def test_a_log_of_single_likes_has_nothing_to_fit_weights_on(home: Path) -> None:
+    with Deployment.open(home, engine=scripted(), model=MODEL) as deployment:
+        whole = split_home(deployment.home, min_rating=4.0)
+        ranker = GraphRanker(deployment, replace(whole, validation=()))
+        with pytest.raises(CombineError, match="has a target for validation, the like before"):
+            combine_home(ranker)
+        assert deployment.home.read_setting(WEIGHTS) is None
 
 
 def test_weights_that_saw_test_cases_are_refused(home: Path) -> None:
