@@ -200,14 +200,15 @@ def export(
     with Output(as_json=as_json) as out:
         from mllm_srec.agent.inspection.html import html_page
         from mllm_srec.agent.inspection.reading import load_trace
-        from mllm_srec.agent.inspection.sections import NOTHING
+        from mllm_srec.agent.inspection.sections import NOTHING, tabled_items
         from mllm_srec.store.files import write_private
 
         with open_traces(home) as traces:
             trace, added = load_trace(traces, trace_id), NOTHING
             if neutral:
                 added = _neutral(out, home, traces.spans(trace_id), engine, model)
-            page = html_page(trace, traces.blob, added, item_titles(home, [trace.run]))
+            titles = item_titles(home, [trace.run], tabled_items(trace, added))
+            page = html_page(trace, traces.blob, added, titles)
         try:
             # Like the traces themselves: for their owner alone.
             write_private(html, page.encode())

@@ -18,7 +18,7 @@ from mllm_srec.agent.inspection.differences import changes
 from mllm_srec.agent.inspection.listing import STATUS, seconds_text
 from mllm_srec.agent.inspection.pictures import Find, decoded
 from mllm_srec.agent.inspection.records import CallRecord, NodeRecord, TraceRecord
-from mllm_srec.agent.inspection.sections import NOTHING, Added, sections
+from mllm_srec.agent.inspection.sections import ITEM, NOTHING, Added, sections
 from mllm_srec.agent.inspection.state import states
 from mllm_srec.agent.inspection.summary import UNTITLED, Titles, asked, gave
 from mllm_srec.agent.inspection.tables import Section
@@ -68,7 +68,7 @@ def html_page(
         trace: What to show.
         pictures: Finds the bytes of the pictures as sent.
         added: More tables, by step.
-        titles: Of the items that the run gave.
+        titles: Of the items that the run gave, and of those in the tables.
     """
     nodes = _shown(trace, pictures, added)
     drawn = (parts for each in nodes for parts in (each.bar, *(part for _, part in each.below)))
@@ -85,6 +85,8 @@ def html_page(
         state=STATUS.get(trace.run.status, (trace.run.status, ""))[0],
         asked=asked(trace.run),
         gave=gave(trace, titles),
+        titles=titles,
+        item=ITEM,
         nodes=nodes,
         slowest=slowest(bars(trace)[0]),
         parts={name: PARTS[name] for name in PARTS if name in used},

@@ -32,8 +32,12 @@ def open_traces(home: Path, *, create: bool = False) -> "TraceStore":
     return traces
 
 
-def item_titles(home: Path, runs: "Iterable[RunRecord]") -> dict[str, str]:
-    """Titles of the items that the lines of these runs name; none where the shop is damaged.
+def item_titles(
+    home: Path, runs: "Iterable[RunRecord]", tabled: Iterable[str] = ()
+) -> dict[str, str]:
+    """Titles of the items that the lines of these runs name, and of those that tables name.
+
+    None where the shop is damaged.
 
     Raises:
         HomeError: The folder is not a home.
@@ -43,7 +47,7 @@ def item_titles(home: Path, runs: "Iterable[RunRecord]") -> dict[str, str]:
     from mllm_srec.store.errors import StoreError  # noqa: PLC0415
     from mllm_srec.store.home import Home  # noqa: PLC0415
 
-    ids = {item_id for run in runs for item_id in named_ids(run)}
+    ids = {item_id for run in runs for item_id in named_ids(run)} | {*tabled}
     if not ids:
         return {}
     with Home.open(home) as opened:

@@ -14,6 +14,8 @@ from mllm_srec.agent.inspection.tables import Section, decimal, entries
 
 _TITLE = re.compile(r"^Title: (.*)$", re.MULTILINE)
 """The line of a fusing prompt that names the item."""
+ITEM = "item"
+"""The column of a table that names the item of a row."""
 Added = Mapping[str, Sequence[Section]]
 """More tables, by step."""
 NOTHING: Added = MappingProxyType({})
@@ -47,6 +49,20 @@ def sections(node: NodeRecord, before: Values, run: RunRecord) -> list[Section]:
         columns = ("item", "what", "from the picture", "from the text", "conflicts")
         found.append(Section(title="Fusion", columns=columns, rows=tuple(fused)))
     return found
+
+
+def tabled_items(trace: TraceRecord, added: Added = NOTHING) -> set[str]:
+    """Ids of the items that the tables of a trace have a row of."""
+    tables = [
+        table for node, before, _ in states(trace) for table in sections(node, before, trace.run)
+    ]
+    tables += [table for each in added.values() for table in each]
+    return {
+        row[table.columns.index(ITEM)]
+        for table in tables
+        if ITEM in table.columns
+        for row in table.rows
+    }
 
 
 def _scoring(

@@ -89,6 +89,8 @@ def test_a_list_its_runs_and_a_page_name_items_by_their_titles(
     page = tmp_path / "page.html"
     assert srec(path, "export", first, "--html", str(page))[0] == 0
     assert f"<p>gave <strong>{named}</strong></p>" in page.read_text("utf-8")
+    rows = [f'{each}<br><span class="soft">{titles[each]}</span>' for each in output["items"]]
+    assert all(row in page.read_text("utf-8") for row in rows)
     assert named in srec(path, "show", first)[1]
     assert named[:12] in srec(path, "list")[1]
     assert srec(path, "list", "--json")[0] == 0

@@ -19,6 +19,7 @@ from mllm_srec.agent.graph import build_graph
 from mllm_srec.agent.inspection.html import html_page
 from mllm_srec.agent.inspection.reading import read_trace
 from mllm_srec.agent.inspection.records import TraceRecord
+from mllm_srec.agent.inspection.sections import tabled_items
 from mllm_srec.agent.terminal.graph_picture import EDGES, NODES, draw
 from mllm_srec.store.spans import Event, Span
 
@@ -131,7 +132,9 @@ class Seen(HTMLParser):
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_no_text_becomes_markup(text: str) -> None:
-    plain, hostile = Seen(html_page(trace("kite"), find)), Seen(html_page(trace(text), find))
+    plain, hostile = (
+        Seen(html_page(trace(each), find, titles={each: each})) for each in ("kite", text)
+    )
     assert hostile.tags == plain.tags
     assert [name for name, _ in hostile.attributes] == [name for name, _ in plain.attributes]
     assert not any(name.startswith("on") for name, _ in hostile.attributes)
@@ -172,6 +175,13 @@ def test_the_page_shows_pictures_tables_and_the_path() -> None:
         assert wanted in shown.text
     assert "prefers-color-scheme: dark" in page
     assert 'name="viewport"' in page
+
+
+def test_the_tables_of_the_page_name_items_by_their_titles() -> None:
+    titles = dict.fromkeys(tabled_items(trace("i7")), "Blue Kite")
+    page = html_page(trace("i7"), find, titles=titles)
+    # In the tables of the scores and of the reasons; a cited item is no row of its own.
+    assert page.count('<td>i7<br><span class="soft">Blue Kite</span></td>') == 2
 
 
 def test_a_picture_that_is_no_picture_is_shown_as_missing() -> None:
