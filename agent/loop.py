@@ -35,7 +35,11 @@ class LoopThread(Closing):
 
         Raises:
             StoreError: The loop was closed, or is another process's.
+            RuntimeError: Called on the loop itself, which would wait for itself for ever.
         """
+        if threading.current_thread() is self._thread:
+            work.close()
+            raise RuntimeError("this runs on the loop already: await it there")
         future = self.start(work)
         try:
             return future.result()

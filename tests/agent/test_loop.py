@@ -7,6 +7,8 @@ import threading
 from concurrent.futures import CancelledError
 from contextlib import suppress
 
+import pytest
+
 from mllm_srec.agent.loop import LoopThread
 from mllm_srec.store.errors import StoreError
 
@@ -55,6 +57,16 @@ def test_work_that_was_cancelled_may_end_while_the_loop_is_closed() -> None:
         assert begun.wait(PATIENCE_S)
         future.cancel()
     assert happened == ["remembered"]
+
+
+def test_work_on_the_loop_that_waits_for_the_loop_fails_instead_of_hanging() -> None:
+    with LoopThread("shop") as loop:
+
+        async def work() -> None:
+            loop.run(nothing())
+
+        with pytest.raises(RuntimeError, match="on the loop already: await it"):
+            loop.start(work()).result(PATIENCE_S)
 
 
 def test_a_forked_process_is_told_that_the_home_is_not_open_there() -> None:
