@@ -29,6 +29,7 @@ from mllm_srec.agent.tracing.attributes import EDITS, PARENT, Attributes, as_jso
 from mllm_srec.agent.tracing.calls import TracedCalls
 from mllm_srec.agent.tracing.tracer import Tracer
 from mllm_srec.llm.engine import ModelError
+from mllm_srec.store.errors import IndexMismatch
 from mllm_srec.store.spans import Span
 from mllm_srec.store.trace_schema import TraceError
 from mllm_srec.store.trace_settings import is_pseudonym
@@ -116,7 +117,6 @@ def fork_turn(
         TraceError: There is no such step or field, a field takes no such value, a text to replace
             is in no prompt, parts of the trace were left out or are lost; or the fork begins at
             `act`, which cannot be done again.
-        IndexMismatch: The index was made with other prompts, or cannot be read.
     """
     require_whole(spans)
     trace = read_trace(spans)
@@ -125,7 +125,9 @@ def fork_turn(
     state = _state(spans, {**before, **edits})
     calls = EditedCalls(deployment.calls, replacements)
     srec = Recommender(deployment, context_then(deployment, trace, calls, deployment.tracer))
-    if step == ACT and (why := _held(srec, state)):
+    # Here, and not in the run: whoever asks what the index must be waits for the graph's loop.
+    unsearchable = None if step == ANSWER else _unsearchable(deployment)
+    if step == ACT and (why := _held(state, unsearchable)):
         raise TraceError(f"a fork cannot begin at {ACT!r} here: {why}")
     facts: Attributes = {
         PARENT: f"{trace.run.trace_id} {step}",
@@ -141,7 +143,7 @@ def fork_turn(
             now, start = state, step
             if start == UNDERSTAND:
                 now, start = await _pass(srec, UNDERSTAND, now, ACT), ACT
-            if start == ACT and (why := _held(srec, now)):
+            if start == ACT and (why := _held(now, unsearchable)):
                 say(f"the fork ends before {ACT!r}: {why}")
             else:
                 now = await _pass(srec, start, now, None)
@@ -157,10 +159,20 @@ def fork_turn(
     return trace_id
 
 
-def _held(srec: Recommender, state: TurnState) -> str | None:
-    """Why the action of a turn cannot be done in a fork; None where it can."""
-    deployment = srec.deployment
+def _unsearchable(deployment: Deployment) -> str | None:
+    """Why the model cannot search the vectors of the home; None where it can."""
     index, model = deployment.home.representations.facts, deployment.info
+    if index is not None and index.model_hash != model.model_hash:
+        return f"{model.model!r} cannot search the vectors, which {index.model!r} made"
+    try:
+        deployment.home.representations.use(deployment.index_facts())
+    except IndexMismatch as error:
+        return str(error)
+    return None
+
+
+def _held(state: TurnState, unsearchable: str | None) -> str | None:
+    """Why the action of a turn cannot be done in a fork; None where it can."""
     understood = _understood(state)
     if understood.writes:
         return (
@@ -169,10 +181,7 @@ def _held(srec: Recommender, state: TurnState) -> str | None:
         )
     if is_pseudonym(state.user_id):
         return "whose turn it was was left out when the trace was written (redacted)"
-    if index is not None and index.model_hash != model.model_hash:
-        return f"{model.model!r} cannot search the vectors, which {index.model!r} made"
-    deployment.home.representations.use(deployment.index_facts())
-    return None
+    return unsearchable
 
 
 def _understood(state: TurnState) -> Understood:

@@ -195,6 +195,32 @@ def test_another_prompt_and_another_model_understand_a_turn(
     assert load_trace(store, new).run.model == "other"
 
 
+def test_a_home_that_was_just_opened_forks_a_turn_from_its_beginning(
+    chat: Conversation, deployment: Deployment, store: TraceStore
+) -> None:
+    spans = said(chat, store, "find a blue ball")
+    with Deployment.open(deployment.home.path, engine=talker(), model=MODEL) as opened:
+        trace, told = forked(opened, store, spans, "understand")
+    assert not told
+    assert diff(load_trace(store, spans[0].trace_id), trace).same
+
+
+def test_a_home_with_other_vectors_understands_a_turn_and_acts_not(
+    chat: Conversation,
+    deployment: Deployment,
+    store: TraceStore,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    spans = said(chat, store, "find a blue ball")
+    facts = replace(deployment.index_facts(), prompt_hash="0" * 64)
+    monkeypatch.setattr(deployment, "index_facts", lambda: facts)
+    _, [told] = forked(deployment, store, spans, "understand")
+    assert told.startswith("the fork ends before 'act': ")
+    assert "rebuild" in told
+    with pytest.raises(TraceError, match=r"cannot begin at 'act' here: .*rebuild"):
+        fork(deployment, spans, "act", edits={})
+
+
 @pytest.mark.parametrize(
     ("step", "edits", "told"),
     [
