@@ -26,7 +26,8 @@ def asked(run: RunRecord) -> str:
     if not isinstance(given, Mapping):
         return _line(given)
     if "said" in given:
-        return _line(given["said"])
+        shown = "with a picture" if given.get("picture") else ""
+        return _line(", ".join(filter(None, (given["said"], shown))))
     if "k" not in given:
         return _line(", ".join(f"{name} {_value(each)}" for name, each in given.items()))
     return _line(", ".join(_request(given)))

@@ -242,6 +242,13 @@ def test_a_picture_that_is_not_kept_is_told_on_any_terminal(spans: list[Span]) -
             "Here: 1. Kite [i2]",
         ),
         (
+            "turn",
+            {"turn": 2, "said": "like this", "picture": "0" * 64, "command": None},
+            None,
+            "like this, with a picture",
+            "",
+        ),
+        (
             "tool search_text",
             {"words": "kite"},
             {"items": [{"item_id": "i2", "title": "Kite", "price": 3}]},
