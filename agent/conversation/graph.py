@@ -9,6 +9,7 @@ from langgraph.runtime import Runtime
 from mllm_srec.agent.conversation.nodes import act, answer, understand
 from mllm_srec.agent.conversation.state import TurnContext, TurnState, TurnUpdate
 from mllm_srec.agent.graph import ENGINE_RETRY
+from mllm_srec.agent.tracing.tracer import current_step
 from mllm_srec.llm.prompting import prompt_hash
 
 
@@ -47,7 +48,9 @@ def _traced(node: Node) -> Node:
             "turn": state.turn,
             "understood": state.understood,
         }
-        if node is understand:
+        step = current_step()
+        if step is not None and not step.run.path:
+            # What the run begins with; a turn that is taken up again begins at a later node.
             inputs["memory"] = state.memory
         prompts = prompt_hash("understand") if node is understand else None
         tracer = runtime.context.srec.context.tracer

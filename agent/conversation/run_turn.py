@@ -65,7 +65,12 @@ class TurnRunner:
             "turn",
             user=self.thread.user_id,
             session=self.thread.thread_id,
-            inputs={"turn": kept.turn, "said": kept.said["text"], **_shown_or_called(kept)},
+            inputs={
+                "turn": kept.turn,
+                "said": kept.said["text"],
+                "picture": kept.said["picture"],
+                "command": kept.said["command"],
+            },
         ) as run:
             try:
                 state = await self._steps(kept, context, tell)
@@ -163,11 +168,6 @@ class TurnRunner:
     def _keep(self, result: TurnResult) -> None:
         threads = self.srec.deployment.home.threads
         threads.finish(self.thread.thread_id, result.turn, result.to_dict())
-
-
-def _shown_or_called(kept: KeptTurn) -> dict[str, Any]:
-    """The picture or the command of a turn, if it has one."""
-    return {n: kept.said[n] for n in ("picture", "command") if kept.said[n] is not None}
 
 
 def _stopped(so_far: TurnUpdate) -> TurnState:

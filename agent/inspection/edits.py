@@ -10,16 +10,21 @@ from pydantic import TypeAdapter, ValidationError
 
 from mllm_srec.agent.calls import Calls
 from mllm_srec.llm.engine import Answer, EngineInfo, LabelScores, Prompt
+from mllm_srec.store.pictures import PictureStore
 from mllm_srec.store.trace_schema import TraceError
 from mllm_srec.store.validation import problems
 
+PICTURES = ("picture", "last_picture")
+"""Fields that hold the content hash of a picture."""
 
-def check_edits(edits: Mapping[str, Any], state: type) -> None:
+
+def check_edits(edits: Mapping[str, Any], state: type, pictures: PictureStore) -> None:
     """Refuse fields that a state does not have, and values that are not theirs.
 
     Args:
         edits: Values by field.
         state: The dataclass that has them.
+        pictures: Those that are kept.
 
     Raises:
         TraceError: Names the field, the place in it, and what stands there.
@@ -34,6 +39,8 @@ def check_edits(edits: Mapping[str, Any], state: type) -> None:
             wrong = problems(error)[0]
             place = ".".join(filter(None, (name, wrong.place)))
             raise TraceError(f"the field {place!r}: {wrong.what}") from error
+        if name in PICTURES and value is not None and value not in pictures:
+            raise TraceError(f"the field {name!r}: no picture {value!r} is kept")
 
 
 class EditedCalls:

@@ -142,11 +142,13 @@ def fork(
         IndexMismatch: The index was made with other prompts, or cannot be read.
         CannotDo: No item of the shop meets the conditions of the run any more.
     """
+    if is_turn(spans):
+        steps(read_trace(spans), step)  # Names the turn's own, too, where there is none.
     if is_turn(spans) and step in STEPS:
         return fork_turn(deployment, spans, step, edits=edits, replacements=replacements, say=say)
     trace = checked(spans)
     *_, (node, before, _) = steps(trace, step)
-    check_edits(edits, State)
+    check_edits(edits, State, deployment.home.pictures)
     kept = _kept(deployment, trace, node.name, say)
     if kept is None and not _apart_from_index(trace, node.name):
         deployment.home.representations.use(deployment.index_facts())

@@ -38,11 +38,19 @@ def steps(trace: TraceRecord, step: str) -> list[tuple[NodeRecord, Values, Value
 
 
 def initial(trace: TraceRecord) -> Values:
-    """What the run was asked for, by the names of the state, and what a turn remembered."""
+    """What the run was asked for, by the names of the state, and what a turn remembered.
+
+    A turn that was taken up again had understood before.
+    """
     asked = trace.run.input if isinstance(trace.run.input, Mapping) else {}
     first = trace.nodes[0].input if trace.nodes else None
-    memory = first.get("memory") if isinstance(first, Mapping) else None
-    return {**_fields(asked), **(memory if isinstance(memory, Mapping) else {})}
+    begun = first if isinstance(first, Mapping) else {}
+    memory, understood = begun.get("memory"), begun.get("understood")
+    return {
+        **_fields(asked),
+        **({"understood": understood} if understood else {}),
+        **(memory if isinstance(memory, Mapping) else {}),
+    }
 
 
 def _fields(asked: Mapping[str, Any]) -> Values:

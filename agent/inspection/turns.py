@@ -40,6 +40,14 @@ TURN = "turn"
 """Name of the runs of the conversation graph."""
 UNDERSTAND, ACT, ANSWER = STEPS = tuple(node.__name__ for node in NODES)
 FIELDS = tuple(field.name for field in fields(TurnState))
+_BEGINS_WITH = {
+    UNDERSTAND: ("command", "shown"),
+    ACT: ("picture", "understood", "shown"),
+    ANSWER: ("understood", "outcome", "shown"),
+}
+"""Fields of the state without which a step would do something else."""
+_UNDERSTOOD = ("command", "understood", "last", "asked")
+"""Fields of the state that hold what was understood, as plain data."""
 
 
 def is_turn(spans: Sequence[Span]) -> bool:
@@ -57,7 +65,8 @@ def replay_turn(deployment: Deployment, spans: Sequence[Span]) -> TraceDiff:
         spans: Of the trace.
 
     Raises:
-        TraceError: Parts of the trace were left out or are lost.
+        TraceError: Parts of the trace were left out or are lost, or the turn broke off before
+            anything in it was done.
     """
     require_whole(spans)
     trace = read_trace(spans)
@@ -65,8 +74,10 @@ def replay_turn(deployment: Deployment, spans: Sequence[Span]) -> TraceDiff:
     again = [
         (node, before)
         for node, before, _ in states(trace)
-        if node.name in (UNDERSTAND, ANSWER) and node.status != "ERROR"
+        if node.name in (UNDERSTAND, ANSWER) and node.status == "OK"
     ]
+    if not again:
+        raise TraceError("the turn broke off before anything in it was understood or answered")
     with (
         tempfile.TemporaryDirectory(prefix="srec-replay-") as folder,
         TraceStore.open(Path(folder, "replay.sqlite")) as store,
@@ -79,7 +90,7 @@ def replay_turn(deployment: Deployment, spans: Sequence[Span]) -> TraceDiff:
             with srec.context.run(TURN, user=trace.run.user, inputs=trace.run.input) as run:
                 for node, before in again:
                     end = ACT if node.name == UNDERSTAND else None
-                    await _pass(srec, node.name, _state(spans, before), end)
+                    await _pass(srec, node.name, _state(spans, node.name, before), end)
             return run.trace_id
 
         try:
@@ -87,8 +98,11 @@ def replay_turn(deployment: Deployment, spans: Sequence[Span]) -> TraceDiff:
         except ModelError:
             # Told by the trace of the replay, and so by the difference.
             trace_id = store.recent(1)[0].trace_id
-        nodes = tuple(node for node, _ in again)
-        return diff(replace(trace, nodes=nodes), read_trace(store.spans(trace_id)), exact=True)
+        # What broke the turn off is not made again.
+        made = replace(
+            trace, run=replace(trace.run, error=""), nodes=tuple(node for node, _ in again)
+        )
+        return diff(made, read_trace(store.spans(trace_id)), exact=True)
 
 
 def fork_turn(
@@ -121,8 +135,8 @@ def fork_turn(
     require_whole(spans)
     trace = read_trace(spans)
     *_, (_, before, _) = steps(trace, step)
-    check_edits(edits, TurnState)
-    state = _state(spans, {**before, **edits})
+    check_edits(edits, TurnState, deployment.home.pictures)
+    state = _state(spans, step, {**before, **edits})
     calls = EditedCalls(deployment.calls, replacements)
     srec = Recommender(deployment, context_then(deployment, trace, calls, deployment.tracer))
     # Here, and not in the run: whoever asks what the index must be waits for the graph's loop.
@@ -173,32 +187,52 @@ def _unsearchable(deployment: Deployment) -> str | None:
 
 def _held(state: TurnState, unsearchable: str | None) -> str | None:
     """Why the action of a turn cannot be done in a fork; None where it can."""
-    understood = _understood(state)
+    understood = _understood("understood", state.understood)
     if understood.writes:
         return (
             f"{understood.intent!r} may change what is kept of {state.user_id!r}; "
             "`/fork` in a chat goes on with it"
         )
     if is_pseudonym(state.user_id):
-        return "whose turn it was was left out when the trace was written (redacted)"
+        return (
+            "whose turn it was was left out when the trace was written (redacted): name them with "
+            "--state, as 'user_id'"
+        )
     return unsearchable
 
 
-def _understood(state: TurnState) -> Understood:
+def _understood(field: str, value: object) -> Understood:
     try:
-        return Understood.model_validate(state.understood)
+        return Understood.model_validate(value)
     except ValidationError as error:
         wrong = problems(error)[0]
-        raise TraceError(f"the field 'understood.{wrong.place}': {wrong.what}") from error
+        raise TraceError(f"the field '{field}.{wrong.place}': {wrong.what}") from error
 
 
-def _state(spans: Sequence[Span], values: Mapping[str, Any]) -> TurnState:
-    """The state of recorded values; whose conversation it was stands in the root."""
+def _state(spans: Sequence[Span], step: str, values: Mapping[str, Any]) -> TurnState:
+    """The state before a step of recorded values; whose conversation it was stands in the root.
+
+    Raises:
+        TraceError: A value is missing that the step begins with, or is no understood turn.
+    """
     root = next(span for span in spans if span.parent_id is None)
-    found: dict[str, Any] = {name: value for name, value in values.items() if name in FIELDS}
-    found["user_id"] = root.attributes.get(Names.USER_ID, "")
-    found["thread_id"] = root.attributes.get(Names.SESSION_ID, "")
-    return TurnState(**found)
+    found: dict[str, Any] = {
+        "user_id": root.attributes.get(Names.USER_ID, ""),
+        "thread_id": root.attributes.get(Names.SESSION_ID, ""),
+        **{name: value for name, value in values.items() if name in FIELDS},
+    }
+    if lacking := [name for name in _BEGINS_WITH[step] if name not in found]:
+        raise TraceError(
+            f"what {step!r} began with was not kept ({lacking[0]!r}): the turn was taken up where "
+            "it had broken off, or an older version made the trace. Ask once more, and take the "
+            "new trace"
+        )
+    state = TurnState(**found)
+    for name in _UNDERSTOOD:
+        value = getattr(state, name)
+        if value is not None and (name, step) != ("understood", UNDERSTAND):
+            _understood(name, value)
+    return state
 
 
 async def _pass(srec: Recommender, start: str, state: TurnState, end: str | None) -> TurnState:

@@ -144,7 +144,7 @@ def test_a_changed_answer_of_a_turn_is_named(deployment: Deployment, store: Trac
 
 
 def test_a_run_without_a_list_says_so(deployment: Deployment, store: TraceStore) -> None:
-    with pytest.raises(TraceError, match="a run of 'turn' in which no list was made"):
+    with pytest.raises(TraceError, match="no step 'explain': it has understand, act, answer"):
         fork(deployment, turn(deployment, store, "ada", "help"), "explain", edits={})
     with pytest.raises(TraceError, match="a run of 'tool user_history' in which no list"):
         fork(deployment, call(deployment, store, "user_history"), "explain", edits={})

@@ -8,13 +8,18 @@ import pytest
 
 from mllm_srec.agent.conversation.conversation import Conversation, Conversations
 from mllm_srec.agent.conversation.intents import Understood
+from mllm_srec.agent.conversation.nodes import ACTIONS
+from mllm_srec.agent.conversation.state import TurnUpdate
+from mllm_srec.agent.conversation.turn import Turn
 from mllm_srec.agent.deployment import Deployment
 from mllm_srec.agent.ingest import fuse_missing
 from mllm_srec.agent.inspection.diff import diff
-from mllm_srec.agent.inspection.reading import load_trace
+from mllm_srec.agent.inspection.reading import load_trace, read_trace
 from mllm_srec.agent.inspection.records import TraceRecord
 from mllm_srec.agent.inspection.replay import fork, replay
 from mllm_srec.agent.recommender import Recommender
+from mllm_srec.agent.tracing.attributes import as_json
+from mllm_srec.llm.engine import ModelError
 from mllm_srec.llm.scripted import ScriptedEngine
 from mllm_srec.store.spans import Span
 from mllm_srec.store.trace_schema import TraceError
@@ -221,13 +226,83 @@ def test_a_home_with_other_vectors_understands_a_turn_and_acts_not(
         fork(deployment, spans, "act", edits={})
 
 
+def test_a_turn_is_forked_for_somebody_else(
+    chat: Conversation, deployment: Deployment, store: TraceStore
+) -> None:
+    spans = said(chat, store, "two things please")
+    trace, _ = forked(deployment, store, spans, "act", user_id="ben")
+    assert trace.run.user == "ben"
+    assert trace.run.output["answer"].startswith("For ben:")
+    assert replay(deployment, store.spans(trace.run.trace_id)).changes == ()
+
+
+def test_a_wrong_step_is_told_with_those_of_the_turn_and_of_its_list(
+    chat: Conversation, deployment: Deployment, store: TraceStore
+) -> None:
+    spans = said(chat, store, "two things please")
+    with pytest.raises(TraceError, match=r"it has understand, act, load_user, .*explain, answer"):
+        fork(deployment, spans, "undrstand", edits={})
+
+
+def test_a_turn_that_broke_off_and_was_taken_up_again_is_replayed_and_forked(
+    chat: Conversation, deployment: Deployment, store: TraceStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(turn: Turn) -> TurnUpdate:
+        raise ModelError("no room for the prompt")
+
+    chat.say("two things please")
+    with monkeypatch.context() as patch:
+        patch.setitem(ACTIONS, "compare", broken)
+        with pytest.raises(ModelError):
+            chat.say("compare them", key="second")
+    broke_off = store.spans(store.recent(1)[0].trace_id)
+    assert replay(deployment, broke_off).changes == ()
+    spans = store.spans(chat.say("compare them", key="second").trace_id)
+    assert [node.name for node in read_trace(spans).nodes] == ["act", "answer"]
+    assert replay(deployment, spans).changes == ()
+    answers = [
+        forked(deployment, store, each, "act")[0].run.output["answer"]
+        for each in (broke_off, spans)
+    ]
+    assert answers == [read_trace(spans).run.output["answer"]] * 2
+    trace, _ = forked(deployment, store, spans, "answer")
+    assert trace.run.output == read_trace(spans).run.output
+
+
+def test_what_was_not_kept_of_a_turn_is_not_made_up(
+    chat: Conversation, deployment: Deployment, store: TraceStore
+) -> None:
+    spans = store.spans(chat.do(Understood(intent="recommend", k="2"), said="/recommend").trace_id)
+    old = [
+        replace(span, attributes={**span.attributes, "input.value": '{"said": "/recommend"}'})
+        if span.parent_id is None
+        else span
+        for span in spans
+    ]
+    told = r"what 'understand' began with was not kept \('command'\): .* older version"
+    with pytest.raises(TraceError, match=told):
+        replay(deployment, old)
+    with pytest.raises(TraceError, match=told):
+        fork(deployment, old, "understand", edits={})
+    nothing_done = [replace(span, status="ERROR") for span in spans]
+    with pytest.raises(TraceError, match="broke off before anything in it was understood"):
+        replay(deployment, nothing_done)
+
+
 @pytest.mark.parametrize(
     ("step", "edits", "told"),
     [
-        ("profile_user", {}, "no list was made"),
+        ("profile_user", {}, "no step 'profile_user': it has understand, act, answer"),
         ("understand", {"colour": "red"}, "the state has no field 'colour': it has schema, user_"),
         ("understand", {"said": 3}, "the field 'said': .* string"),
         ("act", {"understood": {"intent": "dance"}}, "the field 'understood.intent'"),
+        ("answer", {"understood": {}}, "the field 'understood.intent': Field required"),
+        ("understand", {"command": {"intent": "dance"}}, "the field 'command.intent'"),
+        ("understand", {"last": {}}, "the field 'last.intent': Field required"),
+        ("understand", {"asked": {"k": "2"}}, "the field 'asked.intent': Field required"),
+        ("understand", {"shown": [{"item_id": "i1"}]}, r"the field 'shown\.0\.title'"),
+        ("answer", {"outcome": {"lead": "", "items": []}}, r"the field 'outcome\.lines'"),
+        ("act", {"picture": "none such"}, "the field 'picture': no picture 'none such' is kept"),
     ],
 )
 def test_a_fork_of_a_turn_that_cannot_be_meant_is_refused(
@@ -255,8 +330,12 @@ def test_a_turn_of_somebody_who_was_left_out_is_understood_and_no_more(tmp_path:
             spans = store.spans(last.trace_id)
             assert replay(opened, spans).changes == ()
             trace, told = forked(opened, store, spans, "understand")
+            whole, _ = forked(opened, store, spans, "understand", user_id="mia")
     assert told == [
         "the fork ends before 'act': whose turn it was was left out when the trace was written "
-        "(redacted)"
+        "(redacted): name them with --state, as 'user_id'"
     ]
     assert [node.name for node in trace.nodes] == ["understand"]
+    assert len(whole.run.output["items"]) == 2
+    assert whole.run.user == trace.run.user != "mia"
+    assert "mia" not in as_json([whole.run.input, whole.run.edits])
