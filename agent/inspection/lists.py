@@ -46,9 +46,7 @@ def recommendation_of(spans: Sequence[Span]) -> Sequence[Span]:
             f"what the list in this run of {root.name!r} was asked for was not kept: the run broke "
             "off, or an older version made it. Ask once more, and take the new trace"
         )
-    raise TraceError(
-        f"this is a run of {root.name!r} in which no list was made: only lists can be made again"
-    )
+    raise TraceError(f"this is a run of {root.name!r} in which no list was made")
 
 
 def _root(root: Span, event: Event, nodes: Sequence[Span]) -> Span:

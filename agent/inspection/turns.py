@@ -32,7 +32,7 @@ from mllm_srec.llm.engine import ModelError
 from mllm_srec.store.errors import IndexMismatch
 from mllm_srec.store.spans import Span
 from mllm_srec.store.trace_schema import TraceError
-from mllm_srec.store.trace_settings import is_pseudonym
+from mllm_srec.store.trace_settings import is_pseudonym, names_of
 from mllm_srec.store.traces import TraceStore
 from mllm_srec.store.validation import problems
 
@@ -137,6 +137,13 @@ def fork_turn(
     *_, (_, before, _) = steps(trace, step)
     check_edits(edits, TurnState, deployment.home.pictures)
     state = _state(spans, step, {**before, **edits})
+    if not _is_of(deployment, trace.run.user or "", state.user_id):
+        # What the user said stands in the fork: it must go when they are deleted.
+        raise TraceError(f"the field 'user_id': the turn was not one of {state.user_id!r}")
+    if step == UNDERSTAND and "said" in edits and state.command is not None:
+        raise TraceError(
+            "the field 'said': the turn was a command, and is not read; set 'command' to null, too"
+        )
     calls = EditedCalls(deployment.calls, replacements)
     srec = Recommender(deployment, context_then(deployment, trace, calls, deployment.tracer))
     # Here, and not in the run: whoever asks what the index must be waits for the graph's loop.
@@ -171,6 +178,14 @@ def fork_turn(
             "changed nothing there"
         )
     return trace_id
+
+
+def _is_of(deployment: Deployment, owner: str, user_id: str) -> bool:
+    """Whether a turn with this owner, maybe a pseudonym, is a user's."""
+    if owner == user_id:
+        return True
+    with TraceStore.open(deployment.home.traces_file) as store:
+        return owner in names_of(store, user_id)
 
 
 def _unsearchable(deployment: Deployment) -> str | None:

@@ -109,6 +109,10 @@ def test_a_command_is_replayed_and_forked_without_being_understood(
     trace, _ = forked(deployment, store, spans, "understand")
     assert diff(load_trace(store, spans[0].trace_id), trace).same
     assert replay(deployment, store.spans(trace.run.trace_id)).changes == ()
+    with pytest.raises(TraceError, match="the turn was a command, and is not read"):
+        fork(deployment, spans, "understand", edits={"said": "find a blue ball"})
+    trace, _ = forked(deployment, store, spans, "understand", said="find a blue ball", command=None)
+    assert trace.run.output["intent"] == "search"
 
 
 def test_a_replay_says_which_step_of_a_turn_came_out_otherwise(
@@ -226,16 +230,6 @@ def test_a_home_with_other_vectors_understands_a_turn_and_acts_not(
         fork(deployment, spans, "act", edits={})
 
 
-def test_a_turn_is_forked_for_somebody_else(
-    chat: Conversation, deployment: Deployment, store: TraceStore
-) -> None:
-    spans = said(chat, store, "two things please")
-    trace, _ = forked(deployment, store, spans, "act", user_id="ben")
-    assert trace.run.user == "ben"
-    assert trace.run.output["answer"].startswith("For ben:")
-    assert replay(deployment, store.spans(trace.run.trace_id)).changes == ()
-
-
 def test_a_wrong_step_is_told_with_those_of_the_turn_and_of_its_list(
     chat: Conversation, deployment: Deployment, store: TraceStore
 ) -> None:
@@ -302,6 +296,7 @@ def test_what_was_not_kept_of_a_turn_is_not_made_up(
         ("understand", {"asked": {"k": "2"}}, "the field 'asked.intent': Field required"),
         ("understand", {"shown": [{"item_id": "i1"}]}, r"the field 'shown\.0\.title'"),
         ("answer", {"outcome": {"lead": "", "items": []}}, r"the field 'outcome\.lines'"),
+        ("act", {"user_id": "ben"}, "the field 'user_id': the turn was not one of 'ben'"),
         ("act", {"picture": "none such"}, "the field 'picture': no picture 'none such' is kept"),
     ],
 )
@@ -331,6 +326,8 @@ def test_a_turn_of_somebody_who_was_left_out_is_understood_and_no_more(tmp_path:
             assert replay(opened, spans).changes == ()
             trace, told = forked(opened, store, spans, "understand")
             whole, _ = forked(opened, store, spans, "understand", user_id="mia")
+            with pytest.raises(TraceError, match="the turn was not one of 'ben'"):
+                fork(opened, spans, "understand", edits={"user_id": "ben"})
     assert told == [
         "the fork ends before 'act': whose turn it was was left out when the trace was written "
         "(redacted): name them with --state, as 'user_id'"
