@@ -27,6 +27,7 @@ from mllm_srec.agent.inspection.state import states, steps
 from mllm_srec.agent.recommender import Recommender
 from mllm_srec.agent.tracing.attributes import EDITS, PARENT, Attributes, as_json
 from mllm_srec.agent.tracing.calls import TracedCalls
+from mllm_srec.agent.tracing.masking import SECRET
 from mllm_srec.agent.tracing.tracer import Tracer
 from mllm_srec.llm.engine import ModelError
 from mllm_srec.store.errors import IndexMismatch
@@ -65,8 +66,8 @@ def replay_turn(deployment: Deployment, spans: Sequence[Span]) -> TraceDiff:
         spans: Of the trace.
 
     Raises:
-        TraceError: Parts of the trace were left out or are lost, or the turn broke off before
-            anything in it was done.
+        TraceError: Parts of the trace, or a secret in the message, were left out or are lost, or
+            the turn broke off before anything in it was done.
     """
     require_whole(spans)
     trace = read_trace(spans)
@@ -78,6 +79,12 @@ def replay_turn(deployment: Deployment, spans: Sequence[Span]) -> TraceDiff:
     ]
     if not again:
         raise TraceError("the turn broke off before anything in it was understood or answered")
+    if any(node.calls and SECRET in before.get("said", "") for node, before in again):
+        # What the model may copy from a message is a part of the question.
+        raise TraceError(
+            f"what looked like a secret in the message was left out of the trace ({SECRET}): what "
+            "was understood of it cannot be made again"
+        )
     with (
         tempfile.TemporaryDirectory(prefix="srec-replay-") as folder,
         TraceStore.open(Path(folder, "replay.sqlite")) as store,

@@ -283,6 +283,14 @@ def test_what_was_not_kept_of_a_turn_is_not_made_up(
         replay(deployment, nothing_done)
 
 
+def test_a_message_of_which_a_secret_was_left_out_is_not_called_another(
+    chat: Conversation, deployment: Deployment, store: TraceStore
+) -> None:
+    spans = said(chat, store, "my password: hunter2-and-more")
+    with pytest.raises(TraceError, match="what looked like a secret in the message"):
+        replay(deployment, spans)
+
+
 @pytest.mark.parametrize(
     ("step", "edits", "told"),
     [
