@@ -30,6 +30,7 @@ from mllm_srec.store.representations import RepresentationIndex
 from mllm_srec.store.steps import StepCache
 from mllm_srec.store.threads import ThreadStore
 from mllm_srec.store.trace_retention import scrub
+from mllm_srec.store.trace_settings import names_of
 from mllm_srec.store.traces import TraceStore
 
 _CATALOGUE = "catalogue.sqlite"
@@ -277,11 +278,11 @@ class Home(Closing):
         with self.lock(), self._held(threads):
             given = self.pictures.given_by(user_id)
             self.pictures.forget(user_id, keep=self.catalogue.pictured(given))
-            self.steps.delete_owner(user_id)
             self.feedback.delete_user(user_id)
             for thread_id in threads:
                 self._delete_thread(thread_id)
-            self._scrub_traces(user_id)
+            for name in self._scrub_traces(user_id):
+                self.steps.delete_owner(name)
             return self.catalogue.delete_user(user_id)
 
     def thread_lock(self, thread_id: str) -> FileLock:
@@ -318,10 +319,13 @@ class Home(Closing):
         delete_checkpoints(self.checkpoints_url, thread_id)
         return self.threads.delete(thread_id)
 
-    def _scrub_traces(self, user_id: str) -> None:
-        if self.traces_file.exists():
-            with TraceStore.open(self.traces_file) as traces:
-                scrub(traces, user_id)
+    def _scrub_traces(self, user_id: str) -> list[str]:
+        """Delete the traces of a user; the names under which they, and forks of them, ran."""
+        if not self.traces_file.exists():
+            return [user_id]
+        with TraceStore.open(self.traces_file) as traces:
+            scrub(traces, user_id)
+            return names_of(traces, user_id)
 
     def close(self) -> None:
         """Close every member that was opened."""

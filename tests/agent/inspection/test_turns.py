@@ -336,6 +336,9 @@ def test_a_turn_of_somebody_who_was_left_out_is_understood_and_no_more(tmp_path:
             whole, _ = forked(opened, store, spans, "understand", user_id="mia")
             with pytest.raises(TraceError, match="the turn was not one of 'ben'"):
                 fork(opened, spans, "understand", edits={"user_id": "ben"})
+            fork(opened, spans, "understand", edits={"said": "what is the weather"})
+        opened.home.delete_user("mia")
+        assert opened.home.steps.delete_owner(str(trace.run.user)) == 0
     assert told == [
         "the fork ends before 'act': whose turn it was was left out when the trace was written "
         "(redacted): name them with --state, as 'user_id'"
