@@ -127,7 +127,13 @@ class Redaction:
 
 
 def _told(error: BaseException) -> str:
-    """An error in words; what a deadline cancelled says so."""
-    if isinstance(error, CancelledError) and (seconds := passed_deadline()) is not None:
-        return f"{LATE}no answer within {seconds} s"
+    """An error in words; what a deadline cancelled says so.
+
+    Of what was stopped otherwise the words are the event loop's: none, or an object of its own.
+    """
+    if isinstance(error, CancelledError):
+        seconds = passed_deadline()
+        if seconds is not None:
+            return f"{LATE}no answer within {seconds} s"
+        return "CancelledError: stopped"
     return f"{type(error).__name__}: {error}"

@@ -243,11 +243,13 @@ def test_a_run_that_a_user_stopped_is_not_late(store: TraceStore, tracer: Tracer
     async def stopped() -> None:
         task = asyncio.create_task(within(60, work()))
         await asyncio.sleep(0.01)
-        task.cancel()
+        task.cancel(msg=object())
         await asyncio.gather(task, return_exceptions=True)
 
     asyncio.run(stopped())
-    assert read_trace(store.spans(store.recent()[0].trace_id)).run.error == "CancelledError: "
+    assert read_trace(store.spans(store.recent()[0].trace_id)).run.error == (
+        "CancelledError: stopped"
+    )
 
 
 def test_outside_a_run_calls_pass_and_nodes_are_refused(store: TraceStore, tracer: Tracer) -> None:
