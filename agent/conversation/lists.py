@@ -163,7 +163,7 @@ async def _recommended(
 ) -> TurnUpdate:
     """A list, told as soon as it is ranked; after what the turn has done already."""
     done = after or TurnUpdate(outcome=outcome(""))
-    lead = f"{done['outcome']['lead']} For {turn.user_id}{_meeting(conditions)}:".lstrip()
+    lead = f"{done['outcome']['lead']} For you{_meeting(conditions)}:".lstrip()
 
     def listed(items: Iterable[Shown], notes: Sequence[str] = ()) -> TurnUpdate:
         return {**done, **_listed(lead, items, request, passed, notes)}

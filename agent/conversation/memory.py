@@ -45,7 +45,7 @@ async def profile(turn: Turn) -> TurnUpdate:
         f"you said: {wish_text(turn.home, each)} ({each.origin})"
         for each in turn.home.feedback.of(turn.user_id)
     ]
-    return {"outcome": outcome(f"What is known about {turn.user_id}:", (), lines)}
+    return {"outcome": outcome("What is known about you:", (), lines)}
 
 
 def _some(evidence: Sequence[str], titles: Mapping[str, str]) -> str:
@@ -114,10 +114,10 @@ async def history(turn: Turn) -> TurnUpdate:
         return await _remove(turn)
     lines = read_history(turn.home, turn.user_id)
     if not lines:
-        return {"outcome": outcome(f"The log knows nothing of {turn.user_id} yet.")}
+        return {"outcome": outcome("The log knows nothing of you yet.")}
     return {
         "outcome": outcome(
-            f"Newest of {turn.user_id}, oldest first:",
+            "Your newest, oldest first:",
             (),
             [
                 line.named + (f", rated {line.rating:g}" if line.rating is not None else "")
@@ -197,8 +197,11 @@ _UNDO: dict[Change, Callable[[Turn, dict[str, Any]], None]] = {
 
 
 async def user(turn: Turn) -> TurnUpdate:
-    """Whose conversation it is; talk alone never changes that."""
-    lead = f"This is the conversation of {turn.user_id}. /user NAME begins another's."
+    """Whose conversation it is; talk alone never changes that.
+
+    The name stands in no answer, so that a trace without user ids need not look for it in words.
+    """
+    lead = "Talk does not change whose conversation this is. /user NAME begins another's."
     return {"outcome": outcome(lead)}
 
 

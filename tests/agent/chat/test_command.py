@@ -34,7 +34,7 @@ TALK = (
     ("/never 1", r"Noted: never .+ \[\w+\]\. For \S+:\n"),
     ("/undo", r"Taken back: never .+ \[\w+\]\."),
     ("/profile", r"What is known about (.*\n)+lately: (.*\n)+you said: less like "),
-    ("/history", r"Newest of \S+, oldest first:\n.+ \[\w+\]"),
+    ("/history", r"Your newest, oldest first:\n.+ \[\w+\]"),
     ("/add 1", r"Added to your history, rated 5: .+ \[\w+\]\."),
     ("/remove 1", r"Taken out of your history: .+ \[\w+\]\."),
     ("/image PICTURE", r"Your picture shows .+\. Nearest to it:\n"),

@@ -53,7 +53,7 @@ def test_a_killed_turn_goes_on_after_the_last_node_that_was_done(
     assert {each: count(after, each) for each in done} == dict.fromkeys(done, 0)
     assert all(count(after, each) for each in left)
     assert (resumed["turn"], resumed["said"], resumed["intent"]) == (1, "never blue", "never")
-    assert resumed["answer"].startswith("Noted: never blue. For ben:\n1. ")
+    assert resumed["answer"].startswith("Noted: never blue. For you:\n1. ")
     assert why["turn"] == 2
     with sqlite3.connect(home / "feedback.sqlite") as kept:
         assert kept.execute("SELECT stance, subject FROM feedback").fetchall() == [

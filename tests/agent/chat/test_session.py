@@ -88,12 +88,12 @@ def test_a_list_stands_there_before_its_reasons(tmp_path: Path) -> None:
     terminal.ready()
     terminal.send("never blue\r")
     shown = terminal.flashed(r"(?s)20\.00.*explain …")
-    assert re.search(r"(?m)^Noted: never blue\. For ben:\n1\. Fine \w+ \[i\d\], 20\.00$", shown)
+    assert re.search(r"(?m)^Noted: never blue\. For you:\n1\. Fine \w+ \[i\d\], 20\.00$", shown)
     assert "suits you" not in shown
     # Stopped there, the list stays on the screen, and the wish is one that can be taken back.
     terminal.send("\x03")
     kept = terminal.wait(r"stopped; /retry says it again\n>\Z")
-    assert re.search(r"(?m)^Noted: never blue\. For ben:\n1\. Fine \w+ \[i\d\], 20\.00$", kept)
+    assert re.search(r"(?m)^Noted: never blue\. For you:\n1\. Fine \w+ \[i\d\], 20\.00$", kept)
     assert "Taken back: never blue." in terminal.say("/undo")
     terminal.kill()
 
@@ -121,7 +121,7 @@ def test_what_is_typed_while_a_turn_runs_waits_and_leaves_the_screen_alone(
     terminal.send("\r/user\r")
     shown = terminal.wait(r"talking with ben\n>\Z")
     assert "understand" not in shown
-    assert shown.count("For ben:") == 1
+    assert shown.count("For you:") == 1
     assert shown.count("/user") == 1
 
 
@@ -155,7 +155,7 @@ def test_commands_titles_users_and_threads_are_completed(terminal: Terminal) -> 
     terminal.send("/prof\t")
     terminal.wait("(?m)^> /profile")
     terminal.send("\r")
-    terminal.wait("What is known about ben")
+    terminal.wait("What is known about you")
     terminal.send("/why Fine du\t")
     terminal.wait("(?m)^> /why Fine duck")
     terminal.send("\r")
@@ -266,7 +266,7 @@ def test_a_picture_that_is_said_again_is_shown_again(tmp_path: Path) -> None:
 def test_a_turn_that_was_cut_off_is_shown_when_its_thread_is_taken_up(tmp_path: Path) -> None:
     cut_off(tmp_path / "home", "never blue")
     resumed, here = answers(tmp_path / "home", "/resume cut-off\n")
-    assert resumed["answer"].startswith("Noted: never blue. For ben:")
+    assert resumed["answer"].startswith("Noted: never blue. For you:")
     assert here["text"] == "thread cut-off goes on after 1 turn"
 
 

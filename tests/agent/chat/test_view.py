@@ -13,7 +13,7 @@ from mllm_srec.agent.terminal.item_pictures import Pictures
 
 ITEMS = (TurnItem(item_id="i2", title="Kite"), TurnItem(item_id="i6", title="Ball"))
 LIST = """\
-Noted: less like Ball [i6]. For ben:
+Noted: less like Ball [i6]. For you:
 1. Kite [i2], 20.00
    kite: red; cotton, from a maker of kites
 2. Ball [i6], 20.00"""
@@ -39,7 +39,7 @@ def result(answer: str, *items: TurnItem) -> TurnResult:
 def test_pictures_stand_below_the_lead_with_the_numbers_of_the_list() -> None:
     lines = drawn(turn_view(result(LIST, *ITEMS), PICTURES))
     first = lines.index("1. Kite [i2], 20.00")
-    assert lines[0] == "Noted: less like Ball [i6]. For ben:"
+    assert lines[0] == "Noted: less like Ball [i6]. For you:"
     assert lines[first - 1].split() == ["1", "2"]
     assert first > 4
 

@@ -151,7 +151,7 @@ def test_a_stopped_turn_that_is_worked_on_again_does_nothing_twice(
     engine.stop(chat, "never blue", at=REASON, parts=2, key="k")
     again = chat.say("never blue", key="k")
     assert (again.turn, again.stopped) == (1, False)
-    assert again.answer.startswith("Noted: never blue. For ben:")
+    assert again.answer.startswith("Noted: never blue. For you:")
     assert chat.say("undo").answer == "Taken back: never blue."
     assert "nothing to take back" in chat.say("undo").answer
 

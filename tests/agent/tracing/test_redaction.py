@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from mllm_srec.agent.conversation.conversation import Conversations
+from mllm_srec.agent.ingest import fuse_missing
 from mllm_srec.agent.inspection.reading import read_trace
+from mllm_srec.agent.recommender import Recommender
 from mllm_srec.agent.tracing.attributes import DROPPED, EDITS, REDACTED, Attributes, as_json
 from mllm_srec.agent.tracing.calls import TracedCalls
 from mllm_srec.agent.tracing.masking import SECRET, Masks
@@ -30,6 +33,8 @@ from mllm_srec.store.trace_retention import scrub
 from mllm_srec.store.trace_search import TraceFilter, find
 from mllm_srec.store.trace_settings import Part, TraceSettings, write_settings
 from mllm_srec.store.traces import TraceStore
+from tests.agent.conversation.talk import engine as talker
+from tests.agent.shop import deploy
 
 PICTURE = Picture(bytes(range(192)), "c0ffee", 8, 8)
 PNG = as_png(PICTURE)
@@ -259,3 +264,30 @@ def test_old_traces_go_by_the_settings_of_the_file(store: TraceStore) -> None:
     assert len(find(store, TraceFilter())) == EXPIRE_EVERY + 2
     with tracer.run("recommend"):
         assert len(find(store, TraceFilter())) == 3
+
+
+TALK = (
+    "what should I get",
+    "never rubber",
+    "why the first",
+    "who am i to you",
+    "I have the puzzle",
+    "what did I get",
+    "undo",
+    "i am ben",
+    "find a blue ball",
+    "help",
+)
+
+
+def test_no_word_of_a_conversation_names_a_user_who_is_left_out(tmp_path: Path) -> None:
+    with deploy(tmp_path / "home", talker()) as deployment:
+        fuse_missing(deployment)
+        with TraceStore.open(deployment.home.traces_file) as store:
+            write_settings(store, TraceSettings(redact=frozenset({"users"})))
+    with deploy(tmp_path / "home", talker()) as deployment:
+        with Conversations(Recommender(deployment)) as talks, talks.begin("wilhelmina") as chat:
+            answers = [chat.say(text).answer for text in TALK]
+        with TraceStore.open(deployment.home.traces_file) as store:
+            assert all(answers)
+            assert b"wilhelmina" not in content(store)
