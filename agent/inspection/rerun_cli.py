@@ -51,7 +51,10 @@ def fork_(
     step: Annotated[str, typer.Argument(help="NODE, or NODE:2 for its second pass.")],
     home: Home = DEFAULT_HOME,
     state: Annotated[
-        Path | None, typer.Option(help="JSON file with fields of the state to replace.")
+        Path | None,
+        typer.Option(
+            help="JSON file with fields of the state to replace; of a chat turn said is one."
+        ),
     ] = None,
     replace: Annotated[
         list[str] | None, typer.Option(help="OLD=>NEW in every prompt; may be repeated.")
