@@ -151,14 +151,20 @@ def _before(event: Event, last: Event, items_ago: int) -> str:
 def check_preference(
     text: str, before: Preference, events: Sequence[Event], fused: Mapping[str, FusedItem]
 ) -> Preference:
-    """Parse a preference and keep what the evidence supports.
+    """Parse a preference and keep what the evidence supports, each value at one level.
+
+    Of several levels that the answer gives a value the first counts, the strongest.
 
     Raises:
         InvalidAnswer: It is malformed, or nothing in it is supported although there is something
             to say.
     """
-    preference = parse(text, Preference)
-    found = Preference.model_validate(kept_values(preference, supported(before, events, fused)))
+    named = kept_values(parse(text, Preference), supported(before, events, fused))
+    seen = set[str]()
+    for name in LEVELS:
+        named[name] = [value for value in named[name] if value not in seen]
+        seen.update(named[name])
+    found = Preference.model_validate(named)
     if found == Preference() and plain_preference(before, events, fused) != found:
         raise InvalidAnswer(text, "it names nothing that the interactions show")
     return found

@@ -122,6 +122,12 @@ class TestPreference:
         found = check_preference(said, Preference(avoids=["silk"]), [event("i1")], FUSED)
         assert found == Preference(strong=["red"], avoids=["silk"])
 
+    def test_a_value_has_the_first_level_that_it_is_given(self) -> None:
+        said = compact({"clear": ["red", "duck"], "slight": ["red"], "avoids": ["duck"]})
+        before = Preference(clear=["red", "duck"], slight=["rubber"])
+        found = check_preference(said, before, [event("i1")], FUSED)
+        assert found == Preference(clear=["red", "duck"])
+
     def test_an_answer_of_nothing_but_inventions_is_refused(self) -> None:
         with pytest.raises(InvalidAnswer, match="nothing that the interactions show"):
             check_preference(compact({"strong": ["gold"]}), Preference(), [event("i1")], FUSED)
