@@ -263,6 +263,7 @@ def _facts(found: TraceDiff) -> RenderableType:
     rows: tuple[tuple[str, Callable[[RunRecord], str]], ...] = (
         ("user", lambda run: run.user or "-"),
         ("engine", lambda run: f"{run.engine or '-'} {run.model or ''}"),
+        ("code", lambda run: str(run.provenance.get("srec.code.version", "-"))),
         ("seconds", lambda run: seconds_text(run.seconds)),
         ("tokens", lambda run: "-" if run.tokens is None else str(run.tokens)),
         ("noise floor", lambda run: "-" if run.noise_floor is None else f"{run.noise_floor:.3g}"),

@@ -97,7 +97,9 @@ def run_table(
         wide: There is room for what few look for: who answered, and how often.
     """
     if not runs:
-        return Text("No traces found: run `srec recommend` or `srec demo` first, or ask for less.")
+        return Text(
+            "No trace is like that. The first of a home comes with `srec recommend` or `srec demo`."
+        )
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
     for name in ("trace", "started (UTC)"):
         table.add_column(name, no_wrap=True)

@@ -19,7 +19,7 @@ def require_whole(spans: Sequence[Span]) -> None:
     """Refuse a run of which something is missing.
 
     Raises:
-        TraceError: Parts of it were left out when it was written, or are lost.
+        TraceError: Parts of it were left out, or are lost.
     """
     # Pictures are told apart by the keys of their pixels: nobody asks for their bytes.
     values = [
@@ -29,7 +29,7 @@ def require_whole(spans: Sequence[Span]) -> None:
         if not name.endswith(IMAGE_URL)
     ]
     if REDACTED in values:
-        raise TraceError("parts of this trace were left out when it was written (redacted)")
+        raise TraceError("parts of this trace were left out (redacted)")
     if any(map(is_lost, values)):
         raise TraceError("parts of this trace are lost: their bytes are no longer in the file")
 

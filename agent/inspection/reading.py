@@ -148,7 +148,7 @@ def _missing(spans: Sequence[Span], has_root: bool) -> Iterator[str]:
         if any(map(is_lost, values)):
             yield f"a text or picture of {span.name} is lost"
         if REDACTED in values:
-            yield "parts were left out when the trace was written (redacted)"
+            yield "parts were left out (redacted)"
 
 
 def _node(span: Span, root: Span, depth: int, below: Sequence[Span]) -> NodeRecord:

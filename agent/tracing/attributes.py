@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import NamedTuple
 
 from openinference.semconv.trace import ImageAttributes, MessageAttributes, MessageContentAttributes
@@ -88,13 +89,24 @@ class Done(NamedTuple):
     end_ns: int
 
 
+CODE = ("agent", "llm", "store", "tools")
+"""Packages that decide what comes of a run."""
+
+
 @cache
 def code_version() -> str:
-    """Version of this program; a bare checkout has none."""
+    """Version of this program and a hash of its code, `0.1.0+1f2e3d4c`.
+
+    A checkout that was changed has the version of before; what it makes may differ.
+    """
     try:
-        return version("mllm-srec")
+        named = version("mllm-srec")
     except PackageNotFoundError:
-        return "unknown"
+        named = "unknown"
+    root, digest = Path(__file__).parents[2], hashlib.sha256()
+    for path in sorted(path for package in CODE for path in (root / package).rglob("*.py")):
+        digest.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes())
+    return f"{named}+{digest.hexdigest()[:8]}"
 
 
 def as_json(value: object) -> str:

@@ -78,7 +78,7 @@ def test_a_list_is_filtered_and_searched_from_the_command_line(store: TraceStore
     assert (run["user"], run["status"], run["score"]) == ("mia", "OK", None)
     nobody = srec(store, "list", "kite", "--user", "ben")
     assert nobody.returncode == 0
-    assert "No traces found" in nobody.stdout
+    assert "No trace is like that" in nobody.stdout
     wrong = srec(store, "list", "--since", "soon")
     assert (wrong.returncode, wrong.stdout) == (2, "")
     assert "--since" in wrong.stderr

@@ -283,6 +283,7 @@ def test_the_list_and_what_a_number_became_are_read_at_once(
     trace = load_trace(store, recommend(deployment))
     shown = screen(diff_view(diff(trace, shifted(trace, "logit", 0.5, floor=0.0))))
     assert re.search(r"(?m)^list +i\d i\d.* i\d i\d", shown)
+    assert re.search(r"(?m)^code +\S+\+[0-9a-f]{8} +\S+\+[0-9a-f]{8}", shown)
     assert re.search(r"(?m)^score_targets\.output\.candidates\[i\d\]\.logit  \S+ → \S+$", shown)
 
 
