@@ -13,7 +13,8 @@ demo: $(READY)   ## recommendations from the sample shop, made by a real model
 	@$(BIN)/srec demo
 
 test: $(READY) check  ## style, types, layers, and the fast tests
-	@$(BIN)/pytest -m "not slow"
+# Two at a time, by files: tests of one file share what takes long to make.
+	@$(BIN)/pytest -m "not slow" -n 2 --dist loadfile
 
 test-slow: $(READY)   ## the tests that take minutes
 	@$(BIN)/pytest -m slow --timeout 1800

@@ -43,7 +43,7 @@ TALK = (
     ("/threads", r"● +first +\d{4}-\d\d-\d\d \d\d:\d\d +17 turns"),
     ("/fork", r"thread \w+ goes on from here; first stays as it is"),
     ("/resume first", r"thread first goes on after 17 turns"),
-    ("/export md EXPORT", r"written: "),
+    ("/export md EXPORT", r"written:\s"),
     ("/doctor", r"Python"),
     ("/user nobody", r"talking with nobody"),
     ("/forget", r"Forget what\?"),
