@@ -88,7 +88,7 @@ def html_page(
         titles=titles,
         item=ITEM,
         nodes=nodes,
-        slowest=slowest(bars(trace)[0]),
+        slowest=slowest(*bars(trace)),
         parts={name: PARTS[name] for name in PARTS if name in used},
         graph=_graph(trace),
     )

@@ -77,13 +77,18 @@ def bars(trace: TraceRecord) -> tuple[list[Bar], float]:
     return made, max([trace.run.seconds or 0.0, *ends, 1e-9])
 
 
-def slowest(made: Sequence[Bar]) -> str:
-    """Which node took most of the time, in words; empty where nothing took any."""
+def slowest(made: Sequence[Bar], total: float) -> str:
+    """Which node took most of the time, in words; empty where nothing took any.
+
+    Args:
+        made: The bars of a run.
+        total: Its seconds, those between the nodes too.
+    """
     most = max(made, key=lambda bar: bar.own_seconds, default=None)
     if most is None or not most.own_seconds:
         return ""
-    share = most.own_seconds / sum(bar.own_seconds for bar in made)
-    return f"slowest: {most.name}, {seconds_text(most.own_seconds)}, {share:.0%}"
+    share = most.own_seconds / total
+    return f"slowest: {most.name}, {seconds_text(most.own_seconds)}, {share:.0%} of the run"
 
 
 def _below(node: NodeRecord, later: Sequence[NodeRecord]) -> float:
@@ -130,7 +135,7 @@ def waterfall(trace: TraceRecord) -> RenderableType:
     key = Text("  ").join(
         Text.assemble(_CELLS[name], f" {name}: {PARTS[name]}", style="dim") for name in used
     )
-    return Group(table, key, Text(slowest(made), "dim"))
+    return Group(table, key, Text(slowest(made, total), "dim"))
 
 
 def _line(bar: Bar, total: float, style: str = "") -> tuple[RenderableType, ...]:

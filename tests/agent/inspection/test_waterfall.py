@@ -197,8 +197,12 @@ def test_the_time_of_the_nodes_below_a_node_is_not_called_its_own() -> None:
     assert act.own_seconds == 1.0
     assert profile.parts == explain.parts == pytest.approx({"engine": 1.25, "code": 0.25})
     assert answer.parts == {"code": 0.5}
-    assert "slowest: profile_user, 1.50 s, 33%" in screen(nested(), 100)
-    assert "slowest: profile_user, 1.50 s, 33%" in html_page(nested(), lambda _: None)
+    told = "slowest: profile_user, 1.50 s, 33% of the run"
+    assert told in screen(nested(), 100)
+    assert told in html_page(nested(), lambda _: None)
+    # What lies between the nodes is a part of the run, too.
+    longer = replace(nested(), run=replace(nested().run, seconds=15.0))
+    assert "slowest: profile_user, 1.50 s, 10% of the run" in screen(longer, 100)
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
