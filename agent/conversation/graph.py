@@ -48,8 +48,8 @@ def _traced(node: Node) -> Node:
             "turn": state.turn,
             "understood": state.understood,
         }
-        step = current_step()
-        if step is not None and not step.run.path:
+        around = current_step()
+        if around is not None and not around.run.path:
             # What the run begins with; a turn that is taken up again begins at a later node.
             inputs["memory"] = state.memory
         prompts = prompt_hash("understand") if node is understand else None

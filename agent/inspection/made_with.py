@@ -1,17 +1,25 @@
-"""What a recorded run was made with, and whether all of it is there: for making it again."""
+"""What a recorded run was made with, whether all of it is there, and making it again with that."""
 
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from mllm_srec.agent.calls import Calls
 from mllm_srec.agent.deployment import Deployment
+from mllm_srec.agent.inspection.edits import EditedCalls
+from mllm_srec.agent.inspection.reading import read_trace
+from mllm_srec.agent.inspection.recorded_calls import RecordedCalls
 from mllm_srec.agent.inspection.records import TraceRecord
 from mllm_srec.agent.state import Context, Settings
 from mllm_srec.agent.tracing.attributes import IMAGE_URL, REDACTED
+from mllm_srec.agent.tracing.calls import TracedCalls
 from mllm_srec.agent.tracing.tracer import Tracer
-from mllm_srec.llm.engine import EngineInfo
+from mllm_srec.llm.engine import EngineInfo, ModelError
 from mllm_srec.llm.pictures import PictureBudget
 from mllm_srec.store.spans import Span, is_lost
 from mllm_srec.store.trace_schema import TraceError
+from mllm_srec.store.traces import TraceStore
 from mllm_srec.tools.ranking import CombineWeights
 
 
@@ -67,3 +75,39 @@ def context_then(
         weights=weights,
         budget=None if pictures is None else PictureBudget(**pictures),
     )
+
+
+def edits_of(trace: TraceRecord) -> Mapping[str, Any]:
+    """What a fork changed; nothing for other runs."""
+    return trace.run.edits if isinstance(trace.run.edits, Mapping) else {}
+
+
+def made_again(
+    deployment: Deployment,
+    trace: TraceRecord,
+    spans: Sequence[Span],
+    run: Callable[[Context], Coroutine[Any, Any, str]],
+) -> TraceRecord:
+    """What comes of a run on recorded answers; no engine is asked, and nothing is kept.
+
+    Args:
+        deployment: The home that it ran on.
+        trace: The run.
+        spans: That hold the answers.
+        run: What is run with them, and gives the id of its trace. Where an answer is missing, its
+            trace tells so.
+    """
+    with (
+        tempfile.TemporaryDirectory(prefix="srec-replay-") as folder,
+        TraceStore.open(Path(folder, "replay.sqlite")) as store,
+    ):
+        recorded = TracedCalls(RecordedCalls(spans, engine_then(trace)))
+        replaced = [(old, new) for old, new in edits_of(trace).get("replace", ())]
+        calls = EditedCalls(recorded, replaced)
+        context = context_then(deployment, trace, calls, Tracer(store))
+        try:
+            trace_id = deployment.run(run(context))
+        except ModelError:
+            # Told by the trace of the replay, and so by the difference.
+            trace_id = store.recent(1)[0].trace_id
+        return read_trace(store.spans(trace_id))

@@ -5,10 +5,8 @@ trace of its own that names its parent.
 """
 
 import itertools
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import fields, replace
-from pathlib import Path
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
@@ -21,20 +19,21 @@ from mllm_srec.agent.graph import build_graph
 from mllm_srec.agent.inspection.diff import TraceDiff, diff
 from mllm_srec.agent.inspection.edits import EditedCalls, check_edits
 from mllm_srec.agent.inspection.lists import RUN, has_list, recommendation_of
-from mllm_srec.agent.inspection.made_with import context_then, engine_then, require_whole
+from mllm_srec.agent.inspection.made_with import (
+    context_then,
+    edits_of,
+    engine_then,
+    made_again,
+    require_whole,
+)
 from mllm_srec.agent.inspection.reading import read_trace
-from mllm_srec.agent.inspection.recorded_calls import RecordedCalls
 from mllm_srec.agent.inspection.records import TraceRecord
 from mllm_srec.agent.inspection.state import initial, steps
 from mllm_srec.agent.inspection.turns import STEPS, fork_turn, is_turn, replay_turn
 from mllm_srec.agent.state import YOUR_PICTURE, Context, State
 from mllm_srec.agent.tracing.attributes import EDITS, PARENT, Attributes, as_json
-from mllm_srec.agent.tracing.calls import TracedCalls
-from mllm_srec.agent.tracing.tracer import Tracer
-from mllm_srec.llm.engine import ModelError
 from mllm_srec.store.spans import Span
 from mllm_srec.store.trace_schema import TraceError
-from mllm_srec.store.traces import TraceStore
 from mllm_srec.tools.filters import ItemFilter
 
 RETRIEVAL = "retrieve_candidates"
@@ -76,39 +75,22 @@ def _replay_list(deployment: Deployment, spans: Sequence[Span]) -> TraceDiff:
     trace = checked(spans)
     info = engine_then(trace)
     start, values, facts = _beginning(trace)
-    edits = trace.run.edits if isinstance(trace.run.edits, Mapping) else {}
     index = deployment.home.representations.facts
-    kept = RETRIEVAL in edits.get("kept", ())
+    kept = RETRIEVAL in edits_of(trace).get("kept", ())
     searches = not (kept or _apart_from_index(trace, start))
     if searches and index is not None and index.model_hash != info.model_hash:
         raise TraceError(
             f"the vectors of this home were made by {index.model!r}, the trace by {info.model!r}: "
             "replay it on the home as it was"
         )
-    with (
-        tempfile.TemporaryDirectory(prefix="srec-replay-") as folder,
-        TraceStore.open(Path(folder, "replay.sqlite")) as store,
-    ):
-        recorded = TracedCalls(RecordedCalls(spans, info))
-        calls = EditedCalls(recorded, [(old, new) for old, new in edits.get("replace", ())])
-        context = context_then(deployment, trace, calls, Tracer(store))
-        state = _state(deployment, values)
-        work = _run(
-            start,
-            state,
-            trace.run.input,
-            context,
-            facts,
-            retrieves=not kept,
-            before=values.get("before"),
-        )
-        try:
-            trace_id = deployment.run(work)
-        except ModelError:
-            # Told by the trace of the replay, and so by the difference.
-            trace_id = store.recent(1)[0].trace_id
-        again = read_trace(store.spans(trace_id))
-        return diff(_undescribed(trace), _undescribed(again), exact=True)
+    state, before = _state(deployment, values), values.get("before")
+
+    def run(context: Context) -> Coroutine[Any, Any, str]:
+        inputs = trace.run.input
+        return _run(start, state, inputs, context, facts, retrieves=not kept, before=before)
+
+    again = made_again(deployment, trace, spans, run)
+    return diff(_undescribed(trace), _undescribed(again), exact=True)
 
 
 def fork(

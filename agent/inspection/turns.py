@@ -3,10 +3,8 @@
 Neither the thread nor what is kept of the user changes: a fork ends before an action that would.
 """
 
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
-from pathlib import Path
 from typing import Any
 
 from langgraph.graph import START
@@ -20,16 +18,13 @@ from mllm_srec.agent.conversation.state import TurnContext, TurnState
 from mllm_srec.agent.deployment import Deployment
 from mllm_srec.agent.inspection.diff import TraceDiff, diff
 from mllm_srec.agent.inspection.edits import EditedCalls, check_edits
-from mllm_srec.agent.inspection.made_with import context_then, engine_then, require_whole
+from mllm_srec.agent.inspection.made_with import context_then, made_again, require_whole
 from mllm_srec.agent.inspection.reading import read_trace
-from mllm_srec.agent.inspection.recorded_calls import RecordedCalls
 from mllm_srec.agent.inspection.state import states, steps
 from mllm_srec.agent.recommender import Recommender
+from mllm_srec.agent.state import Context
 from mllm_srec.agent.tracing.attributes import EDITS, PARENT, Attributes, as_json
-from mllm_srec.agent.tracing.calls import TracedCalls
 from mllm_srec.agent.tracing.masking import SECRET
-from mllm_srec.agent.tracing.tracer import Tracer
-from mllm_srec.llm.engine import ModelError
 from mllm_srec.store.errors import IndexMismatch
 from mllm_srec.store.spans import Span
 from mllm_srec.store.trace_schema import TraceError
@@ -71,7 +66,6 @@ def replay_turn(deployment: Deployment, spans: Sequence[Span]) -> TraceDiff:
     """
     require_whole(spans)
     trace = read_trace(spans)
-    edits = trace.run.edits if isinstance(trace.run.edits, Mapping) else {}
     again = [
         (node, before)
         for node, before, _ in states(trace)
@@ -85,31 +79,18 @@ def replay_turn(deployment: Deployment, spans: Sequence[Span]) -> TraceDiff:
             f"what looked like a secret in the message was left out of the trace ({SECRET}): what "
             "was understood of it cannot be made again"
         )
-    with (
-        tempfile.TemporaryDirectory(prefix="srec-replay-") as folder,
-        TraceStore.open(Path(folder, "replay.sqlite")) as store,
-    ):
-        recorded = TracedCalls(RecordedCalls(spans, engine_then(trace)))
-        calls = EditedCalls(recorded, [(old, new) for old, new in edits.get("replace", ())])
-        srec = Recommender(deployment, context_then(deployment, trace, calls, Tracer(store)))
 
-        async def run() -> str:
-            with srec.context.run(TURN, user=trace.run.user, inputs=trace.run.input) as run:
-                for node, before in again:
-                    end = ACT if node.name == UNDERSTAND else None
-                    await _pass(srec, node.name, _state(spans, node.name, before), end)
-            return run.trace_id
+    async def run(context: Context) -> str:
+        srec = Recommender(deployment, context)
+        with context.run(TURN, user=trace.run.user, inputs=trace.run.input) as run:
+            for node, before in again:
+                end = ACT if node.name == UNDERSTAND else None
+                await _pass(srec, node.name, _state(spans, node.name, before), end)
+        return run.trace_id
 
-        try:
-            trace_id = deployment.run(run())
-        except ModelError:
-            # Told by the trace of the replay, and so by the difference.
-            trace_id = store.recent(1)[0].trace_id
-        # What broke the turn off is not made again.
-        made = replace(
-            trace, run=replace(trace.run, error=""), nodes=tuple(node for node, _ in again)
-        )
-        return diff(made, read_trace(store.spans(trace_id)), exact=True)
+    # What broke the turn off is not made again.
+    told = replace(trace, run=replace(trace.run, error=""), nodes=tuple(node for node, _ in again))
+    return diff(told, made_again(deployment, trace, spans, run), exact=True)
 
 
 def fork_turn(
@@ -143,7 +124,8 @@ def fork_turn(
     trace = read_trace(spans)
     *_, (_, before, _) = steps(trace, step)
     check_edits(edits, TurnState, deployment.home.pictures)
-    state = _state(spans, step, {**before, **edits})
+    values = {**before, **edits}
+    state = _state(spans, step, values)
     if not _is_of(deployment, trace.run.user or "", state.user_id):
         # What the user said stands in the fork: it must go when they are deleted.
         raise TraceError(f"the field 'user_id': the turn was not one of {state.user_id!r}")
@@ -161,7 +143,7 @@ def fork_turn(
         PARENT: f"{trace.run.trace_id} {step}",
         EDITS: as_json({"state": dict(edits), "replace": list(replacements)}),
     }
-    given = {name: value for name, value in {**before, **edits}.items() if name in FIELDS}
+    given = {name: value for name, value in values.items() if name in FIELDS}
 
     async def run() -> str:
         with srec.context.run(
