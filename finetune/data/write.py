@@ -4,7 +4,6 @@ import functools
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -86,12 +85,13 @@ def write_data(
             else annotate_labelled(home.catalogue.items(), read_labels(labels))
         )
         made = _counted(rule_records(home, annotated, settings, tell), "records", progress)
-    every = chain(_counted(message_records(settings), "messages", progress), made)
-    picks = Picks()
-    splits = _split(every, _sides(home), settings.validation_share, picks)
-    # What users say is the same for every shop.
-    if all(record.task == "understand" for _, record in splits["train"]):
+    picks, sides, share = Picks(), _sides(home), settings.validation_share
+    of_shop = _split(made, sides, share, picks)
+    if not of_shop["train"]:
         raise FinetuneError(f"nothing to learn from in {str(home.path)!r}: run `srec ingest`")
+    # What users say is the same for every shop.
+    said = _split(_counted(message_records(settings), "messages", progress), sides, share, picks)
+    splits = {name: said[name] + of_shop[name] for name in FILES}
     train, softening = soften(splits["train"], splits["validation"], picks, seed=settings.seed)
     return write_split(
         {**splits, "train": train},

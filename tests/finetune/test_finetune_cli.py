@@ -48,7 +48,7 @@ def answer(done: "subprocess.CompletedProcess[str]") -> dict[str, Any]:
 
 
 def test_data_are_made_without_labels_and_found_good(home: Path, tmp_path: Path) -> None:
-    done = srec(home, "data", "--out", tmp_path / "sft", "--json")
+    done = srec(home, "data", "--messages", 64, "--out", tmp_path / "sft", "--json")
     made = answer(done)
     assert made["tasks"]["score_target"] > 0
     assert "making records: " in done.stderr
