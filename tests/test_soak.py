@@ -13,6 +13,7 @@ from mllm_srec.agent.ingest import ingest
 from mllm_srec.agent.nodes.fuse_items import compact
 from mllm_srec.agent.recommender import Recommender
 from mllm_srec.finetune.shop.make import make_shop
+from mllm_srec.llm import vllm_engine
 from mllm_srec.llm.engine import Prompt
 from mllm_srec.llm.scripted import ScriptedEngine
 from mllm_srec.store.home import Home
@@ -25,7 +26,11 @@ LARGE = 5_000
 
 
 @pytest.fixture
-def recommender(vllm_installed: None, tmp_path: Path) -> Iterator[Recommender]:
+def recommender(
+    vllm_installed: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Recommender]:
+    # Its pages come into memory as they are first used: a GiB fills for as long as the test runs.
+    monkeypatch.setattr(vllm_engine, "KV_CACHE_BYTES", 128 * MEBIBYTE)
     shop = sample_shop()
     ingest(
         tmp_path / "home",

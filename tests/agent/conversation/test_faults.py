@@ -142,15 +142,17 @@ def test_a_turn_waits_for_a_database_that_another_process_has_locked(tmp_path: P
                 assert chat.say("two things please").items
 
 
+@pytest.mark.parametrize("name", ["conversations/checkpoints.sqlite", "steps.sqlite"])
 def test_a_memory_that_stays_locked_is_an_error_in_words_and_no_turn_is_lost(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setattr(checkpoints, "BUSY_MS", 100)
+    monkeypatch.setattr(sql, "BUSY_S", 0.1)
     with opened(tmp_path / "home") as talks, talks.begin("ben") as chat:
         first = chat.say("two things please")
         with (
-            held_by_another_process(talks.home.conversations_path / "checkpoints.sqlite"),
-            pytest.raises(StoreError, match=r"locked.*try again"),
+            held_by_another_process(talks.home.path / name),
+            pytest.raises(StoreError, match=rf"(locked|{name}.*held).*try again"),
         ):
             chat.say("others", key="second")
         others = chat.say("others", key="second")
@@ -169,6 +171,20 @@ def test_wishes_that_stay_locked_are_told_and_can_be_said_again(
         assert re.match(r"Not now: .* is held by another process: try again", refused.answer)
         assert chat.say("never blue").answer.startswith("Noted: never blue.")
         assert len(talks.home.feedback.of("ben")) == 1
+
+
+def test_a_log_that_stays_locked_is_told_and_can_be_changed_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sql, "BUSY_S", 0.1)
+    with opened(tmp_path / "home") as talks, talks.begin(guest(talks)) as chat:
+        before = talks.home.catalogue.history(chat.user)
+        with held_by_another_process(talks.home.path / "catalogue.sqlite"):
+            refused = chat.say("drop the rattle from it")
+        assert re.match(r"Not now: .* is held by another process: try again", refused.answer)
+        assert talks.home.catalogue.history(chat.user) == before
+        chat.say("drop the rattle from it")
+        assert len(talks.home.catalogue.history(chat.user)) == len(before) - 1
 
 
 def test_orders_in_a_title_reach_no_reading_of_a_message(tmp_path: Path) -> None:
