@@ -33,6 +33,9 @@ KINDS: Mapping[str, Mapping[str, Any]] = {
     },
     "sasrec-fused": {"loss": "softmax"},
 }
+LONGEST, WHOLE = 50, 0.95
+"""Items of a session at most, and the share of the users whose sessions need no cut: every session
+is padded to one length, so that most of the time would go into padding."""
 LOOK_EVERY, MOST, PATIENCE = 5, 100, 3
 """Epochs between two looks at validation, epochs at most, and looks without a gain at the end."""
 
@@ -101,7 +104,7 @@ def _unfitted(data: Data, name: str, size: Mapping[str, Any]) -> tuple[SASRecMod
     model = SASRecModel(
         n_blocks=2,
         n_heads=2,
-        session_max_len=50,
+        session_max_len=_session_length(data.train),
         lr=1e-3,
         batch_size=128,
         item_net_block_types=blocks,
@@ -110,6 +113,10 @@ def _unfitted(data: Data, name: str, size: Mapping[str, Any]) -> tuple[SASRecMod
         **size,
     )
     return model, Dataset.construct(_interactions(data.train), **features)
+
+
+def _session_length(train: pd.DataFrame) -> int:
+    return min(LONGEST, int(train.groupby("user_id").size().quantile(WHOLE)))
 
 
 def _interactions(table: pd.DataFrame) -> pd.DataFrame:
