@@ -1,6 +1,5 @@
 """What the SQL stores share: their base, opening a database, upserts, errors in one line."""
 
-import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import islice
@@ -28,7 +27,7 @@ from sqlalchemy.sql.dml import Insert
 from mllm_srec.store.clock import store_time
 from mllm_srec.store.errors import StoreError
 from mllm_srec.store.files import alone_in, disk_full, make_private
-from mllm_srec.store.sqlite_space import BUSY_S
+from mllm_srec.store.sqlite_files import BUSY_S, is_damaged
 
 CHUNK = 5_000
 """Rows of one statement; SQLite takes at most 32,766 variables."""
@@ -37,8 +36,6 @@ ID = String(200).with_variant(String(200, collation="C"), "postgresql")
 """An id, in the order of Python on every database: PostgreSQL's own is that of its locale."""
 _MAKING_TABLES = 0x73726563
 """PostgreSQL's advisory lock of the one process that makes tables."""
-
-_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 _T = TypeVar("_T")
 
@@ -159,7 +156,7 @@ def sql_errors(engine: Engine, store: str = "SQL") -> Iterator[None]:
                 f"the database {place!r} is held by another process: try again when it is done"
             ) from error
         reason = " ".join(reason.split())
-        if isinstance(error.orig, sqlite3.Error) and error.orig.sqlite_errorcode & 255 in _DAMAGED:
+        if is_damaged(error.orig):
             raise StoreError(damaged(place, reason)) from error
         raise StoreError(f"the database {place!r} answers {reason!r}") from error
 

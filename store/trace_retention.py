@@ -5,7 +5,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from mllm_srec.store.records import DAY_S
-from mllm_srec.store.sqlite_space import disk_bytes
+from mllm_srec.store.sqlite_files import disk_bytes
 from mllm_srec.store.trace_search import TraceFilter, find
 from mllm_srec.store.traces import TraceStore
 

@@ -14,7 +14,7 @@ from typing import Any, Self
 from mllm_srec.store.closing import Closing
 from mllm_srec.store.files import alone_in, make_private
 from mllm_srec.store.spans import COLUMNS, Row, Span, pack, unpack
-from mllm_srec.store.sqlite_space import vacuum
+from mllm_srec.store.sqlite_files import is_damaged, vacuum
 from mllm_srec.store.trace_schema import SCHEMA, TraceError, prepare
 from mllm_srec.store.trace_tail import is_torn
 from mllm_srec.store.trace_words import GrowingWords, words_of
@@ -34,7 +34,6 @@ _PUT = (
     f"ON CONFLICT (span_id) DO UPDATE SET {', '.join(f'{n} = excluded.{n}' for n in COLUMNS)}"
 )
 _PNG = b"\x89PNG\r\n"
-_WAY_OUT = "free the disk or move the file away"
 _ADDRESS = re.compile(r"sha256:([0-9a-f]{64})")
 
 
@@ -358,7 +357,12 @@ def _told(path: Path) -> Iterator[None]:
 
 
 def _refusal(path: Path, error: Exception) -> str:
-    # The file of a busy process is not to be moved.
-    busy = isinstance(error, sqlite3.OperationalError) and "locked" in str(error)
-    way_out = "try again when no other process holds it" if busy else _WAY_OUT
-    return f"cannot use the traces at {str(path)!r} ({error}): {way_out}"
+    reason = str(error)
+    if "locked" in reason:
+        # The file of a busy process is not to be moved.
+        way_out = "try again when no other process holds it"
+    elif is_damaged(error):
+        way_out = "move it away with its -wal and -shm files; a new one is made then"
+    else:
+        way_out = "free the disk, or see who may write there"
+    return f"cannot use the traces at {str(path)!r} ({reason}): {way_out}"

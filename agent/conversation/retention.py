@@ -7,7 +7,7 @@ from contextlib import suppress
 from mllm_srec.store.errors import HomeBusy
 from mllm_srec.store.home import Home
 from mllm_srec.store.records import DAY_S
-from mllm_srec.store.sqlite_space import disk_bytes, vacuum_file
+from mllm_srec.store.sqlite_files import disk_bytes, vacuum_file
 from mllm_srec.store.threads import Thread
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from mllm_srec.store import sqlite_space
+from mllm_srec.store import sqlite_files
 from mllm_srec.store.errors import StoreError
-from mllm_srec.store.sqlite_space import disk_bytes, vacuum_file
+from mllm_srec.store.sqlite_files import disk_bytes, vacuum_file
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def test_free_pages_and_the_log_are_given_back(kept: sqlite3.Connection, tmp_pat
 def test_a_file_that_is_being_written_is_named(
     kept: sqlite3.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_space, "BUSY_S", 0.0)
+    monkeypatch.setattr(sqlite_files, "BUSY_S", 0.0)
     kept.execute("BEGIN IMMEDIATE")
     with pytest.raises(StoreError, match=r"kept\.sqlite' could not be made smaller .*: close what"):
         vacuum_file(tmp_path / "kept.sqlite")

@@ -1,4 +1,4 @@
-"""The space that SQLite files take on disk, and giving back what they do not need."""
+"""SQLite files: the space they take on disk, giving back what they do not need, and damage."""
 
 import sqlite3
 from contextlib import closing
@@ -8,6 +8,14 @@ from mllm_srec.store.errors import StoreError
 
 BUSY_S = 30.0
 """Seconds to wait for another process that writes."""
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+
+def is_damaged(error: BaseException | None) -> bool:
+    """Whether a file is said to be malformed, or no database."""
+    # What Python's own module refuses has no code.
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK)
+    return isinstance(error, sqlite3.Error) and code & 255 in _DAMAGED
 
 
 def disk_bytes(path: Path) -> int:
