@@ -114,6 +114,8 @@ class Reason(TypedDict):
     reason: str
     evidence: list[str]
     fallback: bool
+    struck: list[str]
+    """Values that the model called a preference of late, falsely: they were taken out."""
 
 
 def _extend(old: list[Any], new: list[Any]) -> list[Any]:

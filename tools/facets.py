@@ -25,9 +25,15 @@ class FacetModel:
     """Which item has which values, and how common each value is."""
 
     def __init__(
-        self, item_ids: Sequence[str], has: sparse.csr_array, columns: Mapping[str, int]
+        self,
+        item_ids: Sequence[str],
+        has: sparse.csr_array,
+        columns: Mapping[str, int],
+        kinds: frozenset[str],
     ) -> None:
         self.item_ids = tuple(item_ids)
+        self.kinds = kinds
+        """What the items are called: `"stroller"`, `"drama film"`."""
         self.rows = {item_id: row for row, item_id in enumerate(self.item_ids)}
         """Place of each item in `item_ids`, and in every score array."""
         self._has = has
@@ -49,7 +55,8 @@ class FacetModel:
         rows, columns = np.array(pairs, np.int64).reshape(-1, 2).T
         ones = np.ones(len(pairs), np.float32)
         shape = (len(described), len(values))
-        return cls(list(described), sparse.csr_array((ones, (rows, columns)), shape), values)
+        kinds = frozenset(fused.what for fused in described.values()) - {UNKNOWN}
+        return cls(list(described), sparse.csr_array((ones, (rows, columns)), shape), values, kinds)
 
     def scores(
         self, history: Sequence[str], beside: Mapping[str, FusedItem] = MappingProxyType({})

@@ -61,6 +61,11 @@ class Preference(Record):
         parts = [f"{name} {', '.join(values)}" for name, values in self if values]
         return "; ".join(parts) or "nothing yet"
 
+    @property
+    def preferred(self) -> tuple[str, ...]:
+        """The values that are preferred, the strongest first."""
+        return (*self.strong, *self.clear, *self.slight)
+
     def values(self) -> Iterator[str]:
         """Yield every value named."""
         for _, values in self:

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from mllm_srec.agent.ask import Question
 from mllm_srec.agent.nodes import explain, profile_user, summarize_preferences
-from mllm_srec.agent.nodes.explain import CitedReason
 from mllm_srec.agent.nodes.fuse_items import compact
 from mllm_srec.agent.nodes.profile_user import Profile
+from mllm_srec.agent.nodes.reason_check import CheckedReason, CitedReason, spoken
 from mllm_srec.agent.nodes.summarize_preferences import Preference
 from mllm_srec.agent.state import Event, Settings
 from mllm_srec.finetune.data.records import Record
@@ -64,11 +64,12 @@ class ModelHistorian(Historian):
         """What is stable in this history?"""
         return profile_user.question(self.events[:stop], self.fused)
 
-    def reason_question(self, stop: int, item: FusedItem) -> Question[CitedReason]:
+    def reason_question(self, stop: int, item: FusedItem) -> Question[CheckedReason]:
         """Why does the item suit the user?"""
         exhibits = explain.exhibits_for(item, self.events[:stop], self.fused)
         taste = self.taste(stop)
-        return explain.question(taste.profile, taste.preference, exhibits, item)
+        kinds = frozenset(spoken(each.what) for each in self.fused.values())
+        return explain.question(taste.profile, taste.preference, exhibits, item, kinds=kinds)
 
     def chain_records(self, stop: int, item: FusedItem) -> Iterator[Record]:
         """Yield what the model said on the way to this point; a whole window once."""

@@ -13,9 +13,9 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from mllm_srec.agent.nodes import explain, fuse_items, profile_user, summarize_preferences
-from mllm_srec.agent.nodes.explain import CitedReason
 from mllm_srec.agent.nodes.fuse_items import VisualAnswer, compact
 from mllm_srec.agent.nodes.profile_user import Profile
+from mllm_srec.agent.nodes.reason_check import CitedReason
 from mllm_srec.agent.nodes.score_targets import (
     chain_prompts,
     describe_history,

@@ -31,7 +31,7 @@ def preference_figures(
             continue
         said = Preference.model_validate(state.windows[-1]["preference"])
         counted = Historian(state.history, annotated, settings).preference(len(state.history))
-        pairs.append((_held(said), _held(counted)))
+        pairs.append((set(said.preferred), set(counted.preferred)))
         if drift := moved.get(state.user_id):
             right += _directions(state, drift)
     return {
@@ -39,10 +39,6 @@ def preference_figures(
         "direction_accuracy": share(right),
         "directions": float(len(right)),
     }
-
-
-def _held(preference: Preference) -> set[str]:
-    return {*preference.strong, *preference.clear, *preference.slight}
 
 
 def _directions(state: State, drift: Drift) -> list[bool]:

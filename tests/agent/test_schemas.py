@@ -4,9 +4,10 @@ import llguidance
 import pytest
 
 from mllm_srec.agent.conversation.nodes import understand_prompt
-from mllm_srec.agent.nodes.explain import CitedReason, Exhibit, explain_prompt
+from mllm_srec.agent.nodes.explain import explain_prompt
 from mllm_srec.agent.nodes.fuse_items import VisualAnswer, fuse_prompt
 from mllm_srec.agent.nodes.profile_user import Evidence, Profile, profile_prompt
+from mllm_srec.agent.nodes.reason_check import CitedReason, Exhibit
 from mllm_srec.agent.nodes.summarize_preferences import Preference, window_prompt
 from mllm_srec.agent.state import Event
 from mllm_srec.llm.engine import Prompt

@@ -222,7 +222,7 @@ def test_a_newer_version_is_refused_with_the_way_out(store: TraceStore) -> None:
 def test_text_that_is_no_database_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "traces.sqlite"
     path.write_text("not a database, but long enough to be read as one" * 100)
-    with pytest.raises(StoreError, match="cannot use the traces.*move it away with its -wal"):
+    with pytest.raises(StoreError, match=r"cannot use the traces.*move it away with its -wal"):
         TraceStore.open(path)
 
 
