@@ -23,6 +23,7 @@ from PIL import Image
 from mllm_srec.llm.engine import EngineLost, ModelError, Picture
 from mllm_srec.llm.model_files import model_hash
 from mllm_srec.llm.pictures import as_png, load_budget, prepare
+from mllm_srec.llm.server_key import KEY_VARIABLE, KeyNeeded
 from mllm_srec.llm.vllm_settings import vllm_arguments, vllm_distribution, vllm_environment
 
 HOST = "127.0.0.1"
@@ -216,9 +217,10 @@ def _spawn(
         "--enable-prompt-tokens-details",
         # Pictures come inside requests: no address is allowed to be fetched.
         *("--allowed-media-domains", "none.invalid"),
+        *("--middleware", f"{KeyNeeded.__module__}.{KeyNeeded.__qualname__}"),
         *arguments,
     ]
-    environment = os.environ | vllm_environment(in_process=False) | {"VLLM_API_KEY": key}
+    environment = os.environ | vllm_environment(in_process=False) | {KEY_VARIABLE: key}
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as output:
         process = subprocess.Popen(

@@ -126,8 +126,16 @@ class TestServer:
         assert record is not None
         command = Path(f"/proc/{record.pid}/cmdline").read_text()
         assert key not in command
-        reply = httpx.get(f"{record.url}/v1/models", trust_env=False)
-        assert reply.status_code == 401
+        authorization = {"Authorization": f"Bearer {key}"}
+        for route in ("/v1/models", "/metrics", "/health"):
+            assert httpx.get(f"{record.url}{route}", trust_env=False).status_code == 401
+            known = httpx.get(f"{record.url}{route}", trust_env=False, headers=authorization)
+            assert known.status_code == 200
+        # Beside /v1 there are further routes that answer prompts.
+        said = {"model": Path(record.model).name, "prompt": "Hi"}
+        for route in ("/tokenize", "/invocations", "/nowhere"):
+            reply = httpx.post(f"{record.url}{route}", json=said, trust_env=False)
+            assert reply.status_code == 401
 
     def test_a_second_server_is_refused(self, server_file: Path, tiny_model: Path) -> None:
         with pytest.raises(ModelError, match="already runs"):
