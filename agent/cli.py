@@ -193,7 +193,10 @@ def recommend(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Recommend items to a user, or by a picture, with reasons."""
+    """Recommend items to a user, or by a picture, with reasons.
+
+    Exits 1 when there is nothing to recommend; a note says why.
+    """
     with Output(as_json=as_json) as out:
         if print_graph:
             from mllm_srec.agent.graph import build_graph
@@ -212,6 +215,8 @@ def recommend(
         with Recommender.open(home, engine=engine, model=model, say=out.note) as srec:
             result = srec.recommend(user or GUEST, k=k, picture=picture)
             _show(out, srec, result, pictures, picture)
+        if not result.items:
+            raise typer.Exit(1)
 
 
 def _show(

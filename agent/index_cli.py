@@ -36,6 +36,11 @@ def index_status(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
             state = asdict(opened.representations.status())
             try:
                 opened.catalogue.check()
+                items = opened.catalogue.item_count()
+                described = opened.catalogue.representation_count()
+                state |= {"items": items, "described": described}
+                if items and not described:
+                    state["problem"] = "no item has a description: run `srec ingest` again"
             except StoreError as error:
                 # First: vectors without descriptions are of no use, and made of these.
                 state["problem"] = str(error)

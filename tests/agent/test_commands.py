@@ -113,6 +113,22 @@ def test_a_damaged_catalogue_is_named_with_the_way_out(srec: Srec, home: Path) -
         assert "put a backup of it in its place, or move it away" in done.out
 
 
+def test_a_home_without_descriptions_is_told_and_fails(
+    srec: Srec, some: Path, tmp_path: Path
+) -> None:
+    home = tmp_path / "bare"
+    done = srec("ingest", "--items", some / "items.parquet", "--home", home, "--no-fuse", *BY)
+    assert done.code == 0, done.err
+    status = srec("index", "status", "--home", home, "--json")
+    assert status.code == 1
+    assert (status.report["items"], status.report["described"]) == (ITEMS, 0)
+    assert "run `srec ingest` again" in status.report["problem"]
+    nothing = srec("recommend", "nobody", "--home", home, *BY, "--json")
+    assert nothing.code == 1
+    assert nothing.report["items"] == []
+    assert f"{ITEMS} of {ITEMS} items have no description yet" in " ".join(nothing.report["notes"])
+
+
 def test_a_lost_index_is_named_with_the_way_out_which_works(srec: Srec, home: Path) -> None:
     [generation] = (home / "vectors").glob("g[0-9]*")
     shutil.rmtree(generation)
