@@ -153,7 +153,9 @@ def _one_of(option: str, given: str, *choices: Choice) -> Choice:
 
 @sample_shop_app.command("sample-shop")
 def sample_shop(
-    out: Annotated[Path, typer.Option(help="Folder to write to; made when missing.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder to write to, without a shop in it; made when missing.")
+    ],
     seed: Annotated[int, typer.Option(min=0, help="Another seed is another shop.")] = 1,
     items: Annotated[int, typer.Option(min=64, help="How many items.")] = 1600,
     users: Annotated[int, typer.Option(min=10, help="How many users.")] = 2000,

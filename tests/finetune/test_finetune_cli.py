@@ -188,3 +188,19 @@ def test_a_sample_shop_that_cannot_be_drawn_says_why(
     assert told in done.stderr
     assert "Traceback" not in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(
+    "name", ["items.parquet", "labels.parquet", "images/mine.jpg", "truth/law"]
+)
+def test_a_sample_shop_is_not_drawn_over_what_is_there(tmp_path: Path, name: str) -> None:
+    mine = tmp_path / name
+    mine.parent.mkdir(exist_ok=True)
+    mine.write_text("mine")
+    done = sample_shop(tmp_path, "--out", ".")
+    assert done.returncode == 1
+    first = name.partition("/")[0]
+    assert f"srec: '{first}' is there already" in done.stderr
+    assert "give --out another folder" in done.stderr
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [mine]
+    assert mine.read_text() == "mine"
