@@ -133,7 +133,11 @@ def demo(
 def ingest(
     items: Annotated[Path, typer.Option(help="JSONL, CSV or Parquet, a row an item.")],
     interactions: Annotated[
-        Path | None, typer.Option(help="JSONL, CSV or Parquet, a row each; without it items alone.")
+        Path | None,
+        typer.Option(
+            help="JSONL, CSV or Parquet, a row each; without it items alone. Of the rows of a user "
+            "with one item the first counts."
+        ),
     ] = None,
     images: Annotated[
         Path | None, typer.Option(help="Folder of the pictures; that of --items by default.")

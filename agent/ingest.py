@@ -168,6 +168,7 @@ def _report(
         items=taken.items,
         interactions=taken.interactions,
         users=taken.users,
+        repeats=taken.repeats,
         fused=fused,
         rejected=taken.rejected,
         pictures_rejected=taken.pictures_rejected,

@@ -20,6 +20,8 @@ class IngestReport(JsonResult):
     items: int
     interactions: int
     users: int
+    repeats: int = 0
+    """Further rows of a user with an item, of which the first is taken: neither taken nor refused."""
     fused: int
     """Items that have a representation now."""
     rejected: int

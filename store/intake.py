@@ -48,6 +48,8 @@ class IntakeReport:
     """Interactions taken from the file."""
     users: int
     """Users of these interactions."""
+    repeats: int
+    """Further rows of a user with an item, of which the first is taken."""
     rejected: int
     """Rows of both files that were bad."""
     pictures_rejected: int
@@ -77,6 +79,7 @@ class _Shop:
     log: list[InteractionRow] = field(default_factory=list)
     rejects: list[Reject] = field(default_factory=list)
     unread: dict[str, set[str]] = field(default_factory=dict)
+    repeats: int = 0
     items_left_out: int = 0
     interactions_left_out: int = 0
 
@@ -182,17 +185,17 @@ def _take_log(
 ) -> None:
     rows, bad = 0, list[Reject]()
     unread = shop.unread.setdefault(str(path), set())
-    lines: dict[tuple[str, str], int] = {}
+    taken = set[tuple[str, str]]()
     for rows, row in enumerate(read_interactions(path, now=now, unread=unread), 1):
         if isinstance(row, Reject):
             bad.append(row)
         elif row.item_id not in known:
             reason = f"no such item: {shown(row.item_id)}"
             bad.append(Reject(str(path), row.line, "item_id", reason))
-        elif (first := lines.setdefault((row.user_id, row.item_id), row.line)) != row.line:
-            reason = f"duplicate of line {first}: the user has this item already"
-            bad.append(Reject(str(path), row.line, None, reason))
+        elif (row.user_id, row.item_id) in taken:
+            shop.repeats += 1
         else:
+            taken.add((row.user_id, row.item_id))
             shop.log.append(row)
         if rows % 10_000 == 0:
             progress("interactions", rows, None)
@@ -307,6 +310,7 @@ def _report(shop: _Shop, reject_file: Path | None) -> IntakeReport:
         items=len(shop.items),
         interactions=len(shop.log),
         users=len({row.user_id for row in shop.log}),
+        repeats=shop.repeats,
         rejected=kinds["row"],
         pictures_rejected=kinds["picture"],
         texts_cut=kinds["cut"],

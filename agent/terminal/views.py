@@ -192,18 +192,20 @@ def ingest_view(report: IngestReport) -> RenderableType:
     table.add_column(justify="right", style="bold")
     table.add_column()
     facts = (
-        (report.items, "items", ""),
-        (report.interactions, "interactions", ""),
-        (report.users, "users", ""),
-        (report.fused, "fused descriptions", ""),
-        (report.left_out, "rows left out by --limit-items", "dim"),
-        (report.rejected, "rows rejected", "yellow"),
-        (report.pictures_rejected, "pictures rejected", "yellow"),
-        (report.texts_cut, "texts cut short", "yellow"),
+        (report.items, "item{s}", ""),
+        (report.interactions, "interaction{s}", ""),
+        (report.users, "user{s}", ""),
+        (report.fused, "fused description{s}", ""),
+        (report.repeats, "repeated row{s} of a user with an item: the first counts", "dim"),
+        (report.left_out, "row{s} left out by --limit-items", "dim"),
+        (report.rejected, "row{s} rejected", "yellow"),
+        (report.pictures_rejected, "picture{s} rejected", "yellow"),
+        (report.texts_cut, "text{s} cut short", "yellow"),
     )
     for number, name, style in facts:
         if number or not style:
-            table.add_row(Text(f"{number:,}"), Text(name, style))
+            named = name.format(s="" if number == 1 else "s")
+            table.add_row(Text(f"{number:,}"), Text(named, style))
     parts: list[RenderableType] = [table]
     if report.fallbacks:
         parts.append(Text(_counted_forms(report.fallbacks, "description"), "yellow"))

@@ -31,7 +31,6 @@ ROWS = {
     "no object": Row("object", item='["i9"]'),
     "no id": Row("missing", item={"title": "Nameless"}, where="item_id"),
     "duplicate": Row("duplicate of line 1: 'i0'", item=ITEMS[0], where="item_id"),
-    "duplicate in the log": Row("duplicate of line 1", act=LOG[0]),
     "unknown item": Row(
         "no such item: 'i9'", act={"user_id": "u9", "item_id": "i9"}, where="item_id"
     ),
@@ -59,6 +58,21 @@ def test_a_bad_row_is_refused_with_its_reason_and_the_rest_is_taken(
     assert (refused["line"], refused["field"]) == (5, row.where)
     assert row.reason in refused["reason"]
     assert stored(tmp_path / "home") == GOOD
+
+
+def test_repeats_in_a_log_are_folded_and_counted_apart_from_bad_rows(
+    srec: Srec, shop: Shop, tmp_path: Path
+) -> None:
+    shop.write(log=[*LOG, *LOG, "u9 i1"])
+    done = srec(*shop.ingest(tmp_path / "home"), "--json", "--max-bad-share", "0.1")
+    assert done.code == 0, done.err
+    counts = ("interactions", "repeats", "rejected")
+    assert [done.report[count] for count in counts] == [4, 8, 1]
+    assert [row["line"] for row in done.rejects] == [13]
+    assert stored(tmp_path / "home") == GOOD
+    shown = srec(*shop.ingest(tmp_path / "home"))
+    assert "8  repeated rows of a user with an item: the first counts" in shown.out
+    assert "1  row rejected" in shown.out
 
 
 @dataclass(frozen=True)
@@ -106,7 +120,7 @@ def test_a_title_of_100000_characters_is_cut_and_the_person_is_told(
     assert (done.code, done.report["texts_cut"], done.report["rejected"]) == (0, 1, 0)
     assert done.rejects[0]["reason"] == "cut from 100,000 characters"
     shown = srec(*shop.ingest(tmp_path / "again"))
-    assert "1  texts cut short" in shown.out
+    assert "1  text cut short" in shown.out
     assert "reasons: " in shown.out
 
 

@@ -54,7 +54,7 @@ def test_a_shop_is_taken(home: Home, load: Load) -> None:
     log = [act("u", "2", timestamp=20, rating=4), act("u", "1", timestamp=10), act(7, "1")]
     report = load([item("1"), item("2")], log)
     assert report == IntakeReport(
-        items=2, interactions=3, users=2, rejected=0, pictures_rejected=0, texts_cut=0,
+        items=2, interactions=3, users=2, repeats=0, rejected=0, pictures_rejected=0, texts_cut=0,
         items_left_out=0, interactions_left_out=0, reject_file=None,
     )  # fmt: skip
     assert stored(home) == {"u": ["1", "2"], "7": ["1"]}
@@ -74,13 +74,13 @@ def test_what_is_bad_goes_to_the_reject_file_and_the_rest_is_taken(home: Home, l
         act("v", "4"),
     ]
     report = load(items, log)
-    assert (report.items, report.interactions, report.users, report.rejected) == (3, 4, 2, 6)
+    assert (report.items, report.interactions, report.users, report.rejected) == (3, 4, 2, 5)
+    assert report.repeats == 1
     assert [(row["line"], row["field"], row["kind"]) for row in rejects(report)] == [
         (2, "item_id", "row"),
         (4, "price", "row"),
         (2, "item_id", "row"),
         (3, "item_id", "row"),
-        (4, None, "row"),
         (5, "timestamp", "row"),
     ]
     assert [row["reason"] for row in rejects(report)][2] == "no such item: '9'"
@@ -108,6 +108,15 @@ def test_more_bad_rows_than_allowed_stop_before_anything_is_written(home: Home, 
 
 def test_half_of_the_rows_may_be_bad(load: Load) -> None:
     assert load([item("1"), item("1")], [act("u", "1"), act("u", "9")]).rejected == 2
+
+
+def test_a_repeat_is_no_bad_row_and_the_first_of_them_is_taken(home: Home, load: Load) -> None:
+    log = [act("u", "1", rating=2, timestamp=9), act("v", "1")]
+    log += [act("u", "1", rating=5, timestamp=n) for n in range(8)]
+    report = load([item("1")], log, max_bad_share=0)
+    assert (report.interactions, report.repeats, report.rejected) == (2, 8, 0)
+    assert report.reject_file is None
+    assert [(one.rating, one.timestamp) for one in home.catalogue.history("u")] == [(2, 9)]
 
 
 def test_a_title_of_100000_characters_is_cut_and_reported(home: Home, load: Load) -> None:
