@@ -169,6 +169,8 @@ def _report(
         interactions=taken.interactions,
         users=taken.users,
         repeats=taken.repeats,
+        partly_timed_users=taken.partly_timed_users,
+        untimed_rows=taken.untimed_rows,
         fused=fused,
         rejected=taken.rejected,
         pictures_rejected=taken.pictures_rejected,

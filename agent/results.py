@@ -21,7 +21,12 @@ class IngestReport(JsonResult):
     interactions: int
     users: int
     repeats: int = 0
-    """Further rows of a user with an item, of which the first is taken: neither taken nor refused."""
+    """Further rows of a user with an item, of which the first is taken; they are not refused."""
+    partly_timed_users: int = 0
+    """Users whose times do not count, as only some of their rows have one: the order of these is
+    that of the file."""
+    untimed_rows: int = 0
+    """Rows of these users without a time."""
     fused: int
     """Items that have a representation now."""
     rejected: int

@@ -20,6 +20,17 @@ def in_time_order(rows: Sequence[InteractionRow]) -> list[InteractionRow]:
     return list(rows)
 
 
+def missing_times(rows: Sequence[InteractionRow]) -> int:
+    """How many of one user's rows lack a time, so that the times of the others do not count.
+
+    0 where no row has a time, or positions decide.
+    """
+    if all(row.position is not None for row in rows):
+        return 0
+    missing = sum(row.timestamp is None for row in rows)
+    return missing if missing < len(rows) else 0
+
+
 def merge(stored: Sequence[Interaction], rows: Sequence[InteractionRow]) -> list[Interaction]:
     """One user's history after an ingest, positions 0, 1, 2, ...
 

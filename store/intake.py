@@ -13,7 +13,7 @@ from mllm_srec.store.catalogue import Catalogue
 from mllm_srec.store.errors import BadPicture, InputError
 from mllm_srec.store.fields import shown
 from mllm_srec.store.files import write_private
-from mllm_srec.store.histories import merge
+from mllm_srec.store.histories import merge, missing_times
 from mllm_srec.store.home import Home
 from mllm_srec.store.pictures import PictureStore, read_inside
 from mllm_srec.store.readers import (
@@ -50,6 +50,10 @@ class IntakeReport:
     """Users of these interactions."""
     repeats: int
     """Further rows of a user with an item, of which the first is taken."""
+    partly_timed_users: int
+    """Users whose times do not count, as only some of their rows have one."""
+    untimed_rows: int
+    """Rows of these users without a time."""
     rejected: int
     """Rows of both files that were bad."""
     pictures_rejected: int
@@ -286,12 +290,17 @@ def _write(
 
 
 def _histories(catalogue: Catalogue, log: list[InteractionRow]) -> Iterator[Interaction]:
-    by_user: dict[str, list[InteractionRow]] = {}
-    for row in log:
-        by_user.setdefault(row.user_id, []).append(row)
+    by_user = _by_user(log)
     stored = catalogue.histories(by_user) if catalogue.interaction_count() else {}
     for user_id in sorted(by_user):
         yield from merge(stored.get(user_id, []), by_user[user_id])
+
+
+def _by_user(log: list[InteractionRow]) -> dict[str, list[InteractionRow]]:
+    by_user: dict[str, list[InteractionRow]] = {}
+    for row in log:
+        by_user.setdefault(row.user_id, []).append(row)
+    return by_user
 
 
 def _write_rejects(folder: Path, rejects: list[Reject], now: float) -> Path | None:
@@ -305,12 +314,16 @@ def _write_rejects(folder: Path, rejects: list[Reject], now: float) -> Path | No
 
 
 def _report(shop: _Shop, reject_file: Path | None) -> IntakeReport:
+    by_user = _by_user(shop.log)
+    untimed = [missing for rows in by_user.values() if (missing := missing_times(rows))]
     kinds = Counter(reject.kind for reject in shop.rejects)
     return IntakeReport(
         items=len(shop.items),
         interactions=len(shop.log),
-        users=len({row.user_id for row in shop.log}),
+        users=len(by_user),
         repeats=shop.repeats,
+        partly_timed_users=len(untimed),
+        untimed_rows=sum(untimed),
         rejected=kinds["row"],
         pictures_rejected=kinds["picture"],
         texts_cut=kinds["cut"],

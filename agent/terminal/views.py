@@ -186,6 +186,14 @@ def _counted_forms(number: int, noun: str) -> str:
     return f"{number} {noun}s are counted forms, not the model's"
 
 
+def _partly_timed(users: int, rows: int) -> str:
+    """Whose times do not count, and what would make them count."""
+    return (
+        f"users with times in some rows only: {users:,} (rows without: {rows:,}); their rows stand "
+        "in the order of the file: give each of them a time, or a position"
+    )
+
+
 def ingest_view(report: IngestReport) -> RenderableType:
     """What ingest took, made and refused."""
     table = Table.grid(padding=(0, 2))
@@ -207,6 +215,8 @@ def ingest_view(report: IngestReport) -> RenderableType:
             named = name.format(s="" if number == 1 else "s")
             table.add_row(Text(f"{number:,}"), Text(named, style))
     parts: list[RenderableType] = [table]
+    if report.partly_timed_users:
+        parts.append(Text(_partly_timed(report.partly_timed_users, report.untimed_rows), "yellow"))
     if report.fallbacks:
         parts.append(Text(_counted_forms(report.fallbacks, "description"), "yellow"))
     if report.reject_file:

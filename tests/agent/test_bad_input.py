@@ -75,6 +75,22 @@ def test_repeats_in_a_log_are_folded_and_counted_apart_from_bad_rows(
     assert "1  row rejected" in shown.out
 
 
+def test_the_person_is_told_once_whose_times_do_not_count(
+    srec: Srec, shop: Shop, tmp_path: Path
+) -> None:
+    log: list[Line] = [{"user_id": "u9", "item_id": f"i{n}", "timestamp": 9 - n} for n in range(3)]
+    log += [{"user_id": "u9", "item_id": "i3"}, {"user_id": "u8", "item_id": "i3"}]
+    shop.write(log=log)
+    shown = srec(*shop.ingest(tmp_path / "home"))
+    told = "users with times in some rows only: 1 (rows without: 1); their rows stand in the order"
+    assert " ".join((shown.out + shown.err).split()).count(told) == 1
+    assert stored(tmp_path / "home")[1]["u9"] == ["i0", "i1", "i2", "i3"]
+    done = srec(*shop.ingest(tmp_path / "home"), "--json")
+    assert (done.report["partly_timed_users"], done.report["untimed_rows"]) == (1, 1)
+    shop.write()
+    assert "times" not in srec(*shop.ingest(tmp_path / "home")).out
+
+
 @dataclass(frozen=True)
 class Image:
     """A picture that cannot be taken, and what the reject file says of it."""

@@ -1,7 +1,8 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mllm_srec.store.histories import in_time_order, merge
+from mllm_srec.store.histories import in_time_order, merge, missing_times
 from mllm_srec.store.readers import InteractionRow
 from mllm_srec.store.records import Interaction
 
@@ -20,6 +21,22 @@ def test_the_position_decides_then_the_time_then_the_file() -> None:
     assert [r.item_id for r in in_time_order([row("a", 1, 9), row("b", None, 2)])] == ["b", "a"]
     assert [r.item_id for r in in_time_order([row("a", 1, 9), row("b")])] == ["a", "b"]
     assert [r.item_id for r in in_time_order([row("a", None, 5), row("b", None, 5)])] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "missing"),
+    [
+        ([row("a", None, 9), row("b"), row("c")], 2),
+        ([row("a", 1, 9), row("b", None, None)], 1),
+        ([row("a", 1, 9), row("b", 0)], 0),
+        ([row("a", None, 9), row("b", None, 5)], 0),
+        ([row("a"), row("b")], 0),
+    ],
+)
+def test_times_are_missing_where_some_are_given_and_positions_do_not_decide(
+    rows: list[InteractionRow], missing: int
+) -> None:
+    assert missing_times(rows) == missing
 
 
 def test_a_later_file_is_added_by_time() -> None:

@@ -54,8 +54,9 @@ def test_a_shop_is_taken(home: Home, load: Load) -> None:
     log = [act("u", "2", timestamp=20, rating=4), act("u", "1", timestamp=10), act(7, "1")]
     report = load([item("1"), item("2")], log)
     assert report == IntakeReport(
-        items=2, interactions=3, users=2, repeats=0, rejected=0, pictures_rejected=0, texts_cut=0,
-        items_left_out=0, interactions_left_out=0, reject_file=None,
+        items=2, interactions=3, users=2, repeats=0, partly_timed_users=0, untimed_rows=0,
+        rejected=0, pictures_rejected=0, texts_cut=0, items_left_out=0, interactions_left_out=0,
+        reject_file=None,
     )  # fmt: skip
     assert stored(home) == {"u": ["1", "2"], "7": ["1"]}
     assert [one.position for one in home.catalogue.history("u")] == [0, 1]
