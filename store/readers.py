@@ -5,7 +5,8 @@ import csv
 import gzip
 import json
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -30,13 +31,19 @@ _ITEM_COLUMNS = (
 )  # fmt: skip
 _INTERACTION_COLUMNS = ("user_id", "item_id", "position", "rating", "timestamp")
 
-# Amazon Reviews 2014 and 2018.
+# Amazon Reviews 2014 and 2018, and 2023: there an `asin` is one of the variants of an item.
 _AMAZON = {
     "asin": "item_id",
     "reviewerID": "user_id",
     "overall": "rating",
     "unixReviewTime": "timestamp",
     "category": "categories",
+}
+_AMAZON_2023 = {
+    "parent_asin": "item_id",
+    "store": "brand",
+    "features": "description",
+    "main_category": "categories",
 }
 
 _SLICE = 200_000
@@ -258,10 +265,22 @@ def _json(line: str) -> object:
     return json.loads(line)
 
 
+def _amazon_names(found: Container[str]) -> Mapping[str, str]:
+    """Amazon's names of fields to ours; empty where what was found are not fields of Amazon's."""
+    if "item_id" in found:
+        return {}
+    if "parent_asin" in found:
+        return _AMAZON_2023
+    return _AMAZON if "asin" in found else {}
+
+
 def _amazon(values: dict[str, Any]) -> dict[str, Any]:
-    if "asin" not in values or "item_id" in values:
+    names = _amazon_names(values)
+    if not names:
         return values
-    renamed = {_AMAZON.get(name, name): value for name, value in values.items()}
+    if names is _AMAZON_2023:
+        values = _as_in_2018(values)
+    renamed = {names.get(name, name): value for name, value in values.items()}
     description = renamed.get("description")
     if isinstance(description, list):
         renamed["description"] = " ".join(part for part in description if isinstance(part, str))
@@ -269,6 +288,24 @@ def _amazon(values: dict[str, Any]) -> dict[str, Any]:
         # Addresses, which are not followed.
         del renamed["image"]
     return renamed
+
+
+def _as_in_2018(values: dict[str, Any]) -> dict[str, Any]:
+    """A row of 2023 with seconds, a plain price, all texts in one list, and a category."""
+    row = dict(values)
+    # What is no number is rejected later, as it stands.
+    with suppress(FieldError):
+        if (milliseconds := fields.number(row, "timestamp")) is not None:
+            row["timestamp"] = milliseconds / 1000
+    if isinstance(price := row.get("price"), str):
+        # "from 12.99" where variants differ, a dash where there is none.
+        row["price"] = price.strip(" —").removeprefix("from ")
+    description, features = row.get("description"), row.pop("features", None)
+    if isinstance(description, list) and isinstance(features, list):
+        row["description"] = [*description, *features]
+    if department := row.pop("main_category", None):
+        row["categories"] = row.get("categories") or department
+    return row
 
 
 def _csv_rows(
@@ -323,13 +360,14 @@ def _parquet_rows(
         lazy = pl.scan_parquet(path, glob=False)
         schema = lazy.collect_schema()
         _check_columns(path, schema.names(), columns, unread)
+        amazon = _amazon_names(schema)
         known = lazy.select(
-            # In seconds, as Python's own dates end with the year 9999 and those of a file do not.
-            pl.col(name).dt.epoch("s")
+            # As numbers: Python's own dates end with the year 9999 and those of a file do not.
+            pl.col(name).dt.epoch("ms" if amazon is _AMAZON_2023 else "s")
             if name == "timestamp" and isinstance(kind, (pl.Date, pl.Datetime))
             else name
             for name, kind in schema.items()
-            if name in {*columns, *_AMAZON}
+            if name in {*columns, *amazon}
         )
         offset = 0
         while (part := known.slice(offset, _SLICE).collect()).height:
@@ -344,7 +382,8 @@ def _check_columns(
     path: Path, found: list[str], columns: tuple[str, ...], unread: set[str]
 ) -> None:
     ids = [name for name in columns if name.endswith("_id")]
-    names = {_AMAZON.get(name, name) for name in found}
+    amazon = _amazon_names(found)
+    names = {amazon.get(name, name) for name in found}
     missing = [name for name in ids if name not in names]
     if missing:
         other = next((mark for mark in ";\t|" if len(found) == 1 and mark in found[0]), None)

@@ -1,6 +1,7 @@
 import gzip
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,84 @@ def test_amazon_reviews_and_metadata_are_read(write_rows: Write) -> None:
     review = {"reviewerID": "U", "asin": "B01", "overall": 4.0, "unixReviewTime": 1_400_000_000}
     (row,) = read_interactions(write_rows("reviews.json", review), now=NOW)
     assert row == InteractionRow(1, "U", "B01", None, 4.0, 1_400_000_000)
+
+
+META_2023 = {
+    "main_category": "All Beauty", "title": "Cream", "average_rating": 4.5, "rating_number": 12,
+    "features": ["Vegan.", "50 ml."], "description": ["Rich", "and light."], "price": 9.5,
+    "images": [{"thumb": "https://example.org/1.jpg", "variant": "MAIN"}], "videos": [],
+    "store": "Acme", "categories": ["Beauty", "Skin Care"], "details": {"Brand": "Acme"},
+    "parent_asin": "B01", "bought_together": None,
+}  # fmt: skip
+REVIEW_2023 = {
+    "rating": 4.0, "title": "Fine", "text": "Good", "images": [], "asin": "B09", "user_id": "U",
+    "parent_asin": "B01", "timestamp": 1_588_687_728_923, "helpful_vote": 0,
+    "verified_purchase": True,
+}  # fmt: skip
+
+
+def test_amazon_reviews_of_2023_are_read_by_their_parent_and_in_milliseconds(
+    write_rows: Write, tmp_path: Path
+) -> None:
+    early = REVIEW_2023 | {"timestamp": 946_684_800_000}
+    broken = REVIEW_2023 | {"timestamp": "soon"}
+    first, second, bad = read_interactions(
+        write_rows("reviews.jsonl", REVIEW_2023, early, broken), now=NOW
+    )
+    assert first == InteractionRow(1, "U", "B01", None, 4.0, 1_588_687_728)
+    assert second == InteractionRow(2, "U", "B01", None, 4.0, 946_684_800)
+    assert isinstance(bad, Reject)
+    assert (bad.field, "'soon'" in bad.reason) == ("timestamp", True)
+    csv = write_rows("x.csv", "user_id,parent_asin,rating,timestamp", "U,B01,4.0,1588687728923")
+    assert list(read_interactions(csv, now=NOW)) == [replace(first, line=2)]
+    table = pl.DataFrame([{**REVIEW_2023, "images": None}])
+    moments = table.with_columns(pl.col("timestamp").cast(pl.Datetime("ms")))
+    for number, frame in enumerate((table, moments)):
+        frame.write_parquet(tmp_path / f"{number}.parquet")
+        assert list(read_interactions(tmp_path / f"{number}.parquet", now=NOW)) == [first]
+
+
+def test_amazon_metadata_of_2023_are_read(write_rows: Write, tmp_path: Path) -> None:
+    unread = set[str]()
+    path = write_rows("meta.jsonl", META_2023, META_2023 | {"categories": [], "features": []})
+    first, second = read_items(path, unread=unread)
+    assert isinstance(first, ItemRow)
+    assert isinstance(second, ItemRow)
+    assert first.image is None
+    assert first.item == Item(
+        item_id="B01",
+        title="Cream",
+        brand="Acme",
+        categories=("Beauty", "Skin Care"),
+        description="Rich and light. Vegan. 50 ml.",
+        price=9.5,
+    )
+    assert second.item.categories == ("All Beauty",)
+    assert second.item.description == "Rich and light."
+    others = {"average_rating", "rating_number", "images", "videos", "details", "bought_together"}
+    assert unread == others
+    again = set[str]()
+    table = as_parquet(tmp_path / "meta.parquet", META_2023)
+    assert list(read_items(table, unread=again)) == [first]
+    assert again == others
+
+
+@pytest.mark.parametrize(
+    ("price", "taken"),
+    [(None, None), ("—", None), ("from 12.99", 12.99), ("$1,299.00", 1299.0), (5, 5.0)],
+)
+def test_prices_of_amazon_s_metadata_of_2023_are_read(
+    write_rows: Write, price: object, taken: float | None
+) -> None:
+    (row,) = read_items(write_rows("meta.jsonl", META_2023 | {"price": price}))
+    assert isinstance(row, ItemRow)
+    assert row.item.price == taken
+
+
+def test_a_parent_asin_beside_an_item_id_makes_no_row_amazon_s(write_rows: Write) -> None:
+    row = {"user_id": "u", "item_id": "1", "parent_asin": "B01", "timestamp": 1_588_687_728}
+    (read,) = read_interactions(write_rows("log.jsonl", row), now=NOW)
+    assert read == InteractionRow(1, "u", "1", None, None, 1_588_687_728)
 
 
 def test_columns_of_the_data_folder_are_read(tmp_path: Path) -> None:

@@ -17,7 +17,9 @@ anything = st.recursive(
     max_leaves=5,
 )
 
-names = st.sampled_from([*FULL, "user_id", "position", "rating", "timestamp", "asin"])
+names = st.sampled_from(
+    [*FULL, "user_id", "position", "rating", "timestamp", "asin", "parent_asin", "features"]
+)
 
 quick = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
