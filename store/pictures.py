@@ -254,6 +254,9 @@ def _open(content: bytes) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise BadPicture(f"more than {MAX_PIXELS:,} pixels") from error
     except _UNREADABLE as error:
+        kind = next((kind for kind in _FORMATS if _begins(content, kind)), None)
+        if kind:
+            raise BadPicture(f"broken or cut off (in the header of a {kind})") from error
         raise BadPicture("not a JPEG, PNG, WebP, GIF or BMP picture") from error
     if image.width * image.height > MAX_PIXELS:
         raise BadPicture(f"{image.width} x {image.height}: more than {MAX_PIXELS:,} pixels")
@@ -261,6 +264,12 @@ def _open(content: bytes) -> Image.Image:
         # Decodes at a fraction of the size, at least twice what is kept.
         image.draft("RGB", (2 * MAX_SIDE, 2 * MAX_SIDE))
     return image
+
+
+def _begins(content: bytes, kind: str) -> bool:
+    """Whether a file begins as those of one of Pillow's formats do."""
+    _, accepts = Image.OPEN[kind]
+    return accepts is not None and accepts(content[:16]) is True
 
 
 def _rgb(image: Image.Image) -> Image.Image:

@@ -34,9 +34,15 @@ ROWS = {
     "unknown item": Row(
         "no such item: 'i9'", act={"user_id": "u9", "item_id": "i9"}, where="item_id"
     ),
-    "price of a wrong type": Row("", item={"item_id": "i9", "price": "cheap"}, where="price"),
+    "price of a wrong type": Row(
+        "expected a number, got str 'cheap'",
+        item={"item_id": "i9", "price": "cheap"},
+        where="price",
+    ),
     "time of a wrong type": Row(
-        "", act={"user_id": "u9", "item_id": "i1", "timestamp": [1]}, where="timestamp"
+        "expected a time such as 2024-01-15, ",
+        act={"user_id": "u9", "item_id": "i1", "timestamp": [1]},
+        where="timestamp",
     ),
     "time in the future": Row(
         "future", act={"user_id": "u9", "item_id": "i1", "timestamp": IN_2033}, where="timestamp"
@@ -102,11 +108,14 @@ class Image:
 
 IMAGES = {
     "40,000 x 40,000": Image("64,000,000 pixels", content=png_header(40_000, 40_000)),
-    "truncated": Image("", content=picture(size=(300, 300))[:400]),
+    "truncated": Image("broken or cut off (image", content=picture(size=(300, 300))[:-400]),
+    "truncated in its header": Image(
+        "broken or cut off (in the header of a JPEG)", content=picture(size=(300, 300))[:400]
+    ),
     "text": Image("not a JPEG", content=b"I am a text, whatever my name is"),
-    "path with ..": Image("", name="../outside.jpg"),
-    "absolute path": Image("", name="/etc/hostname"),
-    "address": Image("", name="http://127.0.0.1:9/bad.jpg"),
+    "path with ..": Image("leads out of the folder", name="../outside.jpg"),
+    "absolute path": Image("leads out of the folder", name="/etc/hostname"),
+    "address": Image("an address: ", name="http://127.0.0.1:9/bad.jpg"),
 }
 
 
