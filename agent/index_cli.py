@@ -44,7 +44,8 @@ def index_status(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
             except StoreError as error:
                 # First: vectors without descriptions are of no use, and made of these.
                 state["problem"] = str(error)
-        out.result(state, lambda _: facts_table(state))
+        size = f"{state['size'] / 1e6:,.1f} MB"
+        out.result(state, lambda _: facts_table({**state, "size": size}))
         if state["problem"]:
             raise typer.Exit(1)
 

@@ -99,6 +99,8 @@ def test_the_index_says_what_it_holds_and_can_be_made_again(srec: Srec, home: Pa
     compact = index(srec, "status", home)
     assert (compact["count"], compact["problem"]) == (ITEMS, None)
     assert compact["size"] == sizes["bytes_after"]
+    shown = srec("index", "status", "--home", home).out
+    assert re.search(rf"^size +{compact['size'] / 1e6:,.1f} MB *$", shown, re.MULTILINE)
     assert same_list(recommend(srec, home), before)
 
 
