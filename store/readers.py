@@ -4,6 +4,7 @@ import ast
 import csv
 import gzip
 import json
+import sys
 import zlib
 from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import suppress
@@ -248,7 +249,7 @@ def _json_rows(
         try:
             values = _json(line)
         except (ValueError, SyntaxError, RecursionError, MemoryError) as error:
-            yield number, f"not JSON: {error}"
+            yield number, _not_json(error)
             continue
         if isinstance(values, dict):
             values = _amazon(values)
@@ -256,6 +257,13 @@ def _json_rows(
             yield number, values
         else:
             yield number, f"expected a JSON object, got {type(values).__name__}"
+
+
+def _not_json(error: Exception) -> str:
+    # Python's own words tell how to change Python.
+    if str(error).startswith("Exceeds the limit"):
+        return f"a number of over {sys.get_int_max_str_digits():,} digits: write it as text"
+    return f"not JSON: {error}"
 
 
 def _json(line: str) -> object:
@@ -322,10 +330,7 @@ def _csv_rows(
         except StopIteration:
             return
         except csv.Error as error:
-            reason = f"not CSV: {error}"
-            if reader.line_num > line:
-                reason += f"; a quote opens in line {line} or behind it and is not closed"
-            reason += "; inside a field a quote is written twice"
+            reason = _not_csv(error, line, reader.line_num)
             if header is None:
                 raise InputError(f"{str(path)!r}, header in line {line}: {reason}") from error
             # Each line may have been a row: all of them count as bad.
@@ -341,6 +346,19 @@ def _csv_rows(
             yield line, f"{len(cells)} fields where the header has {len(header)}"
         else:
             yield line, _amazon({k: v or None for k, v in zip(header, cells, strict=True)})
+
+
+def _not_csv(error: csv.Error, first: int, last: int) -> str:
+    # Python's own words tell how to open the file in Python.
+    if str(error).startswith("new-line character"):
+        return (
+            "not CSV: a carriage return ends a line alone: convert the file with tr '\\r' '\\n', "
+            "or write quotes around a field that has one"
+        )
+    reason = f"not CSV: {error}"
+    if last > first:
+        reason += f"; a quote opens in line {first} or behind it and is not closed"
+    return f"{reason}; inside a field a quote is written twice"
 
 
 def _csv_lines(path: Path) -> Iterator[str]:

@@ -299,6 +299,23 @@ def test_quotes_inside_and_around_csv_fields_are_read(write_rows: Write) -> None
     assert titles == ['5" pan', '5" pan, red', ""]
 
 
+def test_a_lone_carriage_return_in_a_csv_row_is_named(write_rows: Write) -> None:
+    bad, good = read_items(write_rows("items.csv", "item_id,title", "1,a\r2,b", '3,"c\rd"'))
+    assert isinstance(bad, Reject)
+    assert (bad.line, bad.reason[:35]) == (2, "not CSV: a carriage return ends a l")
+    assert isinstance(good, ItemRow)
+    assert good.item.title == "c d"
+
+
+@pytest.mark.parametrize("row", ['{"item_id": %s}', "{'item_id': %s}"], ids=["JSON", "Python"])
+def test_a_number_of_thousands_of_digits_is_named_with_the_way_out(
+    write_rows: Write, row: str
+) -> None:
+    (bad,) = read_items(write_rows("items.jsonl", row % ("9" * 5_000)))
+    assert isinstance(bad, Reject)
+    assert bad.reason == "a number of over 4,300 digits: write it as text"
+
+
 @pytest.mark.parametrize("name", ["x.jsonl", "x.csv", "x.parquet", "x.json.gz"])
 def test_an_empty_file_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"")
@@ -353,6 +370,11 @@ def test_a_file_in_a_wide_encoding_is_named_as_such(
         ("items.csv", b"item_id;title\n1;a\n", "';' between its fields: write it with commas"),
         ("items.csv", b"item_id\ttitle\n1\ta\n", r"'\\t' between its fields"),
         ("items.csv", b'"item_id,title" x,y\n1,a\n', "header in line 1: not CSV"),
+        (
+            "items.csv",
+            b"item_id,title\r1,a\r2,b\r",
+            r"header in line 1: not CSV: a carriage .* alone: convert the file with tr '.r' '.n'",
+        ),
     ],
 )
 def test_a_file_of_another_kind_than_its_name_says_is_named_as_such(
