@@ -16,7 +16,7 @@ from mllm_srec.llm.load import check_engine, engine_kind
 from mllm_srec.llm.together import together
 from mllm_srec.store.fields import shown
 from mllm_srec.store.home import Home
-from mllm_srec.store.intake import IntakeReport, load_shop
+from mllm_srec.store.intake import IntakeReport, check_files, load_shop
 from mllm_srec.store.records import Item
 
 BATCHES_UNDER_WAY = 3
@@ -45,11 +45,12 @@ def ingest(
         InputError: A file cannot be read, or more than `max_bad_share` of its rows are bad.
         HomeBusy: Another process writes to the home.
         ModelError: There is no such engine or model, or its server does not run, and nothing was
-            read; or the model could not be loaded, and what was read is kept.
+            taken; or the model could not be loaded, and what was read is kept.
     """
     started = time.perf_counter()
     if isinstance(engine, str):
         engine_kind(engine)
+    check_files(items, interactions, images, now=time.time())
     with Home.open(home, create=True) as opened, opened.lock():
         if isinstance(engine, str) and fuse_now:
             check_engine(engine, opened.server_file)

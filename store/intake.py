@@ -88,6 +88,36 @@ class _Shop:
     interactions_left_out: int = 0
 
 
+def check_files(
+    items: Path, interactions: Path | None = None, images: Path | None = None, *, now: float
+) -> None:
+    """Refuse files that cannot be read at all, by their beginning: before a home is made for them.
+
+    Args:
+        items: As in `load_shop`, like all others.
+        interactions: May be None.
+        images: May be None.
+        now: Seconds since 1970.
+
+    Raises:
+        InputError: A file cannot be read, or `images` is no folder.
+    """
+    if images is not None and not images.is_dir():
+        raise InputError(f"--images {str(images)!r} is no folder: name that of the pictures")
+    if not _is_pipe(items):
+        next(read_items(items))
+    if interactions is not None and not _is_pipe(interactions):
+        next(read_interactions(interactions, now=now))
+
+
+def _is_pipe(path: Path) -> bool:
+    """Whether it can be read once only; what cannot be found is told by whoever reads it."""
+    try:
+        return path.is_fifo()
+    except OSError:
+        return False
+
+
 def load_shop(
     home: Home,
     *,
@@ -109,7 +139,8 @@ def load_shop(
         home: Where to.
         items: JSON lines, CSV or Parquet.
         interactions: The same; None takes items alone.
-        images: The folder under which the items' pictures lie; that of `items` by default.
+        images: The folder under which the items' pictures lie, which is there; that of `items` by
+            default.
         limit_items: Take so many items only, those with the most interactions.
         max_bad_share: Stop when a larger share of the rows of a file is bad, 0 to 1.
         now: Seconds since 1970; later interactions are rejected.
@@ -120,8 +151,6 @@ def load_shop(
         InputError: A file cannot be taken; nothing was written.
         StoreError: The disk is full.
     """
-    if images is not None and not images.is_dir():
-        raise InputError(f"--images {str(images)!r} is no folder: name that of the pictures")
     with home.lock():
         catalogue = home.catalogue
         _sweep(home)

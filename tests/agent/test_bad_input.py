@@ -221,6 +221,30 @@ def test_a_file_that_cannot_be_taken_exits_1_and_leaves_what_was_there(
     assert stored(home) == GOOD
 
 
+@pytest.mark.parametrize(
+    ("option", "name", "content", "told"),
+    [
+        ("--items", "gone.jsonl", None, "gone.jsonl' cannot be read: No such file"),
+        ("--items", "x" * 300 + ".csv", None, "File name too long"),
+        ("--items", "semicolons.csv", b"item_id;title\n1;a\n", "';' between its fields"),
+        ("--items", "latin.csv", "item_id,größe\n1,a\n".encode("latin1"), "not UTF-8 at line 1"),
+        ("--interactions", "gone.csv", None, "gone.csv' cannot be read: No such file"),
+        ("--images", "photoes", None, "photoes' is no folder: name that of the pictures"),
+    ],
+)
+def test_no_home_is_made_for_files_that_cannot_be_read(
+    srec: Srec, shop: Shop, tmp_path: Path, option: str, name: str, content: bytes | None, told: str
+) -> None:
+    shop.write()
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    # Of an option that is given twice the last counts.
+    done = srec(*shop.ingest(tmp_path / "home"), option, tmp_path / name)
+    assert done.code == 1
+    assert told in done.err
+    assert not (tmp_path / "home").exists()
+
+
 def test_a_folder_that_is_not_ours_is_refused_and_left_alone(
     srec: Srec, shop: Shop, tmp_path: Path
 ) -> None:

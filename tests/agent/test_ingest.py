@@ -268,24 +268,34 @@ def test_the_whole_ingest_from_files(tmp_path: Path) -> None:
     assert (facts["interactions"], facts["users"], facts["rejected"]) == (1, 1, 3)
 
 
+@pytest.fixture
+def unread(tmp_path: Path) -> Path:
+    """A file that is refused when it is read further than its first row."""
+    path = tmp_path / "items.jsonl"
+    path.write_bytes(b'{"item_id": "1"}\n\xff\n')
+    return path
+
+
 @pytest.mark.parametrize("wrong", [{"engine": "vlm"}, {"model": Path("no-such-model")}])
-def test_a_misspelt_engine_or_model_is_told_before_anything_is_read(
-    tmp_path: Path, wrong: dict[str, Any]
+def test_a_misspelt_engine_or_model_is_told_before_the_files_are_read(
+    tmp_path: Path, unread: Path, wrong: dict[str, Any]
 ) -> None:
     [named] = map(str, wrong.values())
     for fuse_now in (True, False):
         with pytest.raises(ModelError, match=f"'{named}' is n"):
-            ingest(tmp_path / "home", items=tmp_path / "no-file", fuse_now=fuse_now, **wrong)
+            ingest(tmp_path / "home", items=unread, fuse_now=fuse_now, **wrong)
 
 
-def test_a_server_that_does_not_run_is_told_before_anything_is_read(tmp_path: Path) -> None:
+def test_a_server_that_does_not_run_is_told_before_the_files_are_read(
+    tmp_path: Path, unread: Path
+) -> None:
     with pytest.raises(EngineLost, match="start one with `srec serve start`"):
-        ingest(tmp_path / "home", items=tmp_path / "no-file", engine="vllm-server")
+        ingest(tmp_path / "home", items=unread, engine="vllm-server")
 
 
-def test_a_vllm_that_is_not_installed_is_told_before_anything_is_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_vllm_that_is_not_installed_is_told_before_the_files_are_read(
+    tmp_path: Path, unread: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mllm_srec.llm.load.vllm_distribution", lambda: None)
     with pytest.raises(ModelError, match=r"vLLM is not installed: .*'transformers'"):
-        ingest(tmp_path / "home", items=tmp_path / "no-file", engine="vllm")
+        ingest(tmp_path / "home", items=unread, engine="vllm")

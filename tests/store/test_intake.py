@@ -1,4 +1,5 @@
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ import pytest
 
 from mllm_srec.store.errors import InputError
 from mllm_srec.store.home import Home
-from mllm_srec.store.intake import IntakeReport, load_shop
+from mllm_srec.store.intake import IntakeReport, check_files, load_shop
 from mllm_srec.store.records import MAX_TITLE
 from tests.store.conftest import NOW, picture
 
@@ -181,12 +182,9 @@ def test_pictures_lie_where_images_says(home: Home, load: Load, tmp_path: Path) 
     assert report.pictures_rejected == 0
 
 
-def test_a_folder_of_pictures_that_is_not_there_stops_before_anything_is_written(
-    home: Home, load: Load, tmp_path: Path
-) -> None:
-    with pytest.raises(InputError, match=r"--images .*photoes' is no folder"):
-        load([item("1", image="1.jpg")], [act("u", "1")], images=tmp_path / "photoes")
-    assert home.catalogue.item_count() == 0
+def test_a_pipe_is_not_read_before_it_is_taken_in(write_rows: Write, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    check_files(write_rows("items.jsonl", item("1")), tmp_path / "pipe.jsonl", now=NOW)
 
 
 def test_an_item_whose_picture_is_nan_has_none(home: Home, load: Load) -> None:
