@@ -64,6 +64,7 @@ def test_memory_threads_and_files_do_not_grow_with_the_users_served(
     # oneDNN keeps a compiled kernel for each number of tokens, 1,024 of .75 MiB if nothing is said.
     monkeypatch.setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
     # A process of its own: what earlier tests left is not measured, and the variable is read.
+    monkeypatch.syspath_prepend(Path(__file__).parents[1])
     context = multiprocessing.get_context("spawn")
     heard, said = context.Pipe(duplex=False)
     server = context.Process(target=_serve, args=(tmp_path / "home", said))
