@@ -29,12 +29,13 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SkipValidation
 from mllm_srec.agent.errors import DeadlineExceeded
 from mllm_srec.agent.langchain_messages import prompt_of
 from mllm_srec.agent.tool_calls import ToolChoice
+from mllm_srec.llm.answer_schema import closed
 from mllm_srec.llm.engine import Answer, Engine, EngineLost, Prompt, Usage
 from mllm_srec.llm.load import bundled_model, load_engine, resolve_model
 from mllm_srec.llm.pictures import PictureBudget, load_budget
 from mllm_srec.llm.prompting import template
 from mllm_srec.llm.stopping import Stop, Stopped
-from mllm_srec.llm.structured import first_object, parse
+from mllm_srec.llm.structured import InvalidAnswer, first_object, parse
 
 
 class ChatMLLM(BaseChatModel):
@@ -153,7 +154,7 @@ class ChatMLLM(BaseChatModel):
         """
         if kwargs:
             raise ValueError(f"with_structured_output does not know {', '.join(sorted(kwargs))}")
-        bound, parsed = self.bind(schema=convert_to_json_schema(schema)), _parsed(schema)
+        bound, parsed = self.bind(schema=convert_to_json_schema(schema)), self._parsed(schema)
         if not include_raw:
             return bound | parsed
         nothing: Runnable[Any, Any] = RunnableLambda(lambda _: None)
@@ -234,13 +235,17 @@ class ChatMLLM(BaseChatModel):
             also.append(template("answer_as_json").substitute(schema=text))
         prompt = prompt_of(messages, self.budget, also=also)
         if schema is not None:
-            prompt = replace(prompt, schema=json.dumps(schema))
+            prompt = replace(prompt, schema=json.dumps(closed(schema)))
         answer = self._asked(prompt, call)
         text = _cut(answer.text, stop or self.stop or ())
         message = AIMessage(text) if choice is None else choice.message(text)
+        whole = answer.finished or text != answer.text
+        if not whole:
+            for broken in message.invalid_tool_calls:
+                broken["error"] = self._cut_off
         message.usage_metadata = _usage(answer.usage)
         message.response_metadata = {
-            "finish_reason": "stop" if answer.finished or text != answer.text else "length",
+            "finish_reason": "stop" if whole else "length",
             "model_name": self.engine.info.model,
             "engine": self.engine.info.engine,
         }
@@ -268,12 +273,25 @@ class ChatMLLM(BaseChatModel):
             if timer:
                 timer.cancel()
 
+    def _parsed(self, schema: Any) -> Runnable[Any, Any]:
+        """From a message to the value that its text holds."""
 
-def _parsed(schema: Any) -> Runnable[Any, Any]:
-    """From a message to the value that its text holds."""
-    if isinstance(schema, type) and issubclass(schema, BaseModel):
-        return RunnableLambda(lambda message: parse(message.text, schema))
-    return RunnableLambda(lambda message: first_object(message.text))
+        def read(message: AIMessage) -> Any:
+            text = str(message.text)
+            try:
+                if isinstance(schema, type) and issubclass(schema, BaseModel):
+                    return parse(text, schema)
+                return first_object(text)
+            except InvalidAnswer as error:
+                if message.response_metadata["finish_reason"] == "length":
+                    raise InvalidAnswer(text, self._cut_off) from error
+                raise
+
+        return RunnableLambda(read)
+
+    @property
+    def _cut_off(self) -> str:
+        return f"it was cut at max_tokens, {self.max_tokens}: allow more"
 
 
 def _cut(text: str, stops: Sequence[str]) -> str:

@@ -8,6 +8,14 @@ from typing import Any
 
 from pydantic import BaseModel
 
+_NAMED = frozenset({"properties", "$defs", "definitions"})
+"""Where a schema holds others, by name,"""
+_LISTED = frozenset({"anyOf", "oneOf", "prefixItems"})
+"""in a list,"""
+_SINGLE = frozenset({"items", "additionalProperties"})
+"""or one."""
+_FORMS = frozenset({"anyOf", "oneOf", "$ref", "if", "unevaluatedProperties"})
+"""What may name further keys beside `properties`."""
 _PIECE = re.compile(r"\w+|[^\w\s]")
 
 
@@ -47,6 +55,16 @@ def answer_schema(
     return json.dumps(schema, ensure_ascii=False, separators=(",", ":"))
 
 
+def closed(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """A JSON schema of a caller, whose objects take no keys but those that it names.
+
+    Decoding held to an open object lets a model invent keys until its tokens are spent. What says
+    itself of other keys whether they may be, stays as it is; so do schemas put together of others
+    (`allOf`, or forms beside `properties`), where the parts name some of the keys each.
+    """
+    return dict(schema) if _has_all_of(schema) else _closed(schema)
+
+
 def form_name(schema: str) -> str:
     """Name of the form that a schema was made of, `form` where it says none."""
     return str(json.loads(schema).get("title", "form"))
@@ -74,6 +92,31 @@ def _free_schema(form: type[BaseModel]) -> str:
     schema = form.model_json_schema()
     schema.pop("description", None)
     return json.dumps(schema)
+
+
+def _has_all_of(schema: Any) -> bool:
+    match schema:
+        case dict():
+            return "allOf" in schema or any(map(_has_all_of, schema.values()))
+        case list():
+            return any(map(_has_all_of, schema))
+    return False
+
+
+def _closed(schema: Any) -> Any:
+    if not isinstance(schema, Mapping) or ("properties" in schema and _FORMS & schema.keys()):
+        return schema
+    made = dict(schema)
+    if "properties" in made:
+        made.setdefault("additionalProperties", False)
+    for key, value in schema.items():
+        if key in _NAMED:
+            made[key] = {name: _closed(each) for name, each in value.items()}
+        elif key in _LISTED:
+            made[key] = [_closed(each) for each in value]
+        elif key in _SINGLE:
+            made[key] = _closed(value)
+    return made
 
 
 def _empty(kind: str) -> dict[str, Any]:

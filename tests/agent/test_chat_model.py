@@ -6,6 +6,7 @@ import io
 import json
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import llguidance
@@ -21,11 +22,12 @@ from langchain_core.messages import (
 from langchain_core.tools import tool
 from langchain_tests.unit_tests import ChatModelUnitTests
 from PIL import Image
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from mllm_srec.agent.chat_model import ChatMLLM
 from mllm_srec.agent.errors import DeadlineExceeded
 from mllm_srec.agent.tool_calls import ToolChoice
+from mllm_srec.llm.answer_schema import closed
 from mllm_srec.llm.engine import EngineLost, Prompt
 from mllm_srec.llm.scripted import ScriptedEngine
 from mllm_srec.llm.structured import InvalidAnswer
@@ -191,25 +193,76 @@ def test_an_answer_by_a_schema_is_read_and_checked() -> None:
     assert whole["parsing_error"] is None
 
 
+def held_to(chat: ChatMLLM) -> Any:
+    """The schema that the engine was last held to."""
+    return json.loads(asked(chat).schema or "null")
+
+
 def test_an_engine_is_held_to_the_schema() -> None:
-    schemas: list[Any] = []
-
-    class Watching(ScriptedEngine):
-        def generate(self, prompts: Any, *, max_tokens: int) -> Any:
-            schemas.extend(json.loads(prompt.schema) for prompt in prompts)
-            return super().generate(prompts, max_tokens=max_tokens)
-
-    chat = ChatMLLM(engine=Watching(answer=lambda prompt: '{"answer": "x"}'))
+    chat = model('{"answer": "x"}')
     chat.bind_tools([stock]).invoke("?")
-    chat.with_structured_output(Price).with_retry(stop_after_attempt=1)
-    with pytest.raises(InvalidAnswer):
-        chat.with_structured_output(Price).invoke("?")
-    tools, price = schemas
-    assert [sorted(form["properties"]) for form in tools["anyOf"]] == [
+    call, words = held_to(chat)["anyOf"]
+    assert [sorted(form["properties"]) for form in (call, words)] == [
         ["arguments", "tool"],
         ["answer"],
     ]
-    assert set(price["properties"]) == {"amount", "currency"}
+    assert call["properties"]["arguments"]["additionalProperties"] is False
+    with pytest.raises(InvalidAnswer):
+        chat.with_structured_output(Price).invoke("?")
+    assert set(held_to(chat)["properties"]) == {"amount", "currency"}
+
+
+class Offer(BaseModel):
+    """What is offered."""
+
+    price: Price
+    others: list[Price] = []
+    names: dict[str, str] = {}
+    note: str = Field(min_length=1)
+
+
+def test_no_keys_are_decoded_that_a_schema_does_not_name() -> None:
+    chat = model("{}")
+    for schema in (Offer, Offer.model_json_schema()):
+        with suppress(InvalidAnswer):
+            chat.with_structured_output(schema).invoke("?")
+        held = json.dumps(held_to(chat))
+        grammar = llguidance.LLMatcher.grammar_from_json_schema(held)
+        assert llguidance.LLMatcher.validate_grammar(grammar) == ""
+        whole = '{"price":{"amount":1.5,"currency":"EUR"},"names":{"de":"Ball"},"note":"new"}'
+        assert takes(grammar, whole)
+        assert not takes(grammar, whole.replace('"note"', '"seen":1,"note"'))
+        assert not takes(grammar, whole.replace('"currency"', '"seen":1,"currency"'))
+        assert not takes(grammar, whole.replace('"new"', '""'))
+
+
+def takes(grammar: str, text: str) -> bool:
+    """Whether decoding by a grammar can give a text."""
+    matcher = llguidance.LLMatcher(llguidance.LLTokenizer("byte"), grammar)
+    return bool(matcher.try_consume_tokens(list(text.encode())) == len(text))
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "object"},
+        {"properties": {"a": {}}, "additionalProperties": True},
+        {"properties": {"a": {}}, "anyOf": [{"properties": {"b": {}}}, {"required": ["c"]}]},
+        {"allOf": [{"$ref": "#/$defs/A"}, {}], "$defs": {"A": {"properties": {"a": {}}}}},
+        {"properties": {"a": {"enum": [{"properties": {}}]}}, "additionalProperties": False},
+    ],
+)
+def test_a_schema_that_means_to_be_open_stays_so(schema: dict[str, Any]) -> None:
+    assert closed(schema) == schema
+
+
+def test_an_answer_that_the_limit_cut_says_so() -> None:
+    chat = model('{"amount": 3.5, "currency": "EUR"}', max_tokens=2)
+    for schema in (Price, Price.model_json_schema()):
+        with pytest.raises(InvalidAnswer, match="cut at max_tokens, 2: allow more"):
+            chat.with_structured_output(schema).invoke("Price?")
+    [broken] = chat.bind_tools([stock]).invoke("How many?").invalid_tool_calls
+    assert broken["error"] == "it was cut at max_tokens, 2: allow more"
 
 
 @pytest.mark.parametrize("choice", [None, "any", "stock"])
