@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mllm_srec.llm.engine import EngineLost, ModelError
     from mllm_srec.store.errors import (
         BadPicture,
+        BadRecord,
         HomeBusy,
         HomeError,
         IndexMismatch,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = [
     "SREC_ERRORS",
     "BadPicture",
+    "BadRecord",
     "CannotDo",
     "ChatMLLM",
     "Conversation",
@@ -62,6 +64,7 @@ __all__ = [
 _PLACES = {
     "SREC_ERRORS": "agent.errors",
     "BadPicture": "store.errors",
+    "BadRecord": "store.errors",
     "CannotDo": "tools.errors",
     "ChatMLLM": "agent.chat_model",
     "Conversation": "agent.conversation.conversation",

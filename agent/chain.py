@@ -21,7 +21,7 @@ from mllm_srec.agent.state import YOUR_PICTURE, Context, State
 from mllm_srec.agent.tracing.attributes import LIST, as_json
 from mllm_srec.agent.tracing.tracer import Run, current_step
 from mllm_srec.store.home import Home
-from mllm_srec.store.records import Interaction
+from mllm_srec.store.records import MAX_ID, Interaction
 from mllm_srec.tools.errors import WrongCall
 from mllm_srec.tools.feedback import Wish, ruled_out, wishes
 from mllm_srec.tools.filters import ItemFilter, allowed_items
@@ -70,14 +70,21 @@ class Request:
                 without one as the only like, in place of the stored history.
 
         Raises:
-            WrongCall: The user is no text, the picture are no bytes, a text stands where a list of
-                ids belongs, or `as_of` is no position of the stored history.
+            WrongCall: The user or an id is no text, the picture are no bytes, a text stands where a
+                list of ids belongs, no candidate is named, or `as_of` is no position of the stored
+                history.
         """
         if not user or not isinstance(user, str):
             raise WrongCall(f"the user is {user!r}: give an id, as a text")
+        if len(user) > MAX_ID:
+            raise WrongCall(
+                f"the user is {user[:40]!r}... of {len(user)} characters: an id has up to {MAX_ID}"
+            )
         if picture is not None and not isinstance(picture, bytes):
             raise WrongCall(f"the picture is {picture!r}: give the bytes of its file")
         _check_lists(history=history, candidates=candidates, exclude=exclude)
+        if candidates is not None and not candidates:
+            raise WrongCall("candidates names no item: name some, or leave it out for all items")
         if as_of is not None and as_of < 0:
             raise WrongCall(f"as_of is {as_of!r}: the positions of a history begin at 0")
         if as_of is not None and not (history is None and picture is None):
@@ -104,10 +111,13 @@ class Request:
 
 
 def _check_lists(**given: Collection[str] | None) -> None:
-    """Refuse a text in the place of a list: its characters would pass for ids."""
+    """Refuse a text in the place of a list, whose characters would pass for ids, and others."""
     for name, ids in given.items():
         if isinstance(ids, str):
             raise WrongCall(f"{name} is the text {ids!r}: give a list of ids")
+        for each in ids or ():
+            if not isinstance(each, str):
+                raise WrongCall(f"{name} holds {each!r}: give ids, as texts")
 
 
 class Chain:

@@ -7,7 +7,8 @@
   - EngineLost: the engine is gone; the same call goes on from there once it is back
   - DeadlineExceeded: it took longer than the caller would wait
 - StoreError: something could not be kept or found
-  - HomeError, HomeBusy, InputError, BadPicture, IndexMismatch, ItemGone: see `store.errors`
+  - HomeError, HomeBusy, InputError, BadPicture, BadRecord, IndexMismatch, ItemGone: see
+    `store.errors`
 
 Whatever else is raised is a mistake of the program.
 """

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from mllm_srec.store.validation import faults
+from mllm_srec.tools.errors import WrongCall
 
 
 class JsonResult:
@@ -34,19 +35,19 @@ class JsonResult:
         """Read what `to_dict` wrote.
 
         Raises:
-            ValueError: It is of another schema, or no such result.
+            WrongCall: It is of another schema, or no such result.
         """
         if not isinstance(data, Mapping):
-            raise ValueError(f"{type(data).__name__!r} is not {cls.called}: give an object of JSON")
+            raise WrongCall(f"{type(data).__name__!r} is not {cls.called}: give an object of JSON")
         if data.get("schema") != cls.schema_version:
-            raise ValueError(
+            raise WrongCall(
                 f"this is schema {data.get('schema')!r} of {cls.called}, this version reads "
                 f"{cls.schema_version}: make it again"
             )
         try:
             result: Self = _adapter(cls).validate_python(data)
         except ValidationError as error:
-            raise ValueError(f"this is not {cls.called}: {faults(error)}") from error
+            raise WrongCall(f"this is not {cls.called}: {faults(error)}") from error
         return result
 
 

@@ -31,6 +31,7 @@ from mllm_srec.llm.engine import Engine
 from mllm_srec.llm.together import together
 from mllm_srec.tools.errors import WrongCall
 from mllm_srec.tools.filters import ItemFilter
+from mllm_srec.tools.items import MAX_COUNT
 
 __all__ = ["Recommender", "Request"]
 
@@ -102,7 +103,7 @@ class Recommender(Changes):
 
         Args:
             user: Whom to recommend to; need not be in the log.
-            k: Length of the list.
+            k: Length of the list, up to 100.
             as_of: Only interactions before this position of the user's history count.
             history: Item ids in time order, all liked, in place of the stored history.
             candidates: Ids of the only items that may be recommended.
@@ -113,7 +114,8 @@ class Recommender(Changes):
             deadline_s: Longest wait, in seconds; None waits as long as it takes.
 
         Raises:
-            WrongCall: k is not positive, or a history or candidates name an unknown item.
+            WrongCall: k is not 1 to 100, `deadline_s` is negative, or a history or candidates name
+                an unknown item, or candidates none.
             CannotDo: No item meets the conditions.
             BadPicture: The picture is none that can be read.
             ItemGone: An item was deleted or changed meanwhile.
@@ -165,11 +167,12 @@ class Recommender(Changes):
         Args:
             requests: Whom to recommend to, by a user's id, or with what `Request` may say besides;
                 the results come in their order.
-            k: Length of each list.
+            k: Length of each list, up to 100.
             deadline_s: Longest wait for all of them, in seconds.
 
         Raises:
-            WrongCall: k is not positive, or a history or candidates name an unknown item.
+            WrongCall: k is not 1 to 100, `deadline_s` is negative, or a history or candidates name
+                an unknown item, or candidates none.
             CannotDo: No item meets the conditions of a request.
             ItemGone: An item was deleted or changed meanwhile.
             DeadlineExceeded: It took longer; what the engine had answered is kept.
@@ -325,5 +328,5 @@ class Recommender(Changes):
 
 
 def _check_length(k: int) -> None:
-    if not isinstance(k, Integral) or k < 1:
-        raise WrongCall(f"k is {k!r}: ask for at least one item, as a whole number")
+    if not isinstance(k, Integral) or not 1 <= k <= MAX_COUNT:
+        raise WrongCall(f"k is {k!r}: ask for 1 to {MAX_COUNT} items, as a whole number")

@@ -5,6 +5,7 @@
   - HomeBusy: another process writes
   - InputError: a file cannot be read, or too much of it is bad
   - BadPicture: one picture is refused; its item stays
+  - BadRecord (also a ValueError): an item cannot be as a program made it
   - IndexMismatch: the vectors do not fit; rebuild them
   - ItemGone: an item went away while a run read it; ask again
 """
@@ -28,6 +29,10 @@ class InputError(StoreError):
 
 class BadPicture(StoreError):
     """A picture is refused; the message is the reason, fit for the reject file."""
+
+
+class BadRecord(StoreError, ValueError):
+    """Something cannot be kept as a program made it; the message names the values."""
 
 
 class IndexMismatch(StoreError):

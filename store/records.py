@@ -1,12 +1,18 @@
 """The things of a shop as typed records: items, interactions, fused descriptions."""
 
 from collections.abc import Iterable, Iterator
-from typing import Annotated
+from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from mllm_srec.store.errors import BadRecord
+from mllm_srec.store.validation import faults
 
 MAX_TITLE = 2_000
 """Characters kept of a title; longer ones are cut and the cut is reported."""
+
+MAX_ID = 200
+"""Characters of an id at most."""
 
 DAY_S = 86_400
 """Seconds of a day; times of a log are seconds since 1970-01-01 UTC."""
@@ -56,10 +62,28 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Item(Record):
-    """One item of the catalogue, as the shop describes it."""
+class Given(Record):
+    """What a program makes: values that cannot be are told as its errors are."""
 
-    item_id: str = Field(min_length=1, max_length=200)
+    refusal: ClassVar[type[Exception]] = BadRecord
+    """What is raised."""
+
+    # Here, so that type checkers still know the fields of what is derived from it.
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise self.refusal(faults(error)) from error
+
+
+class Item(Given):
+    """One item of the catalogue, as the shop describes it.
+
+    Raises:
+        BadRecord: A value cannot be.
+    """
+
+    item_id: str = Field(min_length=1, max_length=MAX_ID)
     title: str = ""
     brand: str = ""
     categories: tuple[str, ...] = ()
@@ -74,7 +98,7 @@ class Item(Record):
 class Interaction(Record):
     """One thing a user did with one item."""
 
-    user_id: str = Field(min_length=1, max_length=200)
+    user_id: str = Field(min_length=1, max_length=MAX_ID)
     item_id: str
     position: int = Field(ge=0)
     """0, 1, 2, ... in the user's own time order."""

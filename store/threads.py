@@ -120,7 +120,7 @@ class ThreadStore(SqlStore):
         """
         old = self.thread(thread_id)
         if old is None:
-            raise StoreError(f"there is no thread {thread_id!r}: /threads lists yours")
+            raise StoreError(f"there is no thread {thread_id!r}: `threads` lists those of a user")
         mine = _TURNS.c.thread_id == thread_id
         kept = [column for column in _TURNS.columns if column is not _TURNS.c.thread_id]
         with self._writing() as connection:

@@ -1,33 +1,23 @@
 """Which items may come into a list at all: department, price, values."""
 
-from typing import Any, Self
+from typing import ClassVar, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from mllm_srec.store.home import Home
-from mllm_srec.store.records import Record
-from mllm_srec.store.validation import faults
+from mllm_srec.store.records import Given
 from mllm_srec.tools.errors import CannotDo, WrongCall
 from mllm_srec.tools.values import item_values, value_of
 
 
-class _Given(Record):
-    """What a caller makes: values that cannot be are a wrong call, told as any other is."""
-
-    # Here, so that type checkers still know the fields of what is derived from it.
-    def __init__(self, **values: Any) -> None:
-        try:
-            super().__init__(**values)
-        except ValidationError as error:
-            raise WrongCall(faults(error)) from error
-
-
-class ItemFilter(_Given):
+class ItemFilter(Given):
     """Conditions that an item must meet, all of them.
 
     Raises:
         WrongCall: They contradict each other, or a value is of the wrong kind.
     """
+
+    refusal: ClassVar[type[Exception]] = WrongCall
 
     departments: tuple[str, ...] = ()
     """Categories of which the item has one."""

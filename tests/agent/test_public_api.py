@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import pytest
 
@@ -14,15 +14,19 @@ from mllm_srec import agent
 from mllm_srec.agent import (
     SREC_ERRORS,
     BadPicture,
+    BadRecord,
     CannotDo,
+    Conversations,
     DeadlineExceeded,
     EngineLost,
     HomeBusy,
     HomeError,
     IndexMismatch,
+    Item,
     ItemFilter,
     ItemGone,
     ModelError,
+    Recommendation,
     Recommender,
     Request,
     StoreError,
@@ -39,6 +43,7 @@ from .shop import MODEL, deploy, scripted
 
 ERRORS = {
     BadPicture: StoreError,
+    BadRecord: StoreError,
     CannotDo: ToolError,
     DeadlineExceeded: ModelError,
     EngineLost: ModelError,
@@ -95,7 +100,15 @@ def test_each_error_has_one_root_and_except_takes_the_roots() -> None:
     ("error", "call"),
     [
         (WrongCall, lambda srec: srec.recommend("mia", k=0)),
+        (WrongCall, lambda srec: srec.recommend("mia", k=10_000)),
         (WrongCall, lambda srec: srec.recommend("mia", history=["i404"])),
+        (WrongCall, lambda srec: srec.recommend("mia", history=cast("list[str]", [3]))),
+        (WrongCall, lambda srec: srec.recommend("mia", candidates=[])),
+        (WrongCall, lambda srec: srec.recommend("mia", deadline_s=-1)),
+        (WrongCall, lambda srec: srec.recommend("u" * 300, history=["i1"])),
+        (WrongCall, lambda srec: Recommendation.from_dict({"a": 1})),
+        (WrongCall, lambda srec: ItemFilter(min_price=-1)),
+        (BadRecord, lambda srec: Item(item_id="i9", price=-1)),
         (CannotDo, lambda srec: srec.recommend("mia", conditions=ItemFilter(having=("gold",)))),
         (CannotDo, lambda srec: srec.feedback("mia", "never", "gold")),
         (DeadlineExceeded, lambda srec: srec.recommend("mia", deadline_s=0)),
@@ -113,6 +126,36 @@ def test_a_call_fails_with_an_error_of_the_tree(
 
 def test_who_caught_a_value_error_for_a_wrong_call_still_does() -> None:
     assert issubclass(WrongCall, ValueError)
+    assert issubclass(BadRecord, ValueError)
+
+
+@pytest.mark.parametrize(
+    ("make", "values", "told"),
+    [
+        (Item, {"item_id": "i9", "price": -1}, "price is -1: it should be greater than or equal"),
+        (Item, {}, "item_id: missing, give it"),
+        (Item, {"item_id": "i9", "colour": "red"}, "colour: not known, leave it out"),
+        (ItemFilter, {"having": "red"}, "having is 'red': it should be a list"),
+        (ItemFilter, {"max_price": "dear"}, "max_price is 'dear': it should be a number"),
+        (ItemFilter, {"exclude": [3]}, r"exclude\.0 is 3: it should be a text"),
+        (Recommendation.from_dict, {"data": {"schema": 1, "user": 3}}, "user is 3: it should be a"),
+        (Recommendation.from_dict, {"data": {"a": 1}}, "schema None of a recommendation"),
+    ],
+)
+def test_what_cannot_be_made_is_told_in_our_words(
+    make: Callable[..., object], values: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(SREC_ERRORS, match=told):
+        make(**values)
+
+
+def test_a_thread_that_there_is_not_is_told_as_python_knows_threads(tmp_path: Path) -> None:
+    with (
+        deploy(tmp_path / "home", scripted()) as deployment,
+        Conversations(Recommender(deployment)) as talks,
+        pytest.raises(StoreError, match="no thread 'nope': `threads` lists those of a user"),
+    ):
+        talks.fork("nope")
 
 
 def test_a_folder_that_is_no_home_is_told_so(tmp_path: Path) -> None:

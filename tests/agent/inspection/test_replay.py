@@ -763,12 +763,12 @@ def test_a_neutral_score_by_another_model_is_refused(
     [
         ("rank", {}, [], "no step 'rank': it has load_user"),
         ("explain", {"colour": 1}, [], "no field 'colour'"),
-        ("explain", {"k": "3"}, [], "the field 'k': Input should be a valid integer"),
-        ("explain", {"k": True}, [], "the field 'k': Input should be a valid integer"),
-        ("explain", {"as_of": []}, [], "the field 'as_of': Input should be a valid integer"),
-        ("explain", {"path": "hot"}, [], "the field 'path': Input should be 'warm', 'cold'"),
-        ("explain", {"history": [1]}, [], "the field 'history.0': Input should be a valid dict"),
-        ("explain", {"profile": [{}]}, [], "the field 'profile.0.value': Field required"),
+        ("explain", {"k": "3"}, [], "the field 'k': it should be a whole number"),
+        ("explain", {"k": True}, [], "the field 'k': it should be a whole number"),
+        ("explain", {"as_of": []}, [], "the field 'as_of': it should be a whole number"),
+        ("explain", {"path": "hot"}, [], "the field 'path': it should be 'warm', 'cold'"),
+        ("explain", {"history": [1]}, [], "the field 'history.0': it should be an object"),
+        ("explain", {"profile": [{}]}, [], "the field 'profile.0.value': missing, give it"),
         ("explain", {}, [("no such words", "x")], "'no such words' is in no prompt"),
     ],
 )
