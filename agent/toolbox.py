@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import numpy as np
 from numpy.typing import NDArray
 from openinference.semconv.trace import OpenInferenceSpanKindValues as Kind
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, WithJsonSchema
 
 from mllm_srec.agent.nodes.fuse_items import fused_picture
 from mllm_srec.agent.recommend_tool import GraphRecommend
@@ -35,7 +35,17 @@ from mllm_srec.tools.values import Vocabulary
 Result = dict[str, Any]
 Tool = Callable[..., Coroutine[Any, Any, Result]]
 
-Count = Annotated[int, Field(description="How many items at most.")]
+Length = Annotated[
+    int,
+    # Said, and not checked here: the tool refuses others itself, in its own words.
+    WithJsonSchema({"type": "integer", "minimum": 1, "maximum": recommending.MAX_LIST}),
+    Field(description="How many items."),
+]
+Count = Annotated[
+    int,
+    WithJsonSchema({"type": "integer", "minimum": 1, "maximum": items.MAX_COUNT}),
+    Field(description="How many items at most."),
+]
 ItemId = Annotated[str, Field(description="The item's id, as results carry it.")]
 Departments = Annotated[
     list[str] | None,
@@ -52,9 +62,15 @@ Without = Annotated[
 Price = Annotated[float | None, Field(description="In the shop's currency, itself included.")]
 Beside = Annotated[
     list[str] | None,
-    Field(description="Ids of items that it is ranked among; alone by default."),
+    Field(
+        description="Ids of items that it is ranked among; alone by default.",
+        max_length=recommending.MAX_LIST,
+    ),
 ]
-Rating = Annotated[float | None, Field(description="On the scale of the shop's log.")]
+Rating = Annotated[
+    float | None,
+    Field(description="1 to 5, and beyond as far as ratings of the shop's log go."),
+]
 Said = Annotated[Stance, Field(description="What is wanted of it.")]
 Value = Annotated[str, Field(description="Of items: a colour, a material, a brand, a kind.")]
 WishId = Annotated[
@@ -128,7 +144,7 @@ class Toolbox:
 
     async def recommend(
         self,
-        k: Count = 5,
+        k: Length = 5,
         departments: Departments = None,
         having: Having = None,
         without: Without = None,
@@ -138,7 +154,21 @@ class Toolbox:
         """Recommend k items to the user, each with a reason; conditions narrow the choice."""
         conditions = _conditions(departments, having, without, min_price, max_price)
         found = await recommending.recommend(self._graph, self._user, k=k, conditions=conditions)
-        return asdict(found)
+        return {
+            "items": [
+                {
+                    "item_id": each.item_id,
+                    "title": each.title,
+                    "price": each.price,
+                    "score": each.score,
+                    "reason": each.reason,
+                }
+                for each in found.items
+            ],
+            "notes": list(found.notes),
+            "trace_id": found.trace_id,
+            "engine": found.engine,
+        }
 
     async def search_text(
         self,

@@ -199,6 +199,12 @@ class Catalogue(SqlStore):
         users = _INTERACTIONS.c.user_id
         return self._column(select(users).distinct().order_by(users))
 
+    def rating_range(self) -> tuple[float, float] | None:
+        """The lowest and the highest rating of the log; None where it has none."""
+        rating = _INTERACTIONS.c.rating
+        [found] = self._rows(select(func.min(rating).label("low"), func.max(rating).label("high")))
+        return None if found.low is None else (found.low, found.high)
+
     def interactions_frame(self) -> pl.DataFrame:
         """All interactions by user and position.
 

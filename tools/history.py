@@ -1,6 +1,5 @@
 """What a user did: shown, added to, taken back."""
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,6 +8,10 @@ from mllm_srec.store.home import Home
 from mllm_srec.store.records import Interaction
 from mllm_srec.tools.errors import CannotDo, WrongCall
 from mllm_srec.tools.items import ItemCard, cards, check_count, known_item
+
+
+SCALE = (1.0, 5.0)
+"""Ratings that any shop takes, lowest and highest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,11 +57,12 @@ def add_to_history(
     """Add an interaction as the user's newest; one with the same item is replaced.
 
     Raises:
-        WrongCall: The item is unknown, or the rating is no number.
+        WrongCall: The item is unknown, or the rating off the scale: that of `SCALE`, and as far
+            beyond as ratings of the log go.
         HomeBusy: Another process writes to the home.
     """
-    if rating is not None and not math.isfinite(rating):
-        raise WrongCall(f"rating is {rating!r}: give a number, or none")
+    if rating is not None:
+        _check_rating(home, rating)
     known_item(home, item_id)
     # From the reading on: another process could take the same position meanwhile.
     with home.lock():
@@ -87,3 +91,13 @@ def remove_from_history(home: Home, user_id: str, item_id: str) -> Interaction:
     if gone is None:
         raise CannotDo(f"{item_id!r} is not in the history of {user_id!r}")
     return gone
+
+
+def _check_rating(home: Home, rating: float) -> None:
+    low, high = SCALE
+    if low <= rating <= high:
+        return
+    known = home.catalogue.rating_range() or SCALE
+    low, high = min(low, known[0]), max(high, known[1])
+    if not low <= rating <= high:
+        raise WrongCall(f"rating is {rating!r}: give {low:g} to {high:g}, or none")

@@ -88,11 +88,25 @@ def test_every_argument_says_what_it_takes_in_both_protocols(
             assert facts.get("description"), f"{name}: {argument}"
 
 
+def test_the_published_schema_says_how_many_items_a_call_may_ask_for(
+    tools: dict[str, BaseTool],
+) -> None:
+    for name, argument, most in (("recommend", "k", 50), ("user_history", "count", 100)):
+        facts = tools[name].args[argument]
+        assert (facts["minimum"], facts["maximum"]) == (1, most)
+        with pytest.raises(WrongCall, match=f"1 to {most}"):
+            tools[name].func(**{argument: most + 1})  # type: ignore[attr-defined]
+    assert tools["explain_item"].args["beside"]["anyOf"][0]["maxItems"] == 50
+
+
 def test_results_are_small_and_carry_ids(tools: dict[str, BaseTool]) -> None:
     found = call(tools["recommend"], k=2, max_price=30)
-    assert len(found["items"]) == 2
+    assert set(found) == {"items", "notes", "trace_id", "engine"}
+    assert [set(item) for item in found["items"]] == 2 * [
+        {"item_id", "title", "price", "score", "reason"}
+    ]
     assert found["items"][0]["item_id"].startswith("i")
-    assert len(str(found)) < 4_000
+    assert len(str(found)) < 700
     assert call(tools["item_details"], item_id="i8")["told"] == {"material": "rubber"}
 
 
@@ -180,6 +194,7 @@ FAILING = [
     ("search_text", {"words": "red", "count": 101}, WrongCall, "ask for 1 to 100 items"),
     ("similar_items", {"item_id": "i1", "count": 0}, WrongCall, "ask for 1 to 100 items"),
     ("user_history", {"count": 1_000_000}, WrongCall, "ask for 1 to 100 items"),
+    ("add_to_history", {"item_id": "i8", "rating": 99}, WrongCall, "rating is 99.0: give 1 to 5"),
     ("add_to_history", {"item_id": "i404"}, WrongCall, "no item has the id 'i404'"),
     ("remove_from_history", {"item_id": "i8"}, CannotDo, "'i8' is not in the history"),
     ("give_item_feedback", {"stance": "more", "item_id": "x"}, WrongCall, "no item has the id"),

@@ -7,6 +7,7 @@ import pytest
 
 from mllm_srec.store.errors import HomeBusy
 from mllm_srec.store.home import Home
+from mllm_srec.store.records import Interaction
 from mllm_srec.tools.errors import CannotDo, WrongCall
 from mllm_srec.tools.history import add_to_history, history, remove_from_history
 
@@ -30,6 +31,17 @@ def test_history_is_shown_added_to_and_taken_back(home: Home) -> None:
         add_to_history(home, "mia", "x")
     with pytest.raises(WrongCall, match="rating is nan"):
         add_to_history(home, "mia", "s1", rating=float("nan"))
+
+
+def test_a_rating_is_on_the_scale_of_the_log_which_is_1_to_5_or_wider(home: Home) -> None:
+    for rating in (99, 0.5, -1):
+        with pytest.raises(WrongCall, match=f"rating is {rating}: give 1 to 5, or none"):
+            add_to_history(home, "mia", "s1", rating=rating)
+    of_ten = Interaction(user_id="ann", item_id="t1", position=0, rating=10)
+    home.catalogue.put_interactions([of_ten])
+    assert add_to_history(home, "mia", "s1", rating=8).rating == 8
+    with pytest.raises(WrongCall, match="give 1 to 10"):
+        add_to_history(home, "mia", "s1", rating=99)
 
 
 def test_no_other_process_takes_the_same_place_in_a_history(home: Home) -> None:
