@@ -9,7 +9,6 @@ from mllm_srec.store.records import Interaction
 from mllm_srec.tools.errors import CannotDo, WrongCall
 from mllm_srec.tools.items import ItemCard, cards, check_count, known_item
 
-
 SCALE = (1.0, 5.0)
 """Ratings that any shop takes, lowest and highest."""
 

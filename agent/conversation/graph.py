@@ -8,7 +8,7 @@ from langgraph.runtime import Runtime
 
 from mllm_srec.agent.conversation.nodes import act, answer, understand
 from mllm_srec.agent.conversation.state import TurnContext, TurnState, TurnUpdate
-from mllm_srec.agent.graph import ENGINE_RETRY
+from mllm_srec.agent.graph import ENGINE_RETRY, Place, here
 from mllm_srec.agent.tracing.tracer import current_step
 from mllm_srec.llm.prompting import prompt_hash
 
@@ -26,11 +26,13 @@ class Node(Protocol):
 NODES: tuple[Node, ...] = (understand, act, answer)
 
 
-def build_conversation() -> StateGraph[TurnState, TurnContext, TurnState, TurnState]:
+def build_conversation(
+    place: Place = here,
+) -> StateGraph[TurnState, TurnContext, TurnState, TurnState]:
     """Wire the nodes; the caller compiles, with a checkpointer to remember by."""
     graph = StateGraph(TurnState, context_schema=TurnContext)
     for node in NODES:
-        graph.add_node(node.__name__, _traced(node), retry_policy=ENGINE_RETRY)
+        graph.add_node(node.__name__, place(_traced(node)), retry_policy=ENGINE_RETRY)
     graph.add_edge(START, "understand")
     graph.add_edge("understand", "act")
     graph.add_edge("act", "answer")
