@@ -23,12 +23,12 @@ SIZES: Sequence[Mapping[str, Any]] = [
     {"n_factors": 64, "dropout_rate": 0.4},
     {"n_factors": 128, "dropout_rate": 0.4},
 ]
+NEGATIVES: Mapping[str, Any] = {"loss": "sampled_softmax", "n_negatives": 256}
 KINDS: Mapping[str, Mapping[str, Any]] = {
     "sasrec": {"loss": "softmax"},
     # Tikhonovich et al. 2025: SASRec's objective, LiGR layers, sampled softmax.
     "esasrec": {
-        "loss": "sampled_softmax",
-        "n_negatives": 256,
+        **NEGATIVES,
         "transformer_layers_type": LiGRLayers,
     },
     "sasrec-fused": {"loss": "softmax"},
@@ -36,8 +36,13 @@ KINDS: Mapping[str, Mapping[str, Any]] = {
 LONGEST, WHOLE = 50, 0.95
 """Items of a session at most, and the share of the users whose sessions need no cut: every session
 is padded to one length, so that most of the time would go into padding."""
-LOOK_EVERY, MOST, PATIENCE = 5, 100, 3
-"""Epochs between two looks at validation, epochs at most, and looks without a gain at the end."""
+LOOK_EVERY, MOST, PATIENCE = 5, 100, 15
+"""Epochs between two looks at validation, epochs at most, and epochs without a gain at the end."""
+LOOK_SECONDS = 120.0
+"""Where epochs are long, looks are no further apart than this, or one epoch."""
+WHOLE_LOSS = 15_000
+"""Items up to which the loss of SASRec is over all of them; beyond, on a CPU, an epoch would take
+longer than the whole time, and the loss is over drawn negatives, as in eSASRec."""
 
 
 class FusedVectors(ItemNetBase):
@@ -84,13 +89,18 @@ def trials(data: Data, name: str, minutes: float) -> Iterator[Trial]:
             break
         seed_everything(SEED, verbose=False)
         model, dataset = _unfitted(data, name, size)
-        best, stale = -1.0, 0
-        for epochs in range(LOOK_EVERY, MOST + 1, LOOK_EVERY):
-            model.fit_partial(dataset, min_epochs=LOOK_EVERY, max_epochs=LOOK_EVERY)
+        best, best_at, epochs, more = -1.0, 0, 0, 1
+        while epochs < MOST:
+            started = time.monotonic()
+            model.fit_partial(dataset, min_epochs=more, max_epochs=more)
+            epochs += more
+            each = (time.monotonic() - started) / more
+            more = max(1, min(LOOK_EVERY, int(LOOK_SECONDS / each)))
             trial = Trial(data, {**size, "epochs": epochs}, partial(recommended, model))
-            best, stale = (trial.gain, 0) if trial.gain > best else (best, stale + 1)
+            if trial.gain > best:
+                best, best_at = trial.gain, epochs
             yield trial
-            if stale == PATIENCE or time.monotonic() > deadline:
+            if epochs - best_at >= PATIENCE or time.monotonic() > deadline:
                 break
 
 
@@ -109,7 +119,7 @@ def _unfitted(data: Data, name: str, size: Mapping[str, Any]) -> tuple[SASRecMod
         batch_size=128,
         item_net_block_types=blocks,
         deterministic=True,
-        **KINDS[name],
+        **(KINDS[name] | (NEGATIVES if len(data.items) > WHOLE_LOSS else {})),
         **size,
     )
     return model, Dataset.construct(_interactions(data.train), **features)
