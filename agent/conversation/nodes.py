@@ -16,7 +16,7 @@ from mllm_srec.agent.conversation.intents import (
     said_spans,
     small,
 )
-from mllm_srec.agent.conversation.places import points_at
+from mllm_srec.agent.conversation.places import astray, points_at
 from mllm_srec.agent.conversation.state import Outcome, Shown, TurnContext, TurnState, TurnUpdate
 from mllm_srec.agent.conversation.turn import Action, AskBack, Turn, outcome
 from mllm_srec.agent.conversation.writing import answer_text
@@ -26,9 +26,13 @@ from mllm_srec.llm.engine import Prompt
 from mllm_srec.llm.prompting import render
 from mllm_srec.store.errors import StoreError
 from mllm_srec.store.home import Home
-from mllm_srec.tools.errors import ToolError
+from mllm_srec.tools.errors import CannotDo, ToolError
 
 MAX_TOKENS = 120
+UNCLEAR = (
+    "it is not clear which item you mean, and nothing was kept: name it by its number or title, as "
+    "“less like 2”, or a price, as “under 20”"
+)
 
 ACTIONS: dict[Intent, Action] = {
     "recommend": lists.recommend,
@@ -104,6 +108,8 @@ async def act(state: TurnState, runtime: Runtime[TurnContext]) -> TurnUpdate:
     understood = Understood.model_validate(state.understood)
     turn = Turn(state, understood, runtime.context, tell=runtime.stream_writer)
     try:
+        if state.command is None and understood.writes and astray(understood.item, state.said):
+            raise CannotDo(UNCLEAR)
         return {"asked": None, **await ACTIONS[understood.intent](turn)}
     except AskBack as question:
         return {"outcome": outcome(str(question)), "asked": understood.model_dump(mode="json")}

@@ -33,6 +33,10 @@ _PLACES_OF_ONE: dict[str, Place] = {
 """Places only where `one` or `of the list` is said: `the top` may be a garment."""
 _POINTERS = {"it", "this", "that", "these", "those", "them", "him", "her", "one"}
 _FILLING = {"the", "ones", "item", "thing", "option"}
+_RELATIVE = re.compile(
+    r"\b(?:(?:any|every|some|no)?things?|stuff|ones?|items?|products?) that (?!one\b)\w"
+)
+"""`That` as the beginning of a clause: `things that cost less`."""
 
 
 def place(text: str) -> Place | None:
@@ -78,7 +82,37 @@ def points_back(text: str) -> bool:
     """Whether some words mean what was spoken of last: `it`, `that one`, or nothing at all."""
     if place(text) is not None:
         return False
-    return set(_plain(text).split()) <= _POINTERS | _FILLING
+    words = _plain(text)
+    return words != "the" and set(words.split()) <= _POINTERS | _FILLING
+
+
+def astray(span: str, said: str) -> bool:
+    """Whether a span that names no item was hardly meant for what was spoken of last.
+
+    An article alone; the `that` of `things that cost less`; a pointer out of a message that names a
+    place of the list besides: `that are cheaper than the second`.
+    """
+    words, message = _plain(span), _plain(said)
+    if words == "the":
+        return True
+    if not words or not points_back(span):
+        return False
+    return (words == "that" and bool(_RELATIVE.search(message))) or _names_place(message)
+
+
+def _names_place(message: str) -> bool:
+    """Whether `the second`, `number 4` or `the one at the top` stands in a message.
+
+    `The first birthday` is none: a place ends the message, or the part of it.
+    """
+    words = message.split()
+    return any(
+        points_at(" ".join(words[start:stop]))
+        for start, word in enumerate(words)
+        if word in ("the", "number")
+        for stop in range(start + 2, start + 7)
+        if words[stop : stop + 1] in ([], ["and"], ["but"], ["or"])
+    )
 
 
 def _plain(text: str) -> str:

@@ -292,6 +292,25 @@ def test_a_place_alone_is_shown_and_keeps_no_wish(tmp_path: Path) -> None:
         assert chat.say("the second one").intent == "more"
 
 
+def test_a_word_that_points_at_nothing_keeps_no_wish(tmp_path: Path) -> None:
+    # A small model marks the `that` of a clause, or an article, as an item.
+    dear, cheap = "show me things that cost less than the second", "less than the dear ones"
+    readings = {
+        dear: Understood(intent="less", item="that").compact,
+        cheap: Understood(intent="less", item="the").compact,
+        "less like that": Understood(intent="less", item="that").compact,
+    }
+    with opened(tmp_path / "home", engine(readings)) as talks, talks.begin("ben") as chat:
+        chat.say("what should I get")
+        first = chat.say("why the first").items[0]
+        for unclear in (dear, cheap):
+            answer = chat.say(unclear).answer
+            assert "not clear which item you mean, and nothing was kept" in answer
+        assert talks.home.feedback.of("ben") == []
+        # What does point at something is taken as before.
+        assert f"less like {first.title}" in chat.say("less like that").answer
+
+
 def test_never_asks_of_what_and_takes_the_answer(chat: Conversation) -> None:
     chat.say("what should I get")
     assert "of what" in chat.say("never again").answer

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from mllm_srec.agent.conversation.intents import Understood, check_understood, heard, small
 from mllm_srec.agent.conversation.nodes import understand_prompt
-from mllm_srec.agent.conversation.places import Place, place, points_back
+from mllm_srec.agent.conversation.places import Place, astray, place, points_back
 from mllm_srec.agent.conversation.spoken_numbers import CARDINALS, ORDINALS, numbers
 from mllm_srec.agent.grounding import claims, invented
 from mllm_srec.llm.structured import InvalidAnswer
@@ -127,11 +127,40 @@ def test_what_points_back_names_nothing(words: str) -> None:
     assert points_back(words)
 
 
+@pytest.mark.parametrize(
+    ("span", "said"),
+    [
+        ("the", "things that cost less than the second"),
+        ("that", "things that cost less"),
+        ("that", "anything that is cheaper, please"),
+        ("it", "less like it and more like number 2"),
+    ],
+)
+def test_an_article_and_the_beginning_of_a_clause_point_at_nothing(span: str, said: str) -> None:
+    assert astray(span, said)
+
+
+@pytest.mark.parametrize(
+    ("span", "said"),
+    [
+        ("that", "never show me that again"),
+        ("that", "i hate things like that"),
+        ("that one", "less of the things like that one"),
+        ("the second", "less like the second"),
+        ("", "never again"),
+        ("it", "it is too red for the first birthday of my son"),
+    ],
+)
+def test_what_was_spoken_of_and_what_is_named_is_not_astray(span: str, said: str) -> None:
+    assert not astray(span, said)
+
+
 @given(st.text(max_size=300))
 def test_any_text_can_be_read(text: str) -> None:
     numbers(text)
     place(text)
     points_back(text)
+    astray("it", text)
     claims(text)
 
 
