@@ -5,12 +5,13 @@ from dataclasses import replace
 
 from mllm_srec.agent.conversation.intents import MAX_VALUES, Intent, Understood
 from mllm_srec.agent.conversation.shown import shown_card, shown_suggestion
-from mllm_srec.agent.conversation.state import PASSED, Done, Shown, TurnUpdate
+from mllm_srec.agent.conversation.state import PASSED, Shown, TurnUpdate
 from mllm_srec.agent.conversation.turn import AskBack, Turn, outcome, said_number
+from mllm_srec.agent.conversation.wishes import forgetting, keep_wish, wish_done
 from mllm_srec.agent.nodes.fuse_items import fused_picture
 from mllm_srec.store.feedback import Feedback, Stance
 from mllm_srec.tools.errors import WrongCall
-from mllm_srec.tools.feedback import give_feedback, give_item_feedback, wish_text
+from mllm_srec.tools.feedback import wish_text
 from mllm_srec.tools.filters import ItemFilter
 from mllm_srec.tools.items import cards
 from mllm_srec.tools.recommend import MAX_LIST
@@ -114,12 +115,8 @@ async def _criticised(turn: Turn, stance: Stance) -> TurnUpdate:
     asked = turn.understood
     named = [*asked.having, *asked.without, *filter(None, (asked.words,))]
     if named:
-        said = [
-            give_feedback(
-                turn.home, turn.user_id, stance, value, origin=turn.origin, key=turn.key(value)
-            )
-            for value in await turn.values(named)
-        ]
+        values = await turn.values(named)
+        said = [keep_wish(turn, stance, "value", value) for value in values]
     else:
         question = f"{stance.capitalize()} of what? Name a colour, or a number of the list."
         said = [await _of_item(turn, stance, asked.item, question)]
@@ -133,22 +130,23 @@ async def _of_item(
     turn: Turn, stance: Stance, words: str, question: str = "Which one?"
 ) -> Feedback:
     item_id = await turn.item(words, question=question)
-    return give_item_feedback(
-        turn.home, turn.user_id, stance, item_id, origin=turn.origin, key=turn.key(item_id)
-    )
+    return keep_wish(turn, stance, "item", item_id)
 
 
 def _noted(turn: Turn, said: Sequence[Feedback]) -> TurnUpdate:
-    """Tell what is kept now, whatever becomes of the list after it."""
-    texts = [wish_text(turn.home, each) for each in said]
-    actions = [
-        Done(what="feedback", text=text, data={"feedback_id": each.feedback_id})
-        for text, each in zip(texts, said, strict=True)
+    """Tell what is kept now, whatever becomes of the list after it.
+
+    A wish that was kept before may be named to be rid of it: `remove leather from the never list`.
+    """
+    new = [each for each in said if each.origin == turn.origin]
+    actions = [wish_done(turn, each) for each in new]
+    told = [f"Noted: {'; '.join(each['text'] for each in actions)}."] if new else []
+    told += [
+        f"You said “{wish_text(turn.home, each)}” before; “{forgetting(each)}” takes it back."
+        for each in said
+        if each not in new
     ]
-    noted: TurnUpdate = {
-        "outcome": outcome(f"Noted: {'; '.join(texts)}."),
-        **turn.undoable(*actions),
-    }
+    noted: TurnUpdate = {"outcome": outcome(" ".join(told)), **turn.undoable(*actions)}
     turn.so_far(noted)
     return noted
 

@@ -1,18 +1,22 @@
 """Actions on what is remembered of a user, and those that only talk."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from mllm_srec.agent.conversation.intents import small
 from mllm_srec.agent.conversation.reasons import WHICH
 from mllm_srec.agent.conversation.state import Change, Done, TurnUpdate
 from mllm_srec.agent.conversation.turn import AskBack, Turn, outcome
-from mllm_srec.store.feedback import Stance
+from mllm_srec.agent.conversation.wishes import keep_wish, wish_done
+from mllm_srec.store.feedback import Feedback, Stance
 from mllm_srec.store.records import Interaction
 from mllm_srec.tools.errors import CannotDo
-from mllm_srec.tools.feedback import give_feedback, undo_feedback, wish_text
+from mllm_srec.tools.feedback import undo_feedback, wish_text
 from mllm_srec.tools.history import add_to_history, remove_from_history
 from mllm_srec.tools.history import history as read_history
 from mllm_srec.tools.items import cards
+from mllm_srec.tools.values import value_of
 
 LIKED = 5.0
 """Rating of an interaction that is added by talk: only what is liked is worth the words."""
@@ -63,29 +67,30 @@ async def _wish(turn: Turn) -> TurnUpdate:
         "less": await turn.values(asked.without),
     }
     said = [
-        give_feedback(
-            turn.home, turn.user_id, stance, value, origin=turn.origin, key=turn.key(value)
-        )
+        keep_wish(turn, stance, "value", value)
         for stance, values in wanted.items()
         for value in values
     ]
     if not said:
         raise AskBack("Add what? Name a value: “red”, or “no rubber”.")
-    texts = [wish_text(turn.home, each) for each in said]
-    actions = [
-        Done(what="feedback", text=text, data={"feedback_id": each.feedback_id})
-        for text, each in zip(texts, said, strict=True)
-    ]
-    lead = f"In your profile now: {'; '.join(texts)}."
+    actions = [wish_done(turn, each) for each in said if each.origin == turn.origin]
+    lead = f"In your profile now: {'; '.join(wish_text(turn.home, each) for each in said)}."
+    less = next((each for each in said if each.stance == "less"), None)
+    if less:
+        lead += f" For none at all, say “never {less.subject}”."
     return {"outcome": outcome(lead), **turn.undoable(*actions)}
 
 
 async def _forget(turn: Turn) -> TurnUpdate:
-    said = turn.home.feedback.of(turn.user_id)
-    values = await turn.values([*turn.understood.having, *filter(None, (turn.understood.words,))])
-    chosen = [each for each in said if each.subject in values]
-    if not values:
+    asked = turn.understood
+    words = [*asked.having, *filter(None, (asked.words, asked.item))]
+    if not words:
         raise AskBack("Forget what? Name a value, as your profile has it.")
+    said = turn.home.feedback.of(turn.user_id)
+    chosen = [each for each in said if each.kind == "item" and _named(turn, each, words)]
+    if not chosen:
+        values = await turn.values(words)
+        chosen = [each for each in said if each.kind == "value" and each.subject in values]
     if not chosen:
         raise CannotDo(
             f"you said nothing about {', '.join(values)}: what your history shows goes when its "
@@ -103,6 +108,13 @@ async def _forget(turn: Turn) -> TurnUpdate:
     ]
     names = "; ".join(wish_text(turn.home, each) for each in chosen)
     return {"outcome": outcome(f"Forgotten: {names}."), **turn.undoable(*forgotten)}
+
+
+def _named(turn: Turn, said: Feedback, words: Sequence[str]) -> bool:
+    """Whether some words are the id or the title of the item that a wish is about."""
+    item = turn.home.catalogue.item(said.subject)
+    names = {value_of(said.subject), value_of(item.title if item else "")} - {""}
+    return any(value_of(each) in names for each in words)
 
 
 async def history(turn: Turn) -> TurnUpdate:
@@ -151,10 +163,16 @@ async def _remove(turn: Turn) -> TurnUpdate:
 
 
 async def undo(turn: Turn) -> TurnUpdate:
-    """Take the last action back."""
-    if not turn.state.done:
+    """Take the last action back; where it may be of long ago, only if `undo` was said."""
+    state = turn.state
+    if not state.done:
         raise CannotDo("there is nothing to take back in this conversation")
-    last = turn.state.done[-1]
+    last = state.done[-1]
+    told = state.command is not None or re.search(r"\bundo\b", small(state.said))
+    if not told and state.changed != state.turn - 1:
+        lead = "What you said before changed nothing, so nothing is taken back."
+        line = f"The newest that was kept here is: {last['text']}. “undo” takes that back."
+        return {"outcome": outcome(lead, (), [line])}
     _UNDO[last["what"]](turn, last["data"])
     return {"outcome": outcome(f"Taken back: {last['text']}."), "done": turn.state.done[:-1]}
 

@@ -86,11 +86,16 @@ class TurnState:
     asked: dict[str, Any] | None = None
     """The turn that was answered by a question."""
     done: list[Done] = field(default_factory=list)
+    changed: int = 0
+    """The turn that did the last of it."""
 
     @property
     def memory(self) -> dict[str, Any]:
         """What is left of the turns before, as the nodes of a turn find and change it."""
-        names = ("shown", "last", "last_picture", "last_item", "passed", "focus", "asked", "done")
+        names = (
+            "shown", "last", "last_picture", "last_item", "passed", "focus", "asked", "done",
+            "changed",
+        )  # fmt: skip
         return {name: getattr(self, name) for name in names}
 
     @property
@@ -115,6 +120,7 @@ class TurnUpdate(TypedDict, total=False):
     focus: str | None
     asked: dict[str, Any] | None
     done: list[Done]
+    changed: int
 
 
 @dataclass(frozen=True, slots=True)

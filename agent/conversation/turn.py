@@ -179,8 +179,10 @@ class Turn:
 
     def undoable(self, *actions: Done) -> TurnUpdate:
         """The update that remembers actions, once also where the turn is worked on again."""
+        if not actions:
+            return {}
         before = (each for each in self.state.done if each not in actions)
-        return {"done": [*before, *actions][-UNDOABLE:]}
+        return {"done": [*before, *actions][-UNDOABLE:], "changed": self.state.turn}
 
 
 Action = Callable[[Turn], Awaitable[TurnUpdate]]

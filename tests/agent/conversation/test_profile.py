@@ -1,8 +1,11 @@
 """What is remembered of a user, shown and changed by talk."""
 
-from mllm_srec.agent.conversation.conversation import Conversation
+from pathlib import Path
 
-from .talk import ids
+from mllm_srec.agent.conversation.conversation import Conversation
+from mllm_srec.agent.conversation.intents import Understood
+
+from .talk import engine, ids, opened
 
 
 def test_the_history_is_shown_changed_and_restored(chat: Conversation) -> None:
@@ -30,7 +33,9 @@ def test_wishes_are_added_to_the_profile_and_taken_back_one_by_one(chat: Convers
     assert chat.say("what should I get").items
     before = ids(chat.say("what should I get"))
     added = chat.say("add wood but no rubber to my profile")
-    assert added.answer == "In your profile now: more wood; less rubber."
+    assert added.answer == (
+        "In your profile now: more wood; less rubber. For none at all, say “never rubber”."
+    )
     assert added.items == ()
     known = chat.say("who am i to you").answer
     assert f"you said: more wood (chat {chat.thread}, turn 3)" in known
@@ -60,3 +65,45 @@ def test_what_only_the_history_shows_is_not_forgotten_but_the_way_is_named(
     answer = chat.say("forget wood").answer
     assert "you said nothing about wood" in answer
     assert "remove ... from my history" in answer
+
+
+def test_a_wish_said_again_is_kept_once_and_what_takes_it_back_is_named(tmp_path: Path) -> None:
+    # A small model reads the wish itself into a message that would be rid of it.
+    message = "remove rubber from never list"
+    wish = {message: Understood(intent="never", having=("rubber",)).compact}
+    with opened(tmp_path / "home", engine(wish)) as talks, talks.begin("ben") as chat:
+        chat.say("never rubber")
+        answer = chat.say(message).answer
+        assert answer.startswith(
+            "You said “never rubber” before; “forget rubber” takes it back. For you:"
+        )
+        assert len(talks.home.feedback.of("ben")) == 1
+        assert "Noted" not in answer
+        liked = chat.do(Understood(intent="more", item="i6"))
+        assert liked.answer.startswith("Noted: more like Fine ball [i6].")
+        again = chat.do(Understood(intent="more", item="i6")).answer
+        assert again.startswith("You said “more like Fine ball [i6]” before; “forget [i6]” takes")
+        # Each wish was kept once, so that one undo, or one forgetting, is the end of it.
+        chat.do(Understood(intent="profile", do="forget", having=("[i6]",)))
+        assert [each.subject for each in talks.home.feedback.of("ben")] == ["rubber"]
+        chat.do(Understood(intent="undo"))
+        chat.do(Understood(intent="profile", do="forget", having=("fine ball",)))
+        chat.do(Understood(intent="profile", do="forget", having=("rubber",)))
+        assert talks.home.feedback.of("ben") == []
+
+
+def test_a_vague_undo_takes_back_what_the_turn_before_it_did_and_nothing_older(
+    tmp_path: Path,
+) -> None:
+    vague = {"never mind, i didnt": Understood(intent="undo").compact}
+    with opened(tmp_path / "home", engine(vague)) as talks, talks.begin("ben") as chat:
+        chat.say("never blue")
+        chat.say("why 9")
+        assert chat.say("never mind, i didnt").answer == (
+            "What you said before changed nothing, so nothing is taken back.\n"
+            "The newest that was kept here is: never blue. “undo” takes that back."
+        )
+        assert talks.home.feedback.of("ben")
+        assert chat.say("undo").answer == "Taken back: never blue."
+        chat.say("never blue")
+        assert chat.say("never mind, i didnt").answer == "Taken back: never blue."
