@@ -220,7 +220,7 @@ class _Called:
         near = difflib.get_close_matches(wanted, titles, 1, 0.85)
         if bare and not near:
             near = difflib.get_close_matches(bare, titles, 1, 0.85)
-        return [item_id for item_id, title in self.titles.items() if title in near]
+        return [item_id for item_id, title in self.titles.items() if title and title in near]
 
 
 def _value_words(item: Item, entry: Representation | None) -> set[str]:

@@ -11,6 +11,7 @@ from mllm_srec.agent.conversation.results import TurnResult
 from mllm_srec.agent.untrusted import sound
 from mllm_srec.llm.chat_template import ChatTemplate
 from mllm_srec.llm.scripted import ScriptedEngine
+from mllm_srec.store.records import Item
 from tests.agent.shop import MODEL, score
 
 from .talk import INVENTIONS, answering, guest, ids, opened
@@ -50,11 +51,20 @@ def test_a_message_without_words_asks_no_model(
     ],
 )
 def test_any_message_gets_an_answer(chat: Conversation, message: str) -> None:
-    assert chat.say(message).answer
+    assert "What are you looking for?" in chat.say(message).answer
     typed = Understood(intent="less", having=(sound(message)[:80],))
     assert chat.do(typed, said=message).answer
     said = chat.turns()[-1].said["text"]
     assert len(ChatTemplate(MODEL).encode(heard(said))) > 0
+
+
+def test_a_mark_alone_is_no_name_of_items_without_a_title(tmp_path: Path) -> None:
+    # What a model marks in a message that was cut short.
+    long, marked = "x" * 50_000, Understood(intent="compare", item="…", second="…").compact
+    model = ScriptedEngine(answer=answering({heard(long): marked}), score=score)
+    with opened(tmp_path / "home", model) as talks, talks.begin("ben") as chat:
+        talks.home.catalogue.put_items([Item(item_id=item_id, title="") for item_id in ("u", "v")])
+        assert chat.say(long).answer == "Sorry: no item here is called '…'."
 
 
 @pytest.mark.parametrize("message", INVENTIONS)
