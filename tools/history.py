@@ -88,7 +88,8 @@ def remove_from_history(home: Home, user_id: str, item_id: str) -> Interaction:
     """
     gone = home.catalogue.delete_interaction(user_id, item_id)
     if gone is None:
-        raise CannotDo(f"{item_id!r} is not in the history of {user_id!r}")
+        named = next((card.named for card in cards(home, [item_id])), repr(item_id))
+        raise CannotDo(f"{named} is not in your history")
     return gone
 
 

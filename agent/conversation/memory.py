@@ -144,21 +144,30 @@ async def _add(turn: Turn) -> TurnUpdate:
     before = next(
         (one for one in turn.home.catalogue.history(turn.user_id) if one.item_id == item_id), None
     )
-    add_to_history(turn.home, turn.user_id, item_id, rating=LIKED)
+    known = None if before is None else before.rating
+    rating = LIKED if known is None else known
+    add_to_history(turn.home, turn.user_id, item_id, rating=rating)
+    title = _title(turn, item_id)
     done = Done(
         what="added",
-        text=f"adding {item_id}",
+        text=f"adding {title}",
         data={"item_id": item_id, "before": before.model_dump() if before else None},
     )
-    lead = f"Added to your history, rated {LIKED:g}: {_title(turn, item_id)}."
+    lead = f"Added to your history, rated {rating:g}: {title}."
+    if before:
+        as_before = "" if known is None else " as before"
+        lead = (
+            f"It was in your history, and is the newest now, rated {rating:g}{as_before}: {title}."
+        )
     return {"outcome": outcome(lead), "focus": item_id, **turn.undoable(done)}
 
 
 async def _remove(turn: Turn) -> TurnUpdate:
     item_id = await turn.item(turn.understood.item or turn.understood.words, question=WHICH)
     gone = remove_from_history(turn.home, turn.user_id, item_id)
-    done = Done(what="removed", text=f"removing {item_id}", data=gone.model_dump())
-    lead = f"Taken out of your history: {_title(turn, item_id)}."
+    title = _title(turn, item_id)
+    done = Done(what="removed", text=f"removing {title}", data=gone.model_dump())
+    lead = f"Taken out of your history: {title}."
     return {"outcome": outcome(lead), "focus": item_id, **turn.undoable(done)}
 
 

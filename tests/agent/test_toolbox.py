@@ -196,7 +196,7 @@ FAILING = [
     ("user_history", {"count": 1_000_000}, WrongCall, "ask for 1 to 100 items"),
     ("add_to_history", {"item_id": "i8", "rating": 99}, WrongCall, "rating is 99.0: give 1 to 5"),
     ("add_to_history", {"item_id": "i404"}, WrongCall, "no item has the id 'i404'"),
-    ("remove_from_history", {"item_id": "i8"}, CannotDo, "'i8' is not in the history"),
+    ("remove_from_history", {"item_id": "i8"}, CannotDo, "is not in your history"),
     ("give_item_feedback", {"stance": "more", "item_id": "x"}, WrongCall, "no item has the id"),
     ("undo_feedback", {}, CannotDo, "no wish to take back"),
 ]

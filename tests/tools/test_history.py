@@ -25,7 +25,7 @@ def test_history_is_shown_added_to_and_taken_back(home: Home) -> None:
     assert (added.position, added.timestamp) == (2, 2_000)
     assert [line.item_id for line in history(home, "mia", count=2)] == ["t1", "s1"]
     assert remove_from_history(home, "mia", "s1") == added
-    with pytest.raises(CannotDo, match="not in the history"):
+    with pytest.raises(CannotDo, match=r"\[s1\] is not in your history"):
         remove_from_history(home, "mia", "s1")
     with pytest.raises(WrongCall, match="'x'"):
         add_to_history(home, "mia", "x")

@@ -16,6 +16,21 @@ def test_the_history_is_shown_changed_and_restored(chat: Conversation) -> None:
     assert "Fine rattle [i1], rated 5" in chat.say("what did I get").answer
 
 
+def test_what_is_added_again_keeps_its_rating_and_titles_stand_in_what_is_taken_back(
+    chat: Conversation,
+) -> None:
+    assert chat.say("I have the puzzle").answer == (
+        "It was in your history, and is the newest now, rated 4 as before: Fine puzzle [i7]."
+    )
+    assert chat.say("undo").answer == "Taken back: adding Fine puzzle [i7]."
+    new = chat.do(Understood(intent="history", do="add", item="i8"))
+    assert new.answer == "Added to your history, rated 5: Fine duck [i8]."
+    chat.do(Understood(intent="history", do="remove", item="i8"))
+    gone = chat.do(Understood(intent="history", do="remove", item="i8"))
+    assert gone.answer == "Sorry: Fine duck [i8] is not in your history."
+    assert chat.say("undo").answer == "Taken back: removing Fine duck [i8]."
+
+
 def test_a_wish_can_be_forgotten_and_the_forgetting_undone(chat: Conversation) -> None:
     chat.say("never blue")
     assert "Forgotten: never blue" in chat.say("forget blue").answer
