@@ -60,9 +60,15 @@ async def understand(state: TurnState, runtime: Runtime[TurnContext]) -> TurnUpd
     if not any(character.isalnum() for character in said):
         intent: Intent = "search" if state.picture else "other"
         return {"understood": Understood(intent=intent).model_dump(), "fallback": False}
-    if state.shown and not state.asked and len(said) <= MAX_SPAN and points_at(said):
-        # Nothing but `the second`: it is shown, and no wish is read into it.
-        return {"understood": Understood(intent="why", item=said).model_dump(), "fallback": False}
+    if state.shown and len(said) <= MAX_SPAN and points_at(said):
+        if not state.asked:
+            # Nothing but `the second`: it is shown, and no wish is read into it.
+            shown = Understood(intent="why", item=said)
+            return {"understood": shown.model_dump(), "fallback": False}
+        if state.asked["intent"] == "compare":
+            one = Understood(intent="compare", item=said)
+            both = one.over_before(Understood.model_validate(state.asked))
+            return {"understood": both.model_dump(mode="json"), "fallback": False}
     calls = runtime.context.srec.context.calls
     [reply] = await ask(calls, [understand_question(before(state), said)], max_tokens=MAX_TOKENS)
     asked = state.asked
@@ -74,6 +80,9 @@ async def understand(state: TurnState, runtime: Runtime[TurnContext]) -> TurnUpd
     if state.picture and understood.intent in ("recommend", "other"):
         understood = understood.model_copy(update={"intent": "search"})
     if asked and understood.intent == asked["intent"]:
+        if understood.second == understood.item:
+            # What answers the question is one item, marked twice.
+            understood = understood.model_copy(update={"second": ""})
         understood = understood.over_before(Understood.model_validate(asked))
     return {"understood": understood.model_dump(mode="json"), "fallback": reply.fallback}
 
@@ -112,7 +121,8 @@ async def act(state: TurnState, runtime: Runtime[TurnContext]) -> TurnUpdate:
             raise CannotDo(UNCLEAR)
         return {"asked": None, **await ACTIONS[understood.intent](turn)}
     except AskBack as question:
-        return {"outcome": outcome(str(question)), "asked": understood.model_dump(mode="json")}
+        asked = question.asked or understood
+        return {"outcome": outcome(str(question)), "asked": asked.model_dump(mode="json")}
     except ToolError as error:
         return _failed(runtime.context.so_far, f"Sorry: {error}.")
     except StoreError as error:

@@ -15,6 +15,8 @@ _OF_THE_LIST = re.compile(
     rf"{'|'.join(list(CARDINALS)[2:11])}))$"
 )
 _FROM_END = re.compile(r"(.+?) (?:(?:to|from) (?:the )?(last|bottom|end|top|start)|last)")
+_STRAY = re.compile(r" (?:to|into|from|off|in|on|for|with|and|or|costs?)$")
+"""What may stand behind a place and be marked with it: `add the second to my history`."""
 _COURTESY = re.compile(r"(?:^| )(?:please|pls|plz|thanks|thank you|thx)$")
 _AT = re.compile(r"one (?:at|in|on) the (top|bottom|middle|end)")
 
@@ -41,7 +43,7 @@ _RELATIVE = re.compile(
 
 def place(text: str) -> Place | None:
     """The place in a list that some words name; None where they name none."""
-    words = _DETERMINERS.sub("", _plain(text))
+    words = _DETERMINERS.sub("", _STRAY.sub("", _plain(text)))
     core = _OF_THE_LIST.sub("", words)
     # `Two of them` is how many.
     if core != words and (core in CARDINALS or core.isdecimal()):

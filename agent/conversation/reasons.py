@@ -56,12 +56,20 @@ async def compare(turn: Turn) -> TurnUpdate:
     asked = turn.understood
     if not asked.item or not asked.second:
         ids = turn.shown_ids
-        if asked.item or len(ids) != 2:
+        if one := asked.item or asked.second:
+            left = asked.model_copy(update={"item": "", "second": one})
+            raise AskBack(f"“{one}” with which other? A number of the list, or a title.", left)
+        if len(ids) != 2:
             raise AskBack("Which two? Two numbers of the list, or two titles.")
         first, second = ids
     else:
         first = await turn.item(asked.item, question=WHICH)
-        second = await turn.item(asked.second, question=WHICH)
+        try:
+            second = await turn.item(asked.second, question=WHICH)
+        except AskBack as question:
+            # The answer names an item: it shall not take the place of the first.
+            left = asked.model_copy(update={"item": "", "second": f"[{first}]"})
+            raise AskBack(str(question), left) from question
     both = compare_items(turn.home, first, second)
     lines = [
         f"both: {', '.join(both.both) or 'nothing'}",

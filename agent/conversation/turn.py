@@ -33,6 +33,11 @@ from mllm_srec.tools.values import Vocabulary
 class AskBack(Exception):
     """One short question is needed before the action can be done."""
 
+    def __init__(self, question: str, asked: Understood | None = None) -> None:
+        """Take what is asked, and the turn that the answer completes; else it is the turn."""
+        super().__init__(question)
+        self.asked = asked
+
 
 @dataclass(frozen=True)
 class Turn:
@@ -128,7 +133,7 @@ class Turn:
         if found := _standing(where, self.state.shown):
             if len(found) == 1:
                 return found[0]["item_id"]
-            raise AskBack(f"Which one: {' or '.join(_numbered(found, shown))}?")
+            raise AskBack(f"By “{words}”, do you mean {' or '.join(_numbered(found, shown))}?")
         if self.home.catalogue.item(words) is not None:
             return words
         if not shown:

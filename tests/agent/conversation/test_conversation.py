@@ -355,6 +355,26 @@ def test_two_items_are_compared_by_their_values(chat: Conversation) -> None:
     assert "Which two" in chat.say("compare them").answer
 
 
+def test_a_comparison_asks_which_is_meant_of_each_and_takes_the_answers(tmp_path: Path) -> None:
+    both = Understood(intent="compare", item="the cheapest", second="the dearest")
+    readings = {"compare the cheapest and the dearest": both.compact}
+    # After a question, a small model marks the one item twice.
+    twice = Understood(intent="compare", item="fine duck", second="fine duck")
+    readings |= {
+        "fine duck": twice.compact,
+        "compare the drum": Understood(intent="compare", item="the drum").compact,
+    }
+    with opened(tmp_path / "home", engine(readings)) as talks, talks.begin("ben") as chat:
+        first, second = ids(chat.say("two things please"))
+        asked = chat.say("compare the cheapest and the dearest").answer
+        assert asked.startswith("By “the cheapest”, do you mean 1, Fine ")
+        assert chat.say("1").answer.startswith("By “the dearest”, do you mean 1, Fine ")
+        assert set(ids(chat.say("2"))) == {first, second}
+        asked = chat.say("compare the drum").answer
+        assert asked == "“the drum” with which other? A number of the list, or a title."
+        assert set(ids(chat.say("fine duck"))) == {"i3", "i8"}
+
+
 def test_what_is_not_understood_gets_an_honest_answer_with_a_question(chat: Conversation) -> None:
     turn = chat.say("what is the weather")
     assert turn.intent == "other"
@@ -372,8 +392,8 @@ def test_what_may_mean_several_is_asked_and_not_done(chat: Conversation) -> None
     listed = ids(chat.do(Understood(intent="search", words="toy", k="half a dozen")))
     assert len(listed) == 6
     middle = chat.do(Understood(intent="never", item="the middle one"))
-    assert middle.answer.startswith("Which one: 3, Fine ")
-    assert chat.do(Understood(intent="never", item="the cheapest")).answer.startswith("Which one")
+    assert middle.answer.startswith("By “the middle one”, do you mean 3, Fine ")
+    assert chat.do(Understood(intent="never", item="the cheapest")).answer.startswith("By “the ch")
     assert "no 'seventh last'" in chat.do(Understood(intent="why", item="seventh last")).answer
     price = chat.do(Understood(intent="recommend", under="twelve fifty"))
     assert price.answer == "By “twelve fifty”, do you mean 12.50 or 1250?"

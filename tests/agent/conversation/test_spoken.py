@@ -93,6 +93,7 @@ def test_a_price_in_digits_is_the_price(cents: int, form: str) -> None:
         ("the bottom one", -1), ("the middle one", "middle"), ("the cheapest one", "cheapest"),
         ("the dearest", "dearest"), ("the most expensive one", "dearest"),
         ("the cheap one", "cheaper"), ("cheapest of them", "cheapest"),
+        ("the second to", 2), ("2 from", 2), ("the last one costs", -1),
         ("the second one please", 2), ("3, please!", 3), ("the last, thank you", -1),
     ],
 )  # fmt: skip
