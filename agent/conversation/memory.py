@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from mllm_srec.agent.conversation.courtesy import Courtesy, courtesy
 from mllm_srec.agent.conversation.intents import small
 from mllm_srec.agent.conversation.reasons import WHICH
 from mllm_srec.agent.conversation.state import Change, Done, TurnUpdate
@@ -26,12 +27,17 @@ HELP = (
     "recommend: “five toys under 20, nothing pink”",
     "search: “a red rubber train”, or /image FILE",
     "more, less, never: “more like 2”, “less rubber”, “never leather”",
-    "why, why not: “why the second?”, “why not the Comet crib?”",
+    "why, why not: “why the second?”, with all that is known of it; “why not the Comet crib?”",
     "compare: “compare 1 and 3”",
     "profile: “what do you know about me?”, “add red to my profile”, “forget red”",
     "history: “what did I get?”, “I have the Maple train”",
     "undo: takes the last wish or change back",
 )
+COURTESIES: dict[Courtesy, str] = {
+    "greeting": "Hello. What are you looking for? “help” names what can be said.",
+    "thanks": "You are welcome.",
+    "goodbye": "Goodbye.",
+}
 
 
 async def profile(turn: Turn) -> TurnUpdate:
@@ -239,9 +245,10 @@ async def help_(turn: Turn) -> TurnUpdate:
 
 async def other(turn: Turn) -> TurnUpdate:
     """What was not understood, or cannot be done here: an honest answer, and what can."""
-    # Said to greetings and thanks, too: it must not scold.
+    if (kind := courtesy(turn.state.said)) and turn.state.command is None:
+        return {"outcome": outcome(COURTESIES[kind])}
     lead = "All I can do is recommend and find items of this shop. What are you looking for?"
-    return {"outcome": outcome(lead, (), HELP[:3])}
+    return {"outcome": outcome(lead, (), HELP[:4])}
 
 
 def _title(turn: Turn, item_id: str) -> str:

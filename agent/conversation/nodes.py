@@ -6,6 +6,7 @@ from langgraph.runtime import Runtime
 
 from mllm_srec.agent.ask import Question, ask
 from mllm_srec.agent.conversation import lists, memory, reasons
+from mllm_srec.agent.conversation.courtesy import courtesy
 from mllm_srec.agent.conversation.intents import (
     MAX_SPAN,
     SPANS,
@@ -57,18 +58,8 @@ async def understand(state: TurnState, runtime: Runtime[TurnContext]) -> TurnUpd
     if state.command is not None:
         return {"understood": state.command, "fallback": False}
     said = heard(state.said)
-    if not any(character.isalnum() for character in said):
-        intent: Intent = "search" if state.picture else "other"
-        return {"understood": Understood(intent=intent).model_dump(), "fallback": False}
-    if state.shown and len(said) <= MAX_SPAN and points_at(said):
-        if not state.asked:
-            # Nothing but `the second`: it is shown, and no wish is read into it.
-            shown = Understood(intent="why", item=said)
-            return {"understood": shown.model_dump(), "fallback": False}
-        if state.asked["intent"] == "compare":
-            one = Understood(intent="compare", item=said)
-            both = one.over_before(Understood.model_validate(state.asked))
-            return {"understood": both.model_dump(mode="json"), "fallback": False}
+    if (plain := _without_model(state, said)) is not None:
+        return {"understood": plain.model_dump(mode="json"), "fallback": False}
     calls = runtime.context.srec.context.calls
     [reply] = await ask(calls, [understand_question(before(state), said)], max_tokens=MAX_TOKENS)
     asked = state.asked
@@ -85,6 +76,22 @@ async def understand(state: TurnState, runtime: Runtime[TurnContext]) -> TurnUpd
             understood = understood.model_copy(update={"second": ""})
         understood = understood.over_before(Understood.model_validate(asked))
     return {"understood": understood.model_dump(mode="json"), "fallback": reply.fallback}
+
+
+def _without_model(state: TurnState, said: str) -> Understood | None:
+    """What a message asks for that no model need read; None where one must."""
+    if not any(character.isalnum() for character in said):
+        return Understood(intent="search" if state.picture else "other")
+    if courtesy(said) and not state.picture:
+        return Understood(intent="other")
+    if state.shown and len(said) <= MAX_SPAN and points_at(said):
+        if not state.asked:
+            # Nothing but `the second`: it is shown, and no wish is read into it.
+            return Understood(intent="why", item=said)
+        if state.asked["intent"] == "compare":
+            one = Understood(intent="compare", item=said)
+            return one.over_before(Understood.model_validate(state.asked))
+    return None
 
 
 def understand_question(before: str, said: str) -> Question[Understood]:

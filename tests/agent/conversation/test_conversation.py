@@ -233,7 +233,7 @@ def test_what_is_no_answer_to_a_question_is_read_on_its_own(tmp_path: Path) -> N
     def stuck(prompt: Prompt) -> str:
         # As a small model does: after a question, anything is an answer.
         asked = "Before: asked back about compare" in prompt.messages[1].text
-        if said(prompt) == "thanks":
+        if said(prompt) == "how nice":
             return Understood(intent="compare" if asked else "other").compact
         return answering()(prompt)
 
@@ -243,7 +243,7 @@ def test_what_is_no_answer_to_a_question_is_read_on_its_own(tmp_path: Path) -> N
     ):
         chat.say("what should I get")
         assert chat.say("compare them").answer.startswith("Which two?")
-        assert chat.say("thanks").intent == "other"
+        assert chat.say("how nice").intent == "other"
         assert chat.say("compare them").answer.startswith("Which two?")
         assert ids(chat.say("compare duck and drum")) == ["i8", "i3"]
 
@@ -380,6 +380,16 @@ def test_what_is_not_understood_gets_an_honest_answer_with_a_question(chat: Conv
     assert turn.intent == "other"
     assert "What are you looking for?" in turn.answer
     assert "recommend" in chat.say("help").answer
+
+
+def test_a_courtesy_gets_a_short_answer_and_no_list(tmp_path: Path) -> None:
+    # A small model reads a wish for others into thanks.
+    eager = {"thanks a lot!": Understood(intent="recommend", again=True).compact}
+    with opened(tmp_path / "home", engine(eager)) as talks, talks.begin("ben") as chat:
+        assert chat.say("hey there").answer.startswith("Hello. What are you looking for?")
+        chat.say("two things please")
+        assert chat.say("thanks a lot!").answer == "You are welcome."
+        assert chat.say("thx bye").answer == "Goodbye."
 
 
 def test_a_turn_can_be_done_without_understanding(chat: Conversation) -> None:

@@ -2,6 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mllm_srec.agent.conversation.courtesy import courtesy
 from mllm_srec.agent.conversation.intents import Understood, check_understood, heard, small
 from mllm_srec.agent.conversation.nodes import understand_prompt
 from mllm_srec.agent.conversation.places import Place, astray, place, points_back
@@ -156,12 +157,26 @@ def test_what_was_spoken_of_and_what_is_named_is_not_astray(span: str, said: str
     assert not astray(span, said)
 
 
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ("hey there", "greeting"), ("Hello!", "greeting"), ("good morning", "greeting"),
+        ("thx bye", "goodbye"), ("ok, thanks a lot!", "thanks"), ("thank you and bye", "goodbye"),
+        ("hi, red toys please", None), ("good", None), ("thanks but no", None), ("", None),
+        ("no thanks", None), ("hey", "greeting"), ("bye 2", None),
+    ],
+)  # fmt: skip
+def test_a_message_of_nothing_but_courtesies_is_told(said: str, kind: str | None) -> None:
+    assert courtesy(said) == kind
+
+
 @given(st.text(max_size=300))
 def test_any_text_can_be_read(text: str) -> None:
     numbers(text)
     place(text)
     points_back(text)
     astray("it", text)
+    courtesy(text)
     claims(text)
 
 
