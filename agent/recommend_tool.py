@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from mllm_srec.agent.assembly import preference, profile
 from mllm_srec.agent.events import Listener
+from mllm_srec.agent.nodes.score_targets import last_preference
 from mllm_srec.agent.recommender import Recommender, Request
 from mllm_srec.agent.results import Profile, Recommendation
 from mllm_srec.store.home import Home
@@ -18,8 +19,14 @@ class Known:
     """What the graph knows of a user, without a list."""
 
     preference: str
-    tastes: Mapping[str, tuple[str, ...]]
-    """As in `Suggestions`."""
+    lately: Mapping[str, tuple[str, ...]]
+    """The preference as values by degree and direction: `"strong"`, ..., `"rising"`, ..."""
+    profile: Profile
+
+    @property
+    def tastes(self) -> dict[str, tuple[str, ...]]:
+        """As in `Suggestions`."""
+        return _tastes(self.profile)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +52,8 @@ class GraphRecommend:
     async def known(self, user_id: str) -> Known:
         """What is known of a user: the graph as far as the profile."""
         state = await self.srec.chain.profile(user_id, self.tell)
-        return Known(preference(state), _tastes(profile(state)))
+        lately = {name: tuple(values) for name, values in last_preference(state) if values}
+        return Known(preference(state), lately, profile(state))
 
 
 def suggestions(result: Recommendation, home: Home) -> Suggestions:

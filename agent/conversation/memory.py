@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 from mllm_srec.agent.conversation.courtesy import Courtesy, courtesy
@@ -22,7 +23,7 @@ from mllm_srec.tools.values import value_of
 LIKED = 5.0
 """Rating of an interaction that is added by talk: only what is liked is worth the words."""
 SHOWN_EVIDENCE = 2
-"""Items named behind a statement of the profile."""
+"""Items named behind a degree of the profile."""
 HELP = (
     "recommend: “five toys under 20, nothing pink”",
     "search: “a red rubber train”, or /image FILE",
@@ -41,16 +42,22 @@ COURTESIES: dict[Courtesy, str] = {
 
 
 async def profile(turn: Turn) -> TurnUpdate:
-    """What is known of the user, each statement with what it rests on; or change a wish."""
+    """What is known of the user, by degree, with what that rests on; or change a wish."""
     if turn.understood.do == "add":
         return await _wish(turn)
     if turn.understood.do in ("remove", "forget"):
         return await _forget(turn)
     found = await turn.recommender().known(turn.user_id)
-    lines = [f"lately: {found.preference}"]
-    named = {item_id for each in found.tastes.values() for item_id in each[:SHOWN_EVIDENCE]}
-    titles = {card.item_id: card.title for card in cards(turn.home, sorted(named)) if card.title}
-    lines += [f"{taste} (from {_some(each, titles)})" for taste, each in found.tastes.items()]
+    attributes = (await turn.vocabulary()).attributes
+    lines = [
+        f"lately {degree}: {_by_attribute(values, attributes)}"
+        for degree, values in found.lately.items()
+    ] or [f"lately: {found.preference}"]
+    for degree, group in groupby(found.profile.statements, key=lambda each: each.strength):
+        said = list(group)
+        evidence = dict.fromkeys(item_id for each in said for item_id in each.evidence)
+        lines.append(f"{degree}: {_by_attribute([each.facet for each in said], attributes)}")
+        lines += [f"   from {_some(turn, list(evidence))}"] if evidence else []
     lines += [
         f"you said: {wish_text(turn.home, each)} ({each.origin})"
         for each in turn.home.feedback.of(turn.user_id)
@@ -58,10 +65,23 @@ async def profile(turn: Turn) -> TurnUpdate:
     return {"outcome": outcome("What is known about you:", (), lines)}
 
 
-def _some(evidence: Sequence[str], titles: Mapping[str, str]) -> str:
-    """The first items that a statement rests on, by title, and how many more there are."""
+def _by_attribute(values: Sequence[str], attributes: Mapping[str, str]) -> str:
+    """Values under the names of their attributes: `kind drum, duck; colour red`."""
+    named: dict[str, list[str]] = {}
+    for value in values:
+        named.setdefault(attributes.get(value_of(value), ""), []).append(value)
+    parts = (
+        f"{'kind' if name == 'what' else name} {', '.join(each)}".strip()
+        for name, each in named.items()
+    )
+    return "; ".join(parts)
+
+
+def _some(turn: Turn, evidence: Sequence[str]) -> str:
+    """The first items that statements rest on, by title, and how many more there are."""
     more = len(evidence) - SHOWN_EVIDENCE
-    shown = ", ".join(titles.get(item_id, item_id) for item_id in evidence[:SHOWN_EVIDENCE])
+    named = cards(turn.home, evidence[:SHOWN_EVIDENCE])
+    shown = ", ".join(card.title or card.named for card in named)
     return f"{shown} and {more} more" if more > 0 else shown
 
 

@@ -31,6 +31,18 @@ def test_what_is_added_again_keeps_its_rating_and_titles_stand_in_what_is_taken_
     assert chat.say("undo").answer == "Taken back: removing Fine duck [i8]."
 
 
+def test_the_profile_names_the_attribute_of_each_value_a_degree_a_line(
+    chat: Conversation,
+) -> None:
+    lead, *lines = chat.say("who am i to you").answer.splitlines()
+    assert lead == "What is known about you:"
+    assert lines[0] == "lately strong: kind rattle, drum, puzzle; colour red, green; material wood"
+    assert lines[1:] == [
+        "loves: material wood; colour red",
+        "   from Fine rattle, Fine drum and 2 more",
+    ]
+
+
 def test_a_wish_can_be_forgotten_and_the_forgetting_undone(chat: Conversation) -> None:
     chat.say("never blue")
     assert "Forgotten: never blue" in chat.say("forget blue").answer
