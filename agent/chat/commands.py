@@ -266,7 +266,7 @@ def _quit(session: Session, words: str) -> None:
 COMMANDS: dict[str, Command] = {
     "recommend": Command("[K]", "a list for you", _recommend),
     "search": Command("WORDS", "search by words", _search),
-    "why": Command("[not] ITEM", "why an item is in the list, or is not", _why, "items"),
+    "why": Command("[not] ITEM", "an item in full, and why it is listed, or is not", _why, "items"),
     "compare": Command("ITEM ITEM", "two items side by side", _compare, "items"),
     "more": Command("VALUE or ITEM", "more of it from now on", _criticise("more"), "items"),
     "less": Command("VALUE or ITEM", "less of it from now on", _criticise("less"), "items"),

@@ -1,28 +1,38 @@
 """Actions that give reasons: why, why not, compare."""
 
 from collections.abc import Sequence
+from textwrap import shorten
 
 from mllm_srec.agent.conversation.shown import shown_card, shown_suggestion
-from mllm_srec.agent.conversation.state import Shown, TurnUpdate
+from mllm_srec.agent.conversation.state import TurnUpdate
 from mllm_srec.agent.conversation.turn import AskBack, Turn, outcome
-from mllm_srec.tools.errors import CannotDo
-from mllm_srec.tools.items import cards, known_item
+from mllm_srec.tools.items import cards, item_details, known_item
 from mllm_srec.tools.items import compare as compare_items
-from mllm_srec.tools.recommend import Standing, explain
+from mllm_srec.tools.recommend import explain
 
 WHICH = "Which one? A number of the list, or a title."
+DESCRIBED = 300
+"""Characters of a description in an answer."""
 
 
 async def why(turn: Turn) -> TurnUpdate:
-    """Why an item is in the list: its reason, and the interactions that it rests on."""
+    """An item in full: why it is in the list, what that rests on, and what the shop says of it."""
     item_id = await turn.item(turn.understood.item, question=WHICH)
-    shown = next((each for each in turn.state.shown if each["item_id"] == item_id), None)
+    details = item_details(turn.home, item_id)
+    shown, lines = next((each for each in turn.state.shown if each["item_id"] == item_id), None), []
     if shown is None or not shown["reason"]:
         standing = await explain(turn.home, turn.recommender(), turn.user_id, item_id)
-        shown = _ranked(standing, item_id)
-    lines = [f"rests on: {titles}"] if (titles := _titles(turn, shown["evidence"])) else []
-    if shown["score"] is not None:
-        lines.append(f"score {shown['score']:.3f}")
+        if standing.suggestion:
+            shown = shown_suggestion(standing.suggestion)
+        else:
+            shown, lines = shown_card(details), [f"in no list of yours: {standing.why_not}"]
+    lines += [f"rests on: {titles}"] if (titles := _titles(turn, shown["evidence"])) else []
+    facts = {
+        "category": ", ".join(details.categories),
+        "brand": details.brand,
+        "described": shorten(details.description, DESCRIBED, placeholder=" …"),
+    }
+    lines += [f"{name}: {fact}" for name, fact in facts.items() if fact]
     return {"outcome": outcome("", [shown], lines), "focus": item_id}
 
 
@@ -44,11 +54,11 @@ async def why_not(turn: Turn) -> TurnUpdate:
         return {"outcome": outcome(f"{card.title}: {standing.why_not}."), "focus": item_id}
     rank, among = standing.suggestion.rank, standing.among
     if among == 1:
-        score = f"{standing.suggestion.score:.3f}"
-        lead = f"There is no list to hold {card.title} against; its score is {score}."
+        lead = f"There is no list to hold {card.title} against."
     else:
         lead = f"Held against the {among - 1} of the list, {card.title} would be number {rank}."
-    return {"outcome": outcome(lead, [_ranked(standing, item_id)]), "focus": item_id}
+    shown = shown_suggestion(standing.suggestion)
+    return {"outcome": outcome(lead, [shown]), "focus": item_id}
 
 
 async def compare(turn: Turn) -> TurnUpdate:
@@ -85,12 +95,6 @@ async def compare(turn: Turn) -> TurnUpdate:
         )
     items = map(shown_card, cards(turn.home, [first, second]))
     return {"outcome": outcome("Side by side:", items, lines), "focus": None}
-
-
-def _ranked(standing: Standing, item_id: str) -> Shown:
-    if standing.suggestion is None:
-        raise CannotDo(f"{item_id}: {standing.why_not}")
-    return shown_suggestion(standing.suggestion)
 
 
 def _titles(turn: Turn, item_ids: Sequence[str]) -> str:

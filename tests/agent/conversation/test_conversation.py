@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from mllm_srec.agent.conversation.conversation import Conversation
+from mllm_srec.agent.conversation.conversation import Conversation, Conversations
 from mllm_srec.agent.conversation.intents import Understood
 from mllm_srec.llm.engine import Prompt
 from mllm_srec.llm.scripted import ScriptedEngine
@@ -323,9 +323,31 @@ def test_reasons_come_with_what_they_rest_on(chat: Conversation) -> None:
     listed = chat.say("what should I get")
     turn = chat.say("why the first")
     assert ids(turn) == ids(listed)[:1]
-    assert "score" in turn.answer
+    # The number means nothing to a person; a program has it.
+    assert "score" not in turn.answer
+    assert turn.items[0].score is not None
     assert ids(chat.say("why")) == ids(turn)
     assert "no number 9" in chat.say("why 9").answer
+
+
+def test_an_item_is_told_in_full_also_where_no_list_has_it(
+    talks: Conversations, chat: Conversation
+) -> None:
+    words = "Made of soap and water. " * 40
+    item = Item(item_id="s1", title="Bubbles", price=3.0, brand="Luma", categories=("Toys", "Wet"))
+    home = talks.home
+    home.catalogue.put_items([item.model_copy(update={"description": words})])
+    told = chat.do(Understood(intent="why", item="Bubbles")).answer.splitlines()
+    home.delete_item("s1")
+    assert told[0] == "Bubbles [s1], 3.00"
+    assert told[1].startswith("in no list of yours: it has no description yet")
+    assert told[2:4] == ["category: Toys, Wet", "brand: Luma"]
+    assert told[4].startswith("described: Made of soap and water. Made")
+    assert len(told[4]) < 320
+    known = chat.do(Understood(intent="why", item="rattle")).answer.splitlines()
+    assert known[0] == "Fine rattle [i1], 20.00"
+    assert "in no list of yours: it is in your history already" in known
+    assert "described: Made of wood." in known
 
 
 def test_a_number_is_a_place_of_the_list_before_it_is_an_id(
