@@ -60,7 +60,11 @@ class Session(Protocol):
         ...
 
     def confirmed(self, question: str) -> bool:
-        """Whether the person says yes; without a person, no."""
+        """Whether the person says yes.
+
+        Raises:
+            CannotDo: Nobody is there to be asked.
+        """
         ...
 
 
@@ -242,8 +246,10 @@ def _delete(session: Session, words: str) -> None:
 def _user(session: Session, words: str) -> None:
     if words:
         session.go_to(words)
-    user = session.conversation.user
-    session.show("user", f"talking with {user}", user)
+    user, home = session.conversation.user, session.talks.home
+    known = home.catalogue.history(user) or home.feedback.of(user) or session.talks.threads(user)
+    new = "" if known else ": the name is new, nothing is known of you yet"
+    session.show("user", f"talking with {user}{new}", user)
 
 
 def _doctor(session: Session, words: str) -> None:

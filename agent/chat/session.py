@@ -18,7 +18,7 @@ from rich.live import Live
 
 from mllm_srec.agent.chat.arguments import names_picture
 from mllm_srec.agent.chat.commands import COMMANDS, run_command
-from mllm_srec.agent.chat.view import Ticker, turn_view
+from mllm_srec.agent.chat.view import Ticker, said_line, turn_view
 from mllm_srec.agent.conversation.conversation import Conversations
 from mllm_srec.agent.conversation.intents import MAX_SPAN, Understood
 from mllm_srec.agent.conversation.results import TurnResult
@@ -29,6 +29,7 @@ from mllm_srec.agent.terminal.keys import kept_off_screen
 from mllm_srec.agent.terminal.output import Output
 from mllm_srec.agent.untrusted import sound, visible, words
 from mllm_srec.store.files import make_private
+from mllm_srec.tools.errors import CannotDo
 
 FRAMES_A_SECOND = 10
 """Drawings of the line of nodes."""
@@ -141,11 +142,13 @@ class Chat:
     def show_last(self) -> None:
         """Show a person where a thread stands that goes on: the last turn that told of items."""
         done = [
-            TurnResult.from_dict(turn.result) for turn in self.conversation.turns() if turn.result
+            (said_line(turn.said), TurnResult.from_dict(turn.result))
+            for turn in self.conversation.turns()
+            if turn.result
         ]
         if self._watched and done and not self.conversation.resumed:
-            last = next((turn for turn in reversed(done) if turn.items), done[-1])
-            self._console.print(words(f"> {visible(last.said)}", "dim"))
+            said, last = next((each for each in reversed(done) if each[1].items), done[-1])
+            self._console.print(words(said, "dim"))
             self._show(last)
 
     def leave(self) -> None:
@@ -153,9 +156,16 @@ class Chat:
         self._over = True
 
     def confirmed(self, question: str) -> bool:
-        """Whether the person says yes; without a person, no."""
+        """Whether the person says yes.
+
+        Raises:
+            CannotDo: Nobody is there to be asked.
+        """
         if not self._watched:
-            return False
+            raise CannotDo(
+                "nothing was deleted: only a person at a terminal is asked; "
+                "`srec threads prune --yes` deletes conversations without asking"
+            )
         try:
             answer: str = PromptSession[str]().prompt(f"{question} [y/N] ")
         except (EOFError, KeyboardInterrupt):

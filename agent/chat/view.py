@@ -3,8 +3,9 @@
 import re
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
@@ -142,12 +143,14 @@ def export_text(turns: Sequence[KeptTurn], user: str) -> str:
     parts = [f"# Conversation of {visible(user)}"]
     for turn in turns:
         answer = turn.result["answer"] if turn.result else "(no answer)"
-        parts.append(f"## {turn.turn}\n\n{_quoted(turn.said['text'])}\n\n{_indented(answer)}")
+        parts.append(f"## {turn.turn}\n\n{said_line(turn.said)}\n\n{_indented(answer)}")
     return "\n\n".join(parts) + "\n"
 
 
-def _quoted(text: str) -> str:
-    return f"> {visible(text)}"
+def said_line(said: Mapping[str, Any]) -> str:
+    """What was said in a turn, as a quotation in one line; a picture is told of."""
+    given = "(a picture)" if said["picture"] else ""
+    return f"> {' '.join(filter(None, (given, visible(said['text']))))}"
 
 
 def _indented(text: str) -> str:

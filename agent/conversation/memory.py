@@ -28,7 +28,7 @@ HELP = (
     "recommend: “five toys under 20, nothing pink”",
     "search: “a red rubber train”, or /image FILE",
     "more, less, never: “more like 2”, “less rubber”, “never leather”",
-    "why, why not: “why the second?”, with all that is known of it; “why not the Comet crib?”",
+    "why, why not: “why the second?” tells all of it, too; “why not the Comet crib?”",
     "compare: “compare 1 and 3”",
     "profile: “what do you know about me?”, “add red to my profile”, “forget red”",
     "history: “what did I get?”, “I have the Maple train”",

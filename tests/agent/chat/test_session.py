@@ -261,6 +261,17 @@ def test_a_picture_that_is_said_again_is_shown_again(tmp_path: Path) -> None:
     assert (other["turn"], other["intent"]) == (5, "other")
 
 
+def test_what_a_pipe_cannot_do_and_a_new_name_and_a_picture_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "green.png"
+    Image.new("RGB", (40, 40), (20, 160, 20)).save(path)
+    lines = f"/image {path}\n/export md\n/delete\n/user mia\n/user nobody-here\n"
+    shown = piped(tmp_path / "home", lines).stdout
+    assert "## 1\n\n> (a picture)\n" in shown
+    assert "nothing was deleted: only a person at a terminal is asked; `srec threads" in shown
+    assert "talking with mia\n" in shown
+    assert "talking with nobody-here: the name is new, nothing is known of you yet\n" in shown
+
+
 def test_a_turn_that_was_cut_off_is_shown_when_its_thread_is_taken_up(tmp_path: Path) -> None:
     cut_off(tmp_path / "home", "never blue")
     resumed, here = answers(tmp_path / "home", "/resume cut-off\n")
