@@ -76,7 +76,8 @@ def test_memory_threads_and_files_do_not_grow_with_the_users_served(
         server.join(60)
         server.kill()
     assert whole.memory - half.memory < 64 * MEBIBYTE
-    assert whole.threads <= half.threads
+    # A pool may still be short of its threads at the half.
+    assert whole.threads <= half.threads + 2
     assert whole.files <= half.files + 2
 
 
