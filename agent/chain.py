@@ -23,7 +23,7 @@ from mllm_srec.agent.tracing.tracer import Run, current_step
 from mllm_srec.store.home import Home
 from mllm_srec.store.records import MAX_ID, Interaction
 from mllm_srec.tools.errors import WrongCall
-from mllm_srec.tools.feedback import Wish, ruled_out, wishes
+from mllm_srec.tools.feedback import Wish, ruled_out, unless_ruled_out, wishes
 from mllm_srec.tools.filters import ItemFilter, allowed_items
 
 
@@ -156,9 +156,8 @@ class Chain:
             given = _with_picture(given or (), request.user_id)
         never, wished = self._said(request)
         # With conditions the whole catalogue is read: other requests go on meanwhile.
-        ids = await asyncio.to_thread(
-            allowed, self._deployment.home, request.conditions & never, request.allowed
-        )
+        conditions = unless_ruled_out(request.conditions, never)
+        ids = await asyncio.to_thread(allowed, self._deployment.home, conditions, request.allowed)
         state = State(
             user_id=request.user_id,
             k=k,

@@ -180,13 +180,24 @@ class Toolbox:
         min_price: Price = None,
         max_price: Price = None,
     ) -> Result:
-        """Find items by words: what they are, their colour, material, brand, purpose."""
+        """Find items by words: what they are, their colour, material, brand, purpose.
+
+        `unknown` are the words that no item has: what is found is not what they mean. What the user
+        never wants is left out.
+        """
         conditions = _conditions(departments, having, without, min_price, max_price)
         vocabulary = await asyncio.to_thread(Vocabulary.of, self._home)
         found = await search.search_text(
-            self._home, self._embed, words, vocabulary, count=count, conditions=conditions
+            self._home,
+            self._embed,
+            words,
+            vocabulary,
+            count=count,
+            conditions=conditions,
+            user_id=self._user,
         )
-        return {"items": [asdict(each) for each in found]}
+        unknown = await asyncio.to_thread(search.unknown_words, self._home, words, vocabulary)
+        return {"unknown": unknown, "items": [asdict(each) for each in found]}
 
     async def search_picture(
         self,
@@ -204,7 +215,12 @@ class Toolbox:
         kept = self._home.pictures.add(_decoded(picture_base64), giver=self._user)
         fused = await fused_picture(self._srec.context, kept, words)
         found = await search.search_described(
-            self._home, self._embed, fused, count=count, conditions=conditions
+            self._home,
+            self._embed,
+            fused,
+            count=count,
+            conditions=conditions,
+            user_id=self._user,
         )
         return {"seen": fused.line, "items": [asdict(each) for each in found]}
 

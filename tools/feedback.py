@@ -122,6 +122,17 @@ def ruled_out(said: Iterable[Feedback]) -> ItemFilter:
     )
 
 
+def unless_ruled_out(conditions: ItemFilter, never: ItemFilter) -> ItemFilter:
+    """Conditions, and that an item is nothing of what the user ruled out.
+
+    Raises:
+        CannotDo: They ask for just that.
+    """
+    if both := [value for value in conditions.needed if value_of(value) in never.without]:
+        raise CannotDo(f"you said never {both[0]}: take that back first")
+    return conditions & never
+
+
 def ruled_out_by(home: Home, said: Iterable[Feedback], item_ids: Collection[str]) -> dict[str, str]:
     """The wish that rules an item out, in words; items that none rules out are left out."""
     never = [each for each in said if each.stance == "never"]

@@ -1,11 +1,13 @@
 """Which items may come into a list at all: department, price, values."""
 
+from collections import defaultdict
+from collections.abc import Mapping, Sequence, Set
 from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
 
 from mllm_srec.store.home import Home
-from mllm_srec.store.records import Given
+from mllm_srec.store.records import Given, Item
 from mllm_srec.tools.errors import CannotDo, WrongCall
 from mllm_srec.tools.values import item_values, value_of
 
@@ -36,7 +38,15 @@ class ItemFilter(Given):
         low, high = self.min_price, self.max_price
         if low is not None and high is not None and low > high:
             raise ValueError(f"min_price {low!r} is above max_price {high!r}: swap them")
+        unwanted = frozenset(map(value_of, self.without))
+        if both := [value for value in self.needed if value_of(value) in unwanted]:
+            raise ValueError(f"{both[0]!r} is asked for and in without: take it out of one")
         return self
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """Values that every item has which meets the conditions."""
+        return (*self.having, *(self.departments if len(self.departments) == 1 else ()))
 
     def __and__(self, other: "ItemFilter") -> "ItemFilter":
         """Both conditions; prices and departments of the other one count where it has any."""
@@ -56,8 +66,8 @@ class ItemFilter(Given):
             *self.departments,
             *self.having,
             *(f"without {value}" for value in self.without),
-            "" if self.min_price is None else f"from {self.min_price:.15g}",
-            "" if self.max_price is None else f"up to {self.max_price:.15g}",
+            "" if self.min_price is None else _from(self.min_price),
+            "" if self.max_price is None else _up_to(self.max_price),
         ]
         return ", ".join(filter(None, parts))
 
@@ -71,30 +81,55 @@ def allowed_items(home: Home, conditions: ItemFilter) -> frozenset[str] | None:
     if conditions == ItemFilter():
         return None
     fused = home.catalogue.representations() if conditions.having or conditions.without else {}
-    having = frozenset(map(value_of, conditions.having))
-    without = frozenset(map(value_of, conditions.without))
-    departments = frozenset(map(value_of, conditions.departments))
-    found = set()
+    found, excluded = set(), set(conditions.exclude)
+    # Items that fail one condition alone, by what it is.
+    failing: defaultdict[str, list[Item]] = defaultdict(list)
     for item_id, item in home.catalogue.items().items():
-        values = item_values(item, fused.get(item_id))
-        if (
-            having <= values
-            and not without & values
-            and (not departments or departments & set(map(value_of, item.categories)))
-            and _priced(item.price, conditions)
-        ):
+        unmet = _unmet(item, item_values(item, fused.get(item_id)), conditions)
+        if not unmet:
             found.add(item_id)
-    allowed = frozenset(found - set(conditions.exclude))
+        elif len(unmet) == 1 and item_id not in excluded:
+            failing[unmet[0]].append(item)
+    allowed = frozenset(found - excluded)
     if not allowed:
-        raise CannotDo(f"no item here is {conditions.text or 'left'}: ask for less")
+        if not conditions.text:
+            raise CannotDo("no item here is left: ask for less")
+        which, way_out = "other item" if found else "item", _way_out(failing, conditions)
+        raise CannotDo(f"no {which} here is {conditions.text}: {way_out}")
     return allowed
 
 
-def _priced(price: float | None, conditions: ItemFilter) -> bool:
-    if conditions.min_price is None and conditions.max_price is None:
-        return True
-    if price is None:
-        return False
-    low = 0.0 if conditions.min_price is None else conditions.min_price
-    high = float("inf") if conditions.max_price is None else conditions.max_price
-    return low <= price <= high
+def _unmet(item: Item, values: Set[str], conditions: ItemFilter) -> list[str]:
+    """The conditions that an item does not meet, in the words of `ItemFilter.text`."""
+    departments = set(map(value_of, conditions.departments))
+    low, high, price = conditions.min_price, conditions.max_price, item.price
+    unmet = [value for value in conditions.having if value_of(value) not in values]
+    unmet += [f"without {value}" for value in conditions.without if value_of(value) in values]
+    if departments and departments.isdisjoint(map(value_of, item.categories)):
+        unmet.append(" or ".join(conditions.departments))
+    if low is not None and (price is None or price < low):
+        unmet.append(_from(low))
+    if high is not None and (price is None or price > high):
+        unmet.append(_up_to(high))
+    return unmet
+
+
+def _way_out(failing: Mapping[str, Sequence[Item]], conditions: ItemFilter) -> str:
+    """What to ask for instead, by the condition that most items fail alone."""
+    if not failing:
+        return "ask for less"
+    condition, items = max(failing.items(), key=lambda each: len(each[1]))
+    prices = [item.price for item in items if item.price is not None]
+    if prices and conditions.max_price is not None and condition == _up_to(conditions.max_price):
+        return f"the cheapest costs {min(prices):.2f}"
+    if prices and conditions.min_price is not None and condition == _from(conditions.min_price):
+        return f"the dearest costs {max(prices):.2f}"
+    return f"leave out “{condition}”, and there {'is' if len(items) == 1 else 'are'} {len(items)}"
+
+
+def _from(price: float) -> str:
+    return f"from {price:.15g}"
+
+
+def _up_to(price: float) -> str:
+    return f"up to {price:.15g}"

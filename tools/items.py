@@ -4,20 +4,16 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
+from itertools import product
 from typing import Self
 
 from mllm_srec.store.home import Home
 from mllm_srec.store.records import FusedItem, Item, Representation, Spelling
 from mllm_srec.tools.errors import CannotDo, WrongCall
-from mllm_srec.tools.values import forms, item_values, value_of
+from mllm_srec.tools.values import FILLING, forms, item_values, value_of
 
 SHORT = 120
 """Characters of a title on a card."""
-_POINTING = frozenset({
-    "the", "a", "an", "one", "ones", "that", "this", "those", "these", "thing", "things", "item",
-    "items", "made", "of", "in", "with", "color", "colour", "coloured", "please", "pls", "plz",
-})  # fmt: skip
-"""Words of a description that describe nothing: `that green one`, `the thing made of wood`."""
 MAX_COUNT = 100
 """Items of one result at most."""
 
@@ -149,13 +145,14 @@ def compare(home: Home, first: str, second: str) -> Comparison:
     )
 
 
-def find_item(home: Home, words: str, among: Sequence[str] = ()) -> str:
+def find_item(home: Home, words: str, among: Sequence[str] = (), before: Sequence[str] = ()) -> str:
     """The id of the one item that some words mean.
 
     Args:
         home: Where to look.
-        words: An id, a title, or words of title and values.
+        words: An id, a title or a part of it, or words of title and values.
         among: Items that are looked through first, such as those on the screen.
+        before: Items that are looked through next, such as those of the lists before.
 
     Raises:
         CannotDo: No item is called so.
@@ -164,15 +161,12 @@ def find_item(home: Home, words: str, among: Sequence[str] = ()) -> str:
     if home.catalogue.item(words.strip()) is not None:
         return words.strip()
     wanted = value_of(words)
-    # The whole catalogue is read only where the screen does not settle it.
-    everywhere = cache(partial(_Called.of, home, None))
-    on_screen = cache(partial(_Called.of, home, among)) if among else everywhere
+    # The whole catalogue is read only where what was shown does not settle it.
+    places = [cache(partial(_Called.of, home, ids)) for ids in (among, before) if ids]
+    places.append(cache(partial(_Called.of, home, None)))
     # A likeness on the screen does not stand before the very title elsewhere.
-    for items, by in (
-        (on_screen, _Called.exactly), (on_screen, _Called.described),
-        (everywhere, _Called.exactly), (everywhere, _Called.described),
-        (on_screen, _Called.nearly), (everywhere, _Called.nearly),
-    ):  # fmt: skip
+    exact, near = (_Called.exactly, _Called.titled, _Called.described), (_Called.nearly,)
+    for items, by in (*product(places, exact), *product(places, near)):
         found = by(items(), wanted)
         if len(found) == 1:
             return found[0]
@@ -204,9 +198,20 @@ class _Called:
         """Those of that title."""
         return [item_id for item_id, title in self.titles.items() if wanted and title == wanted]
 
+    def titled(self, wanted: str) -> list[str]:
+        """Those with the words in their title as they stand; one word alone may be a value."""
+        words = wanted.split()
+        while words and words[0] in FILLING:
+            words = words[1:]
+        while words and words[-1] in FILLING:
+            words = words[:-1]
+        phrase = f" {' '.join(words)} "
+        titles = self.titles.items()
+        return [each for each, title in titles if len(words) > 1 and phrase in f" {title} "]
+
     def described(self, wanted: str) -> list[str]:
         """Those with all the words, or what they are the plural or a shade of."""
-        asked = [frozenset(forms(word)) for word in wanted.split() if word not in _POINTING]
+        asked = [frozenset(forms(word)) for word in wanted.split() if word not in FILLING]
         return [
             item_id
             for item_id, own in self.words.items()
@@ -215,7 +220,7 @@ class _Called:
 
     def nearly(self, wanted: str) -> list[str]:
         """Those with a title near to it."""
-        bare = " ".join(word for word in wanted.split() if word not in _POINTING)
+        bare = " ".join(word for word in wanted.split() if word not in FILLING)
         titles = sorted(set(self.titles.values()))
         near = difflib.get_close_matches(wanted, titles, 1, 0.85)
         if bare and not near:

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from mllm_srec.store.home import Home
 from mllm_srec.tools.errors import WrongCall
+from mllm_srec.tools.feedback import ruled_out_by
 from mllm_srec.tools.filters import ItemFilter
 from mllm_srec.tools.items import ItemCard, known_item
 
@@ -95,11 +96,8 @@ async def explain(
     known_item(home, item_id)
     if any(one.item_id == item_id for one in home.catalogue.history(user_id)):
         return Standing(suggestion=None, among=0, why_not="it is in your history already")
-    if any(
-        each.kind == "item" and each.stance == "never" and each.subject == item_id
-        for each in home.feedback.of(user_id)
-    ):
-        return Standing(suggestion=None, among=0, why_not="you said never to show it again")
+    if wish := ruled_out_by(home, home.feedback.of(user_id), [item_id]).get(item_id):
+        return Standing(suggestion=None, among=0, why_not=f"you said {wish}")
     if not home.catalogue.representations([item_id]):
         late = "it has no description yet: run `srec ingest` again"
         return Standing(suggestion=None, among=0, why_not=late)

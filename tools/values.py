@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Self
 
 from mllm_srec.store.home import Home
-from mllm_srec.store.records import Item, Representation
+from mllm_srec.store.records import UNKNOWN, Item, Representation
 from mllm_srec.tools.errors import CannotDo
 from mllm_srec.tools.spelling import Spellings
 
@@ -16,6 +16,24 @@ CLOSE = 0.8
 """Likeness (difflib's ratio) from which a word counts as a misspelt value: `stoller`, `grren`."""
 SHORTEST_GUESS = 4
 """Letters below which no misspelling is guessed: `rad` may be anything."""
+SHORTEST_STEM = 3
+"""Letters below which no `dotted` is made of `dot`."""
+NEAR = 0.7
+"""Likeness from which a value is offered in the place of a word that names none."""
+RARE = 1 / 200
+"""Values with less than this share of the most common one's items are not offered: most often they
+are words of a title that the model took for a brand."""
+OFFERED = 5
+"""Kinds that are offered where no value is near."""
+FILLING = frozenset({
+    "the", "a", "an", "one", "ones", "that", "this", "those", "these", "it", "its", "they", "them",
+    "thing", "things", "item", "items", "stuff", "something", "anything", "some", "any", "only",
+    "made", "of", "in", "with", "for", "from", "to", "at", "on", "by", "as", "or", "and", "but",
+    "is", "are", "be", "i", "i'm", "me", "my", "you", "your", "no", "not", "like", "just", "very",
+    "really", "want", "need", "show", "find", "get", "color", "colour", "coloured", "please",
+    "pls", "plz",
+})  # fmt: skip
+"""Words of a wish or a description that tell nothing: `that green one`, `something of wood`."""
 
 
 def value_of(text: str) -> str:
@@ -75,19 +93,48 @@ class Vocabulary:
         """All values that some words name, at least one.
 
         Raises:
-            CannotDo: No item has such a value; the message names near ones.
+            CannotDo: No item has such a value; the message names near ones, or kinds of things.
         """
         found = self.values(words)
         if not found:
-            near = self._spellings.near(value_of(words), 3, cutoff=0.6)
-            hint = f"; near are {', '.join(near)}" if near else ""
-            raise CannotDo(f"no item here is {words!r}{hint}")
+            raise self.unknown([words])
         return found
+
+    def unknown(self, words: Sequence[str]) -> CannotDo:
+        """That no item is what some words say, with what else may be asked for."""
+        kinds = [value for value in self._usual if self.attributes.get(value) == "what"]
+        told = self.none_is(words)
+        if kinds and not any(map(self.near, words)):
+            told += f"; kinds here are {', '.join(kinds[:OFFERED])}"
+        return CannotDo(told)
+
+    def none_is(self, words: Sequence[str]) -> str:
+        """The same as a remark, with near values alone."""
+        near = list(dict.fromkeys(value for each in words for value in self.near(each)))
+        hint = f"; near are {', '.join(near)}" if near else ""
+        return f"no item here is {' or '.join(map(repr, words))}{hint}"
+
+    def near(self, words: str) -> list[str]:
+        """Up to three values like some words that name none: first those that begin alike."""
+        found: list[str] = []
+        for word in (each for each in value_of(words).split() if each not in FILLING):
+            spelt = self._spellings.near(word, 3, cutoff=NEAR)
+            found += [value for value in self._usual if _akin(word, value)]
+            found += [value for value in spelt if value in self._usual]
+        return list(dict.fromkeys(found))[:3]
 
     def values(self, words: str) -> list[str]:
         """All values that some words name, longest first tried: `red cotton bib` names three."""
+        return self.parted(words)[0]
+
+    def parted(self, words: str) -> tuple[list[str], list[str]]:
+        """The values that some words name, and the words that neither do nor are filling.
+
+        Of `a red cotton submarine` that is `red` and `cotton`, and `submarine`.
+        """
         tokens = value_of(words).split()
         found: list[str] = []
+        left: list[str] = []
         start = 0
         while start < len(tokens):
             for stop in range(min(start + self._longest, len(tokens)), start, -1):
@@ -97,8 +144,16 @@ class Vocabulary:
                     start = stop
                     break
             else:
+                left += [tokens[start]] if tokens[start] not in FILLING else []
                 start += 1
-        return list(dict.fromkeys(found))
+        return list(dict.fromkeys(found)), list(dict.fromkeys(left))
+
+    @cached_property
+    def _usual(self) -> list[str]:
+        """Values worth to be offered, most common first."""
+        least = RARE * max(self.counts.values(), default=0)
+        common = self.counts.most_common()
+        return [value for value, count in common if count >= least and value != UNKNOWN]
 
     @cached_property
     def _longest(self) -> int:
@@ -118,8 +173,14 @@ class Vocabulary:
         return next(iter(self._spellings.near(phrase, 1, cutoff=CLOSE)), None)
 
 
+def _akin(one: str, other: str) -> bool:
+    """Whether the shorter one begins the longer: `preschool` and `preschooler`."""
+    shorter, longer = sorted((one, other), key=len)
+    return len(shorter) >= SHORTEST_GUESS and longer.startswith(shorter)
+
+
 def forms(phrase: str) -> Iterable[str]:
-    """The phrase, and what it may be the plural or a shade of."""
+    """The phrase, and what it may be the plural, a shade or the noun of."""
     yield phrase
     endings: Sequence[tuple[str, str]] = (
         ("ies", "y"),
@@ -129,9 +190,16 @@ def forms(phrase: str) -> Iterable[str]:
         ("dish", ""),
         ("ish", ""),
         ("en", ""),
+        ("", "en"),
     )
     for ending, instead in endings:
         if phrase.endswith(ending):
             yield phrase.removesuffix(ending) + instead
+    # With dots, stripes or checks is dotted, striped or checked.
+    for stem in (phrase, phrase.removesuffix("s")):
+        if len(stem) >= SHORTEST_STEM:
+            yield from (f"{stem}ed", f"{stem}{stem[-1]}ed")
+            if stem.endswith("e"):
+                yield f"{stem}d"
     yield phrase.replace("gray", "grey")
     yield phrase.replace("color", "colour")

@@ -3,13 +3,14 @@ import difflib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from mllm_srec.store.home import Home
-from mllm_srec.store.records import FusedItem
+from mllm_srec.store.records import FusedItem, Item
 from mllm_srec.tools.errors import CannotDo, WrongCall
 from mllm_srec.tools.feedback import (
     STEP,
@@ -24,7 +25,7 @@ from mllm_srec.tools.feedback import (
 from mllm_srec.tools.filters import ItemFilter, allowed_items
 from mllm_srec.tools.items import ItemCard, cards, compare, find_item, item_details
 from mllm_srec.tools.recommend import Suggestion, Suggestions, explain, recommend
-from mllm_srec.tools.search import search_described, search_similar, search_text
+from mllm_srec.tools.search import search_described, search_similar, search_text, unknown_words
 from mllm_srec.tools.spelling import Spellings
 from mllm_srec.tools.values import Vocabulary
 
@@ -65,6 +66,35 @@ def test_a_description_finds_items_like_it(shared: Home) -> None:
     picture = FusedItem(what="ball", seen={"colour": "green"})
     [first, *_] = asyncio.run(search_described(shared, embed, picture))
     assert first.item_id == "s2"
+
+
+def test_the_kind_that_is_looked_for_comes_first(shared: Home) -> None:
+    # The red train and the red bib have two values of it, the balls the kind alone.
+    picture = FusedItem(what="ball", seen={"colour": "red"}, told={"material": "wool"})
+    found = asyncio.run(search_described(shared, embed, picture))
+    assert {each.item_id for each in found[:2]} == {"s1", "s2"}
+    by_words = asyncio.run(search_text(shared, embed, "red wool ball", Vocabulary.of(shared)))
+    assert {each.item_id for each in by_words[:2]} == {"s1", "s2"}
+
+
+def test_a_search_for_a_user_leaves_out_what_was_ruled_out(home: Home) -> None:
+    give_feedback(home, "mia", "never", "rubber", origin="chat")
+    vocabulary, picture = Vocabulary.of(home), FusedItem(what="ball")
+    for found in (
+        search_text(home, embed, "ball", vocabulary, user_id="mia"),
+        search_described(home, embed, picture, user_id="mia"),
+    ):
+        assert "s1" not in {each.item_id for each in asyncio.run(found)}
+    rubber = ItemFilter(having=("rubber",))
+    with pytest.raises(CannotDo, match="you said never rubber"):
+        asyncio.run(search_text(home, embed, "a", vocabulary, conditions=rubber, user_id="mia"))
+
+
+def test_words_that_the_shop_does_not_know_are_told(home: Home) -> None:
+    home.catalogue.put_items([Item(item_id="x1", title="Plain", description="For days of Rain.")])
+    vocabulary = Vocabulary.of(home)
+    assert unknown_words(home, "any red zzzzqq for a day of rain", vocabulary) == ["zzzzqq"]
+    assert unknown_words(home, "torbidan rboot, lea ther, something plain", vocabulary) == []
 
 
 def test_an_item_is_not_similar_to_itself(shared: Home) -> None:
@@ -128,6 +158,19 @@ def test_what_is_on_the_screen_is_meant_first(shared: Home) -> None:
     assert find_item(shared, "Comet crib", among=["b1"]) == "b2"
 
 
+def test_a_phrase_of_a_title_and_what_was_shown_lately_are_meant_first(home: Home) -> None:
+    titles = {
+        "p1": "School Pebble (new)", "p2": "Pebble for school", "p3": "Pebble of school",
+        "d1": "Summit duck 1", "d2": "Summit duck 2",
+    }  # fmt: skip
+    home.catalogue.put_items(Item(item_id=each, title=title) for each, title in titles.items())
+    assert find_item(home, "the School Pebble") == "p1"
+    assert find_item(home, "pebble school", ["b1"], ["p2", "b2"]) == "p2"
+    assert find_item(home, "summit duck", ["d1", "b1"], ["d2"]) == "d1"
+    with pytest.raises(WrongCall, match="fits 3 items"):
+        find_item(home, "pebble school")
+
+
 def test_words_that_fit_several_items_and_none_are_two_kinds_of_failure(shared: Home) -> None:
     with pytest.raises(WrongCall, match="fits 2 items"):
         find_item(shared, "ball")
@@ -160,9 +203,33 @@ def test_a_comparison_finds_what_is_shared_whatever_capitals_it_has(home: Home) 
     assert compare(home, "t2", "t1").only_second == ("train", "red", "Wool")
 
 
-def test_conditions_that_nothing_meets_are_named(shared: Home) -> None:
-    with pytest.raises(CannotDo, match="steel, up to 5"):
-        allowed_items(shared, ItemFilter(having=("steel",), max_price=5))
+@pytest.mark.parametrize(
+    ("conditions", "told"),
+    [
+        ({"having": ("steel",), "max_price": 5}, "steel, up to 5: the cheapest costs 39.90"),
+        ({"having": ("ball",), "min_price": 50}, "ball, from 50: the dearest costs 14.00"),
+        (
+            {"having": ("ball",), "without": ("blue", "green")},
+            "ball, without blue, without green: leave out “ball”, and there are 3",
+        ),
+        (
+            {"having": ("bib",), "departments": ("toys", "sports")},
+            "toys, sports, bib: leave out “bib”, and there are 4",
+        ),
+        ({"having": ("steel", "wool", "cotton")}, "steel, wool, cotton: ask for less"),
+    ],
+)
+def test_conditions_that_nothing_meets_are_named_with_a_way_out(
+    shared: Home, conditions: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(CannotDo) as failed:
+        allowed_items(shared, ItemFilter(**conditions))
+    assert str(failed.value) == f"no item here is {told}"
+
+
+def test_of_conditions_that_only_items_left_out_meet_no_other_is_found(shared: Home) -> None:
+    with pytest.raises(CannotDo, match="no other item here is steel"):
+        allowed_items(shared, ItemFilter(having=("steel",), exclude=("t2",)))
 
 
 def test_no_conditions_allow_everything(shared: Home) -> None:
@@ -179,6 +246,19 @@ def test_a_price_range_upside_down_is_refused() -> None:
     assert str(told.value) == "min_price 9.0 is above max_price 1.0: swap them"
 
 
+@pytest.mark.parametrize(
+    "conditions",
+    [
+        {"having": ("red", "wool"), "without": ("RED",)},
+        {"departments": ("red",), "without": ("red",)},
+    ],
+)
+def test_a_value_asked_for_and_ruled_out_is_refused(conditions: dict[str, Any]) -> None:
+    with pytest.raises(WrongCall) as told:
+        ItemFilter(**conditions)
+    assert str(told.value) == "'red' is asked for and in without: take it out of one"
+
+
 VALUES = ("red", "blue", "cotton", "toys", "nordlund", "ball")
 
 
@@ -190,6 +270,7 @@ VALUES = ("red", "blue", "cotton", "toys", "nordlund", "ball")
 def test_allowed_items_are_exactly_those_that_meet_every_condition(
     shared: Home, having: set[str], without: set[str], high: float | None
 ) -> None:
+    assume(not having & without)
     conditions = ItemFilter(having=tuple(having), without=tuple(without), max_price=high)
     words = {
         card.item_id: {*card.line.replace(";", " ").replace(":", " ").replace(",", " ").split()}
@@ -222,10 +303,24 @@ def test_allowed_items_are_exactly_those_that_meet_every_condition(
         ("TOYS", ["toys"]),
         ("rad", []),
         ("red lea ther ball", ["red", "leather", "ball"]),
+        ("with dots, no stripes", ["dotted", "striped"]),
     ],
 )
 def test_words_are_read_as_values_of_the_shop(shared: Home, words: str, values: list[str]) -> None:
-    assert Vocabulary.of(shared).values(words) == values
+    patterns = Counter({"dotted": 1, "does": 1, "striped": 1})
+    assert Vocabulary(Vocabulary.of(shared).counts + patterns).values(words) == values
+
+
+def test_near_values_begin_alike_or_are_spelt_alike_and_are_no_oddities() -> None:
+    counts = Counter(
+        {"preschooler": 70, "school": 90, "duck": 50, "toys": 400, "suits": 3, "does": 1, "tots": 2}
+    )
+    vocabulary = Vocabulary(counts, {"duck": "what"})
+    assert vocabulary.near("for a preschool child") == ["preschooler", "school"]
+    assert vocabulary.near("tyos") == ["toys", "tots"]
+    with pytest.raises(CannotDo) as told:
+        vocabulary.named("sucks")
+    assert str(told.value) == "no item here is 'sucks'; kinds here are duck"
 
 
 def test_a_value_that_no_item_has_is_refused_with_near_ones(shared: Home) -> None:
@@ -331,7 +426,10 @@ def test_why_an_item_cannot_be_ranked_is_said(home: Home) -> None:
     owned = asyncio.run(explain(home, Recommender(), "mia", "b1"))
     assert "history already" in owned.why_not
     give_item_feedback(home, "mia", "never", "t2", origin="chat")
-    assert "never" in asyncio.run(explain(home, Recommender(), "mia", "t2")).why_not
+    never = asyncio.run(explain(home, Recommender(), "mia", "t2")).why_not
+    assert never == "you said never Atlas robot [t2]"
+    give_feedback(home, "mia", "never", "rubber", origin="chat")
+    assert asyncio.run(explain(home, Recommender(), "mia", "s1")).why_not == "you said never rubber"
 
 
 def test_a_list_of_no_length_is_a_wrong_call() -> None:
