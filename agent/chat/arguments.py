@@ -17,7 +17,7 @@ from mllm_srec.store.errors import BadPicture
 from mllm_srec.store.home import Home
 from mllm_srec.store.pictures import open_picture, read_picture
 from mllm_srec.tools.errors import CannotDo, WrongCall
-from mllm_srec.tools.values import Vocabulary, value_of
+from mllm_srec.tools.values import FILLING, Vocabulary, value_of
 
 JOINTS = (r"\s+(?:and|with)\s+", r"\s*,\s*", r"\s+")
 """What stands between two items; titles have these words too, commas most of all."""
@@ -43,15 +43,25 @@ def asked(intent: Intent, **slots: Any) -> Understood:
         ) from error
 
 
-def count(words: str) -> str:
-    """How many items, as it was said; empty where nothing was said.
+def how_many(words: str) -> tuple[str, str]:
+    """How many items, as it was said, and of what; empty where nothing was said.
 
     Raises:
-        WrongCall: The words are no number.
+        WrongCall: The words have a second number.
     """
-    if words and not numbers(words):
-        raise WrongCall(f"{words!r} is no number: /recommend 5, or say it without a command")
-    return words
+    parts = words.split()
+    said = numbers(words)
+    if len(said) > 1:
+        raise WrongCall(
+            f"{words!r} has two numbers: /recommend 5 toys, or say it without a command"
+        )
+    if not said:
+        return "", words
+    # The number is as few words as say it: of `a dozen toys`, `a dozen`.
+    stop = next(end for end in range(len(parts) + 1) if numbers(" ".join(parts[:end])) == said)
+    start = max(at for at in range(stop) if numbers(" ".join(parts[at:stop])) == said)
+    before = [] if set(parts[:start]) <= FILLING else parts[:start]
+    return " ".join(parts[start:stop]), " ".join((*before, *parts[stop:]))
 
 
 @dataclass(frozen=True)

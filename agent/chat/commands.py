@@ -11,8 +11,8 @@ from rich.console import RenderableType
 from mllm_srec.agent.chat.arguments import (
     ItemNames,
     asked,
-    count,
     file_path,
+    how_many,
     picture,
     two_items,
 )
@@ -94,7 +94,8 @@ def run_command(session: Session, line: str) -> None:
 
 
 def _recommend(session: Session, words: str) -> None:
-    turn = asked("recommend", k=count(words))
+    k, of_what = how_many(words)
+    turn = asked("recommend", k=k, having=(of_what,) if of_what else ())
     session.turn(f"/recommend {words}".strip(), understood=turn)
 
 
@@ -270,7 +271,7 @@ def _quit(session: Session, words: str) -> None:
 
 
 COMMANDS: dict[str, Command] = {
-    "recommend": Command("[K]", "a list for you", _recommend),
+    "recommend": Command("[K] [VALUE]", "a list for you", _recommend),
     "search": Command("WORDS", "search by words", _search),
     "why": Command("[not] ITEM", "an item in full, and why it is listed, or is not", _why, "items"),
     "compare": Command("ITEM ITEM", "two items side by side", _compare, "items"),

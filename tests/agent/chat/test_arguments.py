@@ -10,7 +10,7 @@ from PIL import Image
 from prompt_toolkit.completion import CompleteEvent
 from prompt_toolkit.document import Document
 
-from mllm_srec.agent.chat.arguments import ItemNames, asked, count, file_path, picture, two_items
+from mllm_srec.agent.chat.arguments import ItemNames, asked, file_path, how_many, picture, two_items
 from mllm_srec.agent.chat.session import _Completer
 from mllm_srec.store.home import Home
 from mllm_srec.store.records import Item
@@ -97,10 +97,26 @@ def test_a_whole_title_names_an_item_and_a_value_of_the_shop_does_not(home: Home
     assert not any(words in ItemNames(home) for words in ("", "red", "Maple", "wool"))
 
 
-def test_how_many_is_a_number() -> None:
-    assert (count(""), count("5"), count("a dozen")) == ("", "5", "a dozen")
-    with pytest.raises(WrongCall, match="'toys' is no number"):
-        count("toys")
+@pytest.mark.parametrize(
+    ("words", "read"),
+    [
+        ("", ("", "")),
+        ("5", ("5", "")),
+        ("half a dozen", ("half a dozen", "")),
+        ("toys", ("", "toys")),
+        ("five toys", ("five", "toys")),
+        ("a dozen red toys", ("dozen", "red toys")),
+        ("toys 5", ("5", "toys")),
+        ("just twenty five", ("twenty five", "")),
+    ],
+)
+def test_how_many_and_of_what_are_both_read(words: str, read: tuple[str, str]) -> None:
+    assert how_many(words) == read
+
+
+def test_two_numbers_are_no_length_of_a_list() -> None:
+    with pytest.raises(WrongCall, match="'five toys under 20' has two numbers"):
+        how_many("five toys under 20")
 
 
 @pytest.mark.parametrize(
