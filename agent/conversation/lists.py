@@ -1,7 +1,8 @@
 """Actions that bring a list: recommend, search, and criticism of the list before."""
 
+import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from mllm_srec.agent.conversation.intents import MAX_VALUES, Intent, Understood
 from mllm_srec.agent.conversation.shown import shown_card, shown_suggestion
@@ -11,15 +12,28 @@ from mllm_srec.agent.conversation.wishes import forgetting, keep_wish, wish_done
 from mllm_srec.agent.nodes.fuse_items import fused_picture
 from mllm_srec.store.feedback import Feedback, Stance
 from mllm_srec.tools.errors import WrongCall
-from mllm_srec.tools.feedback import wish_text
+from mllm_srec.tools.feedback import ruled_out, wish_text
 from mllm_srec.tools.filters import ItemFilter
 from mllm_srec.tools.items import cards
 from mllm_srec.tools.recommend import MAX_LIST
 from mllm_srec.tools.recommend import recommend as recommend_items
-from mllm_srec.tools.search import search_described, search_similar, search_text
+from mllm_srec.tools.search import search_described, search_similar, search_text, unknown_words
+from mllm_srec.tools.values import Vocabulary
 
 USUAL = 5
 """Items of a list where nobody said how many."""
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What a list is for, as far as it can be done."""
+
+    request: Understood
+    conditions: ItemFilter
+    passed: Sequence[str] = ()
+    """Ids of items shown before that should not come again."""
+    note: str = ""
+    """What cannot be done of it."""
 
 
 async def recommend(turn: Turn) -> TurnUpdate:
@@ -31,32 +45,58 @@ async def recommend(turn: Turn) -> TurnUpdate:
     if turn.understood.again and turn.state.last and turn.state.last["intent"] == "search":
         return await search(_again(turn, "search"))
     if turn.understood.again and turn.state.last_item:
-        return await _like(turn, turn.state.last_item, *await _request(turn))
-    request, passed, conditions = await _request(turn)
-    return await _recommended(turn, request, conditions, passed=passed)
+        return await _like(turn, turn.state.last_item, await _wanted(turn))
+    return await _recommended(turn, await _wanted(turn))
 
 
 async def search(turn: Turn) -> TurnUpdate:
     """Items by words, or by a picture that was shown."""
-    request, passed, conditions = await _request(turn)
+    wanted = await _wanted(turn)
+    request, conditions = wanted.request, wanted.conditions
     embed = turn.context.srec.deployment.calls.embed
     count = _length(request)
     words = request.words or " ".join((*request.having, request.item)).strip()
     picture = turn.state.picture
     if picture is None and turn.understood.again:
         picture = turn.state.last_picture
+    note = f"{wanted.note}{await _left_out(turn, words)}"
     if picture:
         fused = await fused_picture(turn.context.srec.context, picture, words)
-        found = await search_described(turn.home, embed, fused, count=count, conditions=conditions)
-        lead = f"Your picture shows {fused.line}. Nearest to it:"
+        found = await search_described(
+            turn.home, embed, fused, count=count, conditions=conditions, user_id=turn.user_id
+        )
+        # What was said of it is told there, too; it was not seen.
+        seen = fused.model_copy(update={"told": {}}).line
+        like = f"Nearest to it, “{words}”" if words else "Nearest to it"
+        lead = f"Your picture shows {seen}. {note}{like}{_meeting(conditions)}:"
     elif not words:
         raise AskBack("What should it be? A word for the thing is enough.")
     else:
+        vocabulary = await turn.vocabulary()
+        if unknown := await asyncio.to_thread(unknown_words, turn.home, words, vocabulary):
+            note += f"Nothing here is called or described as “{' '.join(unknown)}”. "
         found = await search_text(
-            turn.home, embed, words, await turn.vocabulary(), count=count, conditions=conditions
+            turn.home,
+            embed,
+            words,
+            vocabulary,
+            count=count,
+            conditions=conditions,
+            user_id=turn.user_id,
         )
-        lead = f"Nearest to “{words}”{_meeting(conditions)}:"
-    return {**_listed(lead, map(shown_card, found), request, passed), "last_picture": picture}
+        lead = f"{note}Nearest to “{words}”{_meeting(conditions)}:"
+    return {
+        **_listed(lead, map(shown_card, found), request, wanted.passed),
+        "last_picture": picture,
+    }
+
+
+async def _left_out(turn: Turn, words: str) -> str:
+    """What some words name and the user never wants, as a remark."""
+    never = ruled_out(turn.home.feedback.of(turn.user_id)).without
+    values, _ = await turn.read([words] if never and words else [])
+    named = [value for value in values if value in never]
+    return f"Left out, as you said: never {', '.join(named)}. " if named else ""
 
 
 async def more(turn: Turn) -> TurnUpdate:
@@ -66,22 +106,21 @@ async def more(turn: Turn) -> TurnUpdate:
         return await recommend(_again(turn, "recommend"))
     if asked.item:
         # Read before the wish is kept: a price may need a question.
-        wanted = await _request(turn)
+        wanted = await _wanted(turn)
         said = await _of_item(turn, "more", asked.item)
-        return await _like(turn, said.subject, *wanted, after=_noted(turn, [said]))
+        return await _like(turn, said.subject, wanted, after=_noted(turn, [said]))
     return await _criticised(turn, "more")
 
 
 async def _like(
     turn: Turn,
     item_id: str,
-    request: Understood,
-    passed: Sequence[str],
-    conditions: ItemFilter,
+    wanted: _Wanted,
     *,
     after: TurnUpdate | None = None,
 ) -> TurnUpdate:
     """Items like another one that meet what is asked besides."""
+    request, conditions = wanted.request, wanted.conditions
     similar = await search_similar(
         turn.home,
         turn.context.srec.deployment.calls.embed,
@@ -92,11 +131,12 @@ async def _like(
     )
     if after is None:
         [card] = cards(turn.home, [item_id])
-        lead = f"Like {card.named}{_meeting(conditions)} are:"
+        lead = f"{wanted.note}Like {card.named}{_meeting(conditions)} are:"
     else:
-        lead = f"{after['outcome']['lead']} Like it{_meeting(conditions)} are:"
+        noted = f"{after['outcome']['lead']} {wanted.note}"
+        lead = f"{noted}Like it{_meeting(conditions)} are:"
     request = request.model_copy(update={"item": ""})
-    listed = _listed(lead, map(shown_card, similar), request, passed)
+    listed = _listed(lead, map(shown_card, similar), request, wanted.passed)
     return {**(after or {}), **listed, "last_item": item_id, "focus": item_id}
 
 
@@ -112,18 +152,39 @@ async def never(turn: Turn) -> TurnUpdate:
 
 async def _criticised(turn: Turn, stance: Stance) -> TurnUpdate:
     """Keep what was said, and show the list that follows from it."""
-    asked = turn.understood
-    named = [*asked.having, *asked.without, *filter(None, (asked.words,))]
-    if named:
-        values = await turn.values(named)
-        said = [keep_wish(turn, stance, "value", value) for value in values]
+    asked, note = turn.priced(turn.understood), ""
+    named = [*asked.having, *filter(None, (asked.words,))]
+    if named or asked.without:
+        unwanted, unknown = await turn.read(asked.without)
+        values, also_unknown = await turn.read(named)
+        stances = dict.fromkeys(values, stance)
+        # `More red, no blue` is less of blue; of `no more blue` the model may make either.
+        stances |= dict.fromkeys(unwanted, "less" if stance == "more" else stance)
+        note = await _unknown(turn, (*also_unknown, *unknown), refused=not stances)
+        said = [keep_wish(turn, each, "value", value) for value, each in stances.items()]
     else:
         question = f"{stance.capitalize()} of what? Name a colour, or a number of the list."
         said = [await _of_item(turn, stance, asked.item, question)]
     noted = _noted(turn, said)
     last = Understood.model_validate(turn.state.last or {"intent": "recommend"})
-    request = last.model_copy(update={"intent": "recommend", "words": "", "item": ""})
-    return await _recommended(turn, request, await turn.conditions(request), after=noted)
+    besides = asked.model_copy(update={"having": (), "without": (), "words": "", "item": ""})
+    request = besides.over_before(last)
+    request = request.model_copy(update={"intent": "recommend", "words": "", "item": ""})
+    request = await _without(turn, request, said)
+    wanted = _Wanted(request, await turn.conditions(request), note=note)
+    return await _recommended(turn, wanted, after=noted)
+
+
+async def _without(turn: Turn, request: Understood, said: Sequence[Feedback]) -> Understood:
+    """A request without what contradicts the wishes that were said after it."""
+    if not request.having and not request.without:
+        return request
+    vocabulary = await turn.vocabulary()
+    more = {each.subject for each in said if each.kind == "value" and each.stance == "more"}
+    less = {each.subject for each in said if each.kind == "value" and each.stance != "more"}
+    having = tuple(_left(vocabulary, request.having, less.__contains__))
+    without = tuple(_left(vocabulary, request.without, more.__contains__))
+    return request.model_copy(update={"having": having, "without": without})
 
 
 async def _of_item(
@@ -152,19 +213,16 @@ def _noted(turn: Turn, said: Sequence[Feedback]) -> TurnUpdate:
 
 
 async def _recommended(
-    turn: Turn,
-    request: Understood,
-    conditions: ItemFilter,
-    *,
-    passed: Sequence[str] = (),
-    after: TurnUpdate | None = None,
+    turn: Turn, wanted: _Wanted, *, after: TurnUpdate | None = None
 ) -> TurnUpdate:
     """A list, told as soon as it is ranked; after what the turn has done already."""
     done = after or TurnUpdate(outcome=outcome(""))
-    lead = f"{done['outcome']['lead']} For you{_meeting(conditions)}:".lstrip()
+    request, conditions = wanted.request, wanted.conditions
+    told = f"{done['outcome']['lead']} {wanted.note}".lstrip()
+    lead = f"{told}For you{_meeting(conditions)}:"
 
     def listed(items: Iterable[Shown], notes: Sequence[str] = ()) -> TurnUpdate:
-        return {**done, **_listed(lead, items, request, passed, notes)}
+        return {**done, **_listed(lead, items, request, wanted.passed, notes)}
 
     found = await recommend_items(
         turn.lister(listed), turn.user_id, k=_length(request), conditions=conditions
@@ -172,16 +230,60 @@ async def _recommended(
     return listed(map(shown_suggestion, found.items), found.notes)
 
 
-async def _request(turn: Turn) -> tuple[Understood, list[str], ItemFilter]:
-    """What is asked for, items shown before that should not come again, and what it must be."""
-    asked, passed = turn.priced(turn.understood), list[str]()
+async def _wanted(turn: Turn) -> _Wanted:
+    """What is asked for, on top of what was asked before where it changes that.
+
+    Raises:
+        AskBack: A price can be read in two ways.
+        CannotDo: No item is anything of what is asked for.
+    """
+    priced, passed = turn.priced(turn.understood), list[str]()
+    asked, note = await _possible(turn, priced)
     if asked.again and turn.state.last:
-        if not asked.spans() or asked.spans() == [asked.k]:
-            # Nothing new was named: others of the same.
+        if priced != turn.understood or not asked.spans() or asked.spans() == [asked.k]:
+            # Cheaper or dearer ones; or nothing new was named: others of the same.
             passed = list(dict.fromkeys((*turn.state.passed, *turn.shown_ids)))[-PASSED:]
         asked = await _on_top(turn, asked, Understood.model_validate(turn.state.last))
     conditions = await turn.conditions(asked) & ItemFilter(exclude=tuple(passed))
-    return asked, passed, conditions
+    return _Wanted(asked, conditions, passed, note)
+
+
+async def _possible(turn: Turn, asked: Understood) -> tuple[Understood, str]:
+    """A request without what no item is, which is said; `no pink` counts before `pink`.
+
+    Raises:
+        CannotDo: Nothing is left of it.
+    """
+    department = tuple(filter(None, (asked.department,)))
+    if not asked.having and not asked.without and not department:
+        return asked, ""
+    vocabulary = await turn.vocabulary()
+    unwanted, unknown = await turn.read(asked.without)
+    _, also_unknown = await turn.read((*department, *asked.having))
+    having = tuple(_left(vocabulary, asked.having, unwanted.__contains__))
+    left = {
+        "having": having,
+        "without": tuple(_left(vocabulary, asked.without, lambda value: False)),
+        "department": "".join(_left(vocabulary, department, unwanted.__contains__)),
+    }
+    known = asked.model_copy(update=left)
+    nothing = bool(also_unknown) and not set(known.spans()) - {known.k}
+    return known, await _unknown(turn, (*also_unknown, *unknown), refused=nothing)
+
+
+async def _unknown(turn: Turn, words: Sequence[str], *, refused: bool) -> str:
+    """That no item is what some words say, as a remark, empty without words.
+
+    Raises:
+        CannotDo: It is all that was asked for.
+    """
+    if not words:
+        return ""
+    vocabulary = await turn.vocabulary()
+    if refused:
+        raise vocabulary.unknown(words)
+    told = vocabulary.none_is(words)
+    return f"{told[0].upper()}{told[1:]}. "
 
 
 async def _on_top(turn: Turn, asked: Understood, before: Understood) -> Understood:
@@ -197,20 +299,24 @@ async def _on_top(turn: Turn, asked: Understood, before: Understood) -> Understo
     unwanted = {value for words in asked.without for value in vocabulary.values(words)}
     changed = {vocabulary.attributes[value] for value in named}
 
-    def left(spans: Iterable[str], goes: Callable[[str], bool]) -> Iterator[str]:
-        for words in spans:
-            values = vocabulary.values(words)
-            stay = [value for value in values if not goes(value)]
-            if stay:
-                yield words if stay == values else " ".join(stay)
-
     def replaced(value: str) -> bool:
         return value in unwanted or vocabulary.attributes[value] in changed
 
-    having = (*left(before.having, replaced), *asked.having)
-    without = (*left(before.without, named.__contains__), *asked.without)
+    having = (*_left(vocabulary, before.having, replaced), *asked.having)
+    without = (*_left(vocabulary, before.without, named.__contains__), *asked.without)
     both = {"having": having[-MAX_VALUES:], "without": without[-MAX_VALUES:]}
     return merged.model_copy(update=both)
+
+
+def _left(
+    vocabulary: Vocabulary, spans: Iterable[str], goes: Callable[[str], bool]
+) -> Iterator[str]:
+    """The spans without the values that go; those that name no value go, too."""
+    for words in spans:
+        values = vocabulary.values(words)
+        stay = [value for value in values if not goes(value)]
+        if stay:
+            yield words if stay == values else " ".join(stay)
 
 
 def _again(turn: Turn, intent: Intent) -> Turn:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from statistics import median
@@ -24,10 +25,18 @@ from mllm_srec.agent.conversation.writing import answer_text
 from mllm_srec.agent.events import Event, Listener, PartialAnswer, Ranked
 from mllm_srec.agent.recommend_tool import GraphRecommend
 from mllm_srec.store.home import Home
-from mllm_srec.tools.errors import WrongCall
+from mllm_srec.tools.errors import ToolError, WrongCall
 from mllm_srec.tools.filters import ItemFilter
 from mllm_srec.tools.items import cards, find_item
-from mllm_srec.tools.values import Vocabulary
+from mllm_srec.tools.recommend import MAX_LIST
+from mllm_srec.tools.values import Vocabulary, value_of
+
+CENT = 0.01
+"""How far below the price in the middle of a list `cheaper` begins, and above it `dearer`."""
+
+
+BEYOND = range(MAX_LIST + 1, 1_000_000_000)
+"""Numbers that are the place of no list."""
 
 
 class AskBack(Exception):
@@ -122,26 +131,49 @@ class Turn:
             return words[1:-1]
         where = place(words)
         if where is None:
-            # It may read the whole catalogue, as `vocabulary` does.
-            return await asyncio.to_thread(find_item, self.home, words, shown)
-        return self._at(words, where)
-
-    def _at(self, words: str, where: Place) -> str:
-        """The id of the item at a place of the list."""
+            return await self._called(words)
+        if (found := self._at(words, where)) is not None:
+            return found
+        # A title, or a part of one that is no place of any list: `825` of `Tango (825)`.
         shown = self.shown_ids
-        # Some shops have numbers for ids: what is on the screen comes first.
-        if found := _standing(where, self.state.shown):
-            if len(found) == 1:
-                return found[0]["item_id"]
-            raise AskBack(f"By “{words}”, do you mean {' or '.join(_numbered(found, shown))}?")
-        if self.home.catalogue.item(words) is not None:
-            return words
+        with suppress(ToolError):
+            found = await self._called(words)
+            title = self.home.catalogue.items([found])[found].title
+            if where in BEYOND or value_of(title) == value_of(words):
+                return found
         if not shown:
             raise AskBack("There is no list yet. Which item do you mean, by its title?")
         if isinstance(where, str):
             raise WrongCall(f"there is no {words!r}: nothing in the list has a price")
         named = f"number {where}" if where >= 0 else repr(words)
         raise WrongCall(f"there is no {named}: the list ends at {len(shown)}")
+
+    async def _called(self, words: str) -> str:
+        """The id of the item that is called so; it may read the whole catalogue."""
+        shown, passed = self.shown_ids, self.state.passed
+        return await asyncio.to_thread(find_item, self.home, words, shown, passed)
+
+    def _at(self, words: str, where: Place) -> str | None:
+        """The id of the item at a place of the list; None where it has no such place."""
+        shown = self.shown_ids
+        # Some shops have numbers for ids: what is on the screen comes first.
+        if found := _standing(where, self.state.shown):
+            if len(found) == 1:
+                return found[0]["item_id"]
+            raise AskBack(f"By “{words}”, do you mean {' or '.join(_numbered(found, shown))}?")
+        return words if self.home.catalogue.item(words) is not None else None
+
+    async def read(self, words: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The values of the shop that some words mean, and those of the words that mean none."""
+        if not words:
+            return (), ()
+        vocabulary = await self.vocabulary()
+        values, unknown = list[str](), list[str]()
+        for each in words:
+            found, left = vocabulary.parted(each)
+            values += found
+            unknown += left if found else [each]
+        return tuple(dict.fromkeys(values)), tuple(dict.fromkeys(unknown))
 
     async def values(self, words: Sequence[str]) -> tuple[str, ...]:
         """The values of the shop that some words mean.
@@ -161,7 +193,8 @@ class Turn:
             AskBack: A price can be read in two ways.
         """
         read = partial(_price, shown=self.state.shown)
-        return asked.model_copy(update={"over": read(asked.over), "under": read(asked.under)})
+        over, under = read(asked.over, step=CENT), read(asked.under, step=-CENT)
+        return asked.model_copy(update={"over": over, "under": under})
 
     async def conditions(self, asked: Understood) -> ItemFilter:
         """What an item must be, by the words of a request.
@@ -218,15 +251,15 @@ def partial_answer(said: Outcome) -> PartialAnswer:
     return PartialAnswer(text, tuple(map(turn_item, items)))
 
 
-def _price(words: str, shown: Sequence[Shown]) -> str:
-    """A price in words; `cheaper` and `dearer` are the median of the list, if it has prices.
+def _price(words: str, *, shown: Sequence[Shown], step: float) -> str:
+    """A price in words; `cheaper` and `dearer` are a step from the median of the list's prices.
 
-    Of half the list that is true, however dear a single item is.
+    Below it is half the list at most, however dear a single item is.
     """
     if not words or said_number(words) is not None:
         return words
     prices = [each["price"] for each in shown if each["price"] is not None]
-    return f"{median(prices):.2f}" if prices else ""
+    return f"{max(median(prices) + step, 0.0):.2f}" if prices else ""
 
 
 def _written(value: float) -> str:

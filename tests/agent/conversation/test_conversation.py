@@ -2,7 +2,7 @@
 
 import io
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from PIL import Image
 
 from mllm_srec.agent.conversation.conversation import Conversation, Conversations
 from mllm_srec.agent.conversation.intents import Understood
+from mllm_srec.agent.nodes.fuse_items import compact
 from mllm_srec.llm.engine import Prompt
 from mllm_srec.llm.scripted import ScriptedEngine
 from mllm_srec.store.catalogue import Catalogue
@@ -18,7 +19,7 @@ from mllm_srec.store.errors import BadPicture
 from mllm_srec.store.home import Home
 from mllm_srec.store.records import Item
 from mllm_srec.tools.values import Vocabulary
-from tests.agent.shop import score
+from tests.agent.shop import ITEMS, score
 
 from .talk import answering, engine, ids, opened, said
 
@@ -87,38 +88,124 @@ def test_what_is_ruled_out_adds_up_until_it_is_asked_for(tmp_path: Path) -> None
         assert "(red, without blue)" in chat.do(red).answer
 
 
-def test_one_dear_item_does_not_shift_what_is_cheaper(tmp_path: Path) -> None:
-    with opened(tmp_path / "home") as talks:
-        items = talks.home.catalogue.items()
-        talks.home.catalogue.put_items(
-            item.model_copy(update={"price": 900.0 if item.item_id == "i8" else 10.0 + number})
-            for number, item in enumerate(items.values())
-        )
-        with talks.begin("ben") as chat:
-            chat.do(Understood(intent="search", words="toy", k="8"))
-            cheaper = Understood(intent="recommend", again=True, under="cheaper")
-            assert "(up to 13.5)" in chat.do(cheaper).answer
+def _priced(talks: Conversations, prices: Mapping[str, float]) -> None:
+    items = talks.home.catalogue.items()
+    talks.home.catalogue.put_items(
+        items[item_id].model_copy(update={"price": price}) for item_id, price in prices.items()
+    )
+
+
+CHEAPER = Understood(intent="recommend", again=True, under="cheaper")
+
+
+def test_cheaper_is_below_the_middle_of_the_list_and_nothing_of_it(tmp_path: Path) -> None:
+    with opened(tmp_path / "home") as talks, talks.begin("nobody") as chat:
+        listed = ids(chat.do(Understood(intent="search", words="fine", k="5")))
+        others = sorted(set(ITEMS) - set(listed))
+        # One dear item does not shift what is cheaper.
+        shown = dict(zip(listed, (900.0, 12.0, 14.0, 13.0, 11.0), strict=True))
+        _priced(talks, {**shown, **dict(zip(others, (13.0, 12.5, 5.0), strict=True))})
+        chat.do(Understood(intent="search", words="fine", k="5"))
+        cheaper = chat.do(CHEAPER)
+        assert cheaper.answer.startswith("Nearest to “fine” (up to 12.99):")
+        assert set(ids(cheaper)) == set(others[1:])
+        assert ids(chat.do(CHEAPER)) == []
 
 
 def test_cheaper_means_the_list_it_was_said_of_and_none_after_it(tmp_path: Path) -> None:
-    with opened(tmp_path / "home") as talks:
-        items = talks.home.catalogue.items()
-        talks.home.catalogue.put_items(
-            item.model_copy(update={"price": float(number)})
-            for number, item in enumerate(items.values(), 1)
-        )
-        with talks.begin("ben") as chat:
-            chat.do(Understood(intent="search", words="toy", k="8"))
-            cheaper = Understood(intent="recommend", again=True, under="cheaper")
-            assert "(up to 4.5)" in chat.do(cheaper).answer
-            assert "(wood, up to 4.5)" in chat.say("only wooden ones").answer
-            assert "up to 4.5" in chat.say("others").answer
+    with opened(tmp_path / "home") as talks, talks.begin("nobody") as chat:
+        listed = ids(chat.do(Understood(intent="search", words="wood", k="2")))
+        _priced(talks, dict.fromkeys(ITEMS, 4.0) | dict.fromkeys(listed, 5.0))
+        chat.do(Understood(intent="search", words="wood", k="2"))
+        assert "(up to 4.99)" in chat.do(CHEAPER).answer
+        assert "(wood, up to 4.99)" in chat.say("only wooden ones").answer
+        assert "up to 4.99" in chat.do(Understood(intent="recommend", again=True, k="1")).answer
 
 
 def test_a_wish_that_no_item_meets_gets_an_honest_answer(chat: Conversation) -> None:
     turn = chat.say("anything purple")
     assert turn.answer.startswith("Sorry: no item here is 'purple'")
     assert turn.items == ()
+
+
+def test_of_what_is_unknown_in_part_the_rest_is_answered(chat: Conversation) -> None:
+    turn = chat.do(Understood(intent="recommend", having=("a 2yo", "green"), under="thirty"))
+    assert turn.answer.startswith("No item here is 'a 2yo'. For you (green, up to 30):")
+    assert ids(turn) == ["i8"]
+    # What was unknown is not asked for again.
+    again = chat.do(Understood(intent="recommend", again=True, having=("purplish", "blue")))
+    assert again.answer.startswith("No item here is 'purplish'. For you (blue, up to 30):")
+    part = chat.do(Understood(intent="recommend", having=("green submarine",)))
+    assert part.answer.startswith("No item here is 'submarine'. For you (green):")
+    without = chat.do(Understood(intent="recommend", without=("glitter",)))
+    assert without.answer.startswith("No item here is 'glitter'. For you:")
+    wish = chat.do(Understood(intent="less", having=("rubber", "glitter")))
+    assert wish.answer.startswith("Noted: less rubber. No item here is 'glitter'. For you:")
+
+
+def test_of_nothing_but_unknown_words_it_is_said_what_there_is(chat: Conversation) -> None:
+    kinds = "; kinds here are rattle, kite, drum, robot, train"
+    for asked in (
+        Understood(intent="recommend", having=("pokemon cards",), k="five"),
+        Understood(intent="recommend", again=True, department="pokemon cards"),
+        Understood(intent="never", having=("pokemon cards",)),
+    ):
+        turn = chat.do(asked)
+        assert turn.answer == f"Sorry: no item here is 'pokemon cards'{kinds}."
+        assert turn.items == ()
+    assert "nothing to take back" in chat.say("undo").answer
+
+
+def test_a_search_says_which_words_nothing_here_is_called(chat: Conversation) -> None:
+    unknown = chat.do(Understood(intent="search", words="some pokemon cards"))
+    nothing = "Nothing here is called or described as “pokemon cards”. Nearest to "
+    assert unknown.answer.startswith(f"{nothing}“some pokemon cards”:")
+    assert unknown.items
+    part = chat.do(Understood(intent="search", words="red pokemon ball"))
+    assert part.answer.startswith("Nothing here is called or described as “pokemon”. Nearest to")
+    # A word of a title, a plural and a slip are known.
+    for words in ("fine kites", "wooden robto"):
+        assert chat.do(Understood(intent="search", words=words)).answer.startswith("Nearest to")
+
+
+def test_of_a_value_wanted_and_not_wanted_the_negation_counts(chat: Conversation) -> None:
+    turn = chat.do(
+        Understood(intent="recommend", having=("red", "wood"), without=("red",), under="30")
+    )
+    assert "For you (wood, without red, up to 30):" in turn.answer
+    noted = chat.do(Understood(intent="never", having=("red",), without=("red",)))
+    assert noted.answer.startswith("Noted: never red. For you (wood, without red, up to 30):")
+    mixed = chat.do(Understood(intent="more", having=("blue", "green"), without=("green",)))
+    assert mixed.answer.startswith("Noted: more blue; less green. For you")
+
+
+def test_criticism_does_not_contradict_the_request_before(chat: Conversation) -> None:
+    chat.do(Understood(intent="recommend", having=("blue", "rubber"), k="3"))
+    never = chat.say("never blue")
+    assert never.answer.startswith("Noted: never blue. For you (rubber):")
+    assert ids(never) == ["i8"]
+
+
+def test_criticism_takes_how_many_and_a_price_with_it(chat: Conversation) -> None:
+    chat.do(Understood(intent="recommend", k="4"))
+    turn = chat.do(Understood(intent="never", having=("rubber",), k="two", under="25"))
+    assert turn.answer.startswith("Noted: never rubber. For you (up to 25):")
+    assert len(turn.items) == 2
+
+
+def test_what_is_ruled_out_is_in_no_search(chat: Conversation) -> None:
+    chat.say("never rubber")
+    found = chat.do(Understood(intent="search", words="fine ball", k="8"))
+    assert found.answer.startswith("Nearest to “fine ball”:")
+    asked = chat.do(Understood(intent="search", words="rubber ball", k="8"))
+    assert asked.answer.startswith("Left out, as you said: never rubber. Nearest to “rubber ball”:")
+    pictured = chat.say("like this", picture=_drawn((20, 160, 20)))
+    for turn in (found, asked, pictured):
+        assert turn.items
+        assert {"i6", "i8"}.isdisjoint(ids(turn))
+    for intent in ("recommend", "search"):
+        refused = chat.do(Understood(intent=intent, words="toy", having=("rubber",)))
+        assert refused.answer == "Sorry: you said never rubber: take that back first."
 
 
 def test_a_turn_reads_the_values_of_the_shop_once(
@@ -168,6 +255,27 @@ def test_a_search_by_words_and_by_a_picture(chat: Conversation) -> None:
     assert turn.intent == "search"
     assert set(ids(turn)[:2]) == {"i7", "i8"}
     assert "green" in turn.answer
+
+
+def test_what_is_said_of_a_picture_is_not_what_it_shows(tmp_path: Path) -> None:
+    def merged(prompt: Prompt) -> str:
+        text = prompt.messages[1].text
+        if text.startswith("Merge") and "Title: red duck" in text:
+            return compact({"what": "duck", "seen": {"colour": "green"}, "told": {"hue": "red"}})
+        return answering()(prompt)
+
+    with (
+        opened(tmp_path / "home", ScriptedEngine(answer=merged, score=score)) as talks,
+        talks.begin("nobody") as chat,
+    ):
+        asked = Understood(intent="search", words="red duck")
+        picture = talks.home.pictures.add(_drawn((20, 160, 20)))
+        turn = chat.start("red duck", lambda event: None, picture=picture, turn=asked).result()
+        lead = "Your picture shows duck: green. Nearest to it, “red duck”"
+        assert turn.answer.startswith(f"{lead}:")
+        assert ids(turn)[0] == "i8"
+        under = chat.do(Understood(intent="search", again=True, under="25"))
+        assert under.answer.startswith(f"{lead} (up to 25):")
 
 
 def test_the_name_of_a_picture_is_no_picture(chat: Conversation) -> None:
@@ -362,8 +470,29 @@ def test_a_number_is_a_place_of_the_list_before_it_is_an_id(
             assert "Fine flute" in numbered.do(Understood(intent="why_not", item="[2]")).answer
 
 
+def test_a_number_that_is_the_place_of_no_list_may_be_of_a_title(tmp_path: Path) -> None:
+    with opened(tmp_path / "home") as talks:
+        talks.home.catalogue.put_items(
+            [
+                Item(item_id="t825", title="Tango (825)"),
+                Item(item_id="t9", title="Summit series 9"),
+                Item(item_id="n7", title="Number 7"),
+            ]
+        )
+        with talks.begin("ben") as chat:
+            chat.say("two things please")
+            for item, named in (("(825)", "Tango (825)"), ("number 7", "Number 7")):
+                asked = Understood(intent="history", do="add", item=item)
+                assert f"Added to your history, rated 5: {named}" in chat.do(asked).answer
+            nine = chat.do(Understood(intent="history", do="add", item="9"))
+            assert nine.answer == "Sorry: there is no number 9: the list ends at 2."
+
+
 def test_why_not_says_what_rules_an_item_out_or_where_it_stands(chat: Conversation) -> None:
     assert "in your history already" in chat.say("why not the rattle").answer
+    chat.say("never rubber")
+    assert chat.say("why not the duck").answer == "Fine duck: you said never rubber."
+    chat.say("undo")
     chat.say("something green under 30")
     assert "in the list, at 1" in chat.say("why not the duck").answer
 
