@@ -173,7 +173,7 @@ def find_item(home: Home, words: str, among: Sequence[str] = (), before: Sequenc
         if found:
             some = "; ".join(card.named for card in cards(home, found[:3]))
             raise WrongCall(f"{words!r} fits {len(found)} items: {some}. Say which")
-    raise CannotDo(f"no item here is called {words!r}")
+    raise CannotDo(f"no item here is called {words!r}: name it by its title, or search for it")
 
 
 @dataclass(frozen=True, slots=True)

@@ -153,6 +153,10 @@ async def never(turn: Turn) -> TurnUpdate:
 async def _criticised(turn: Turn, stance: Stance) -> TurnUpdate:
     """Keep what was said, and show the list that follows from it."""
     asked, note = turn.priced(turn.understood), ""
+    besides = asked.model_copy(update={"having": (), "without": (), "words": "", "item": ""})
+    # Read before the wish is kept: a price or a number may need a question.
+    _length(besides)
+    await turn.conditions(besides)
     named = [*asked.having, *filter(None, (asked.words,))]
     if named or asked.without:
         unwanted, unknown = await turn.read(asked.without)
@@ -167,7 +171,6 @@ async def _criticised(turn: Turn, stance: Stance) -> TurnUpdate:
         said = [await _of_item(turn, stance, asked.item, question)]
     noted = _noted(turn, said)
     last = Understood.model_validate(turn.state.last or {"intent": "recommend"})
-    besides = asked.model_copy(update={"having": (), "without": (), "words": "", "item": ""})
     request = besides.over_before(last)
     request = request.model_copy(update={"intent": "recommend", "words": "", "item": ""})
     request = await _without(turn, request, said)
@@ -177,14 +180,16 @@ async def _criticised(turn: Turn, stance: Stance) -> TurnUpdate:
 
 async def _without(turn: Turn, request: Understood, said: Sequence[Feedback]) -> Understood:
     """A request without what contradicts the wishes that were said after it."""
-    if not request.having and not request.without:
+    if not request.having and not request.without and not request.department:
         return request
     vocabulary = await turn.vocabulary()
     more = {each.subject for each in said if each.kind == "value" and each.stance == "more"}
     less = {each.subject for each in said if each.kind == "value" and each.stance != "more"}
     having = tuple(_left(vocabulary, request.having, less.__contains__))
     without = tuple(_left(vocabulary, request.without, more.__contains__))
-    return request.model_copy(update={"having": having, "without": without})
+    department = "".join(_left(vocabulary, (request.department,), less.__contains__))
+    left = {"having": having, "without": without, "department": department}
+    return request.model_copy(update=left)
 
 
 async def _of_item(

@@ -182,6 +182,21 @@ def test_every_list_keeps_to_its_conditions(
     assert "no item here is garden" in call(tools[name], **shown, departments=["garden"])
 
 
+def test_a_search_names_unknown_words_and_leaves_out_what_was_ruled_out(
+    tools: dict[str, BaseTool],
+) -> None:
+    unknown = call(tools["search_text"], words="zzzzqq")
+    assert unknown["unknown"] == ["zzzzqq"]
+    assert unknown["items"]
+    call(tools["give_feedback"], stance="never", value="rubber")
+    shown = {"search_text": {"words": "a ball"}, "search_picture": {"picture_base64": png()}}
+    for name, given in shown.items():
+        found = call(tools[name], **given, count=8)
+        assert {"i6", "i8"}.isdisjoint(each["item_id"] for each in found["items"])
+        assert found.get("unknown", []) == []
+    call(tools["undo_feedback"])
+
+
 FAILING = [
     ("item_details", {"item_id": "i404"}, WrongCall, "no item has the id 'i404'"),
     ("recommend", {"k": 500}, WrongCall, "ask for 1 to 50"),

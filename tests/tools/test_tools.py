@@ -174,7 +174,7 @@ def test_a_phrase_of_a_title_and_what_was_shown_lately_are_meant_first(home: Hom
 def test_words_that_fit_several_items_and_none_are_two_kinds_of_failure(shared: Home) -> None:
     with pytest.raises(WrongCall, match="fits 2 items"):
         find_item(shared, "ball")
-    with pytest.raises(CannotDo, match="called 'submarine'"):
+    with pytest.raises(CannotDo, match="called 'submarine': name it by"):
         find_item(shared, "submarine")
 
 

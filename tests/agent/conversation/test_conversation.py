@@ -312,8 +312,9 @@ def test_items_like_another_meet_what_is_asked_besides_and_go_on(chat: Conversat
 
 def test_a_price_in_two_ways_is_asked_about_before_a_wish_is_kept(chat: Conversation) -> None:
     chat.say("two things please")
-    turn = chat.do(Understood(intent="more", item="i3", under="twelve fifty"))
-    assert turn.answer == "By “twelve fifty”, do you mean 12.50 or 1250?"
+    for wish in ({"item": "i3"}, {"having": ("red",)}):
+        turn = chat.do(Understood(intent="more", under="twelve fifty", **wish))
+        assert turn.answer == "By “twelve fifty”, do you mean 12.50 or 1250?"
     assert "you said" not in chat.say("who am i to you").answer
 
 
