@@ -236,13 +236,15 @@ def test_json_lines_carry_what_the_contract_names(home: Path) -> None:
 
 
 def test_a_list_and_a_search_have_commands_and_what_is_too_long_is_told(home: Path) -> None:
-    listed, found, wrong, long, titled = answers(
+    listed, of_what, found, wrong, long, titled = answers(
         home,
-        f"/recommend 2\n/search blue ball\n/recommend toys\n/why {'x' * 81}\n/never Fine duck\n",
+        "/recommend 2\n/recommend one green thing\n/search blue ball\n/recommend 2 or 3\n"
+        f"/why {'x' * 81}\n/never Fine duck\n",
     )
     assert (listed["intent"], len(listed["items"])) == ("recommend", 2)
+    assert (of_what["answer"].split("\n")[0], len(of_what["items"])) == ("For you (green):", 1)
     assert (found["intent"], found["items"][0]["item_id"]) == ("search", "i6")
-    assert "'toys' is no number" in wrong["error"]
+    assert "'2 or 3' has two numbers" in wrong["error"]
     assert "has 81 characters" in long["error"]
     assert titled["answer"].startswith("Noted: never Fine duck [i8].")
 
