@@ -66,7 +66,7 @@ def how_many(words: str) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class ItemNames:
-    """What names an item: a place in the list, its id, or the whole of its title.
+    """What names an item: a place in the list, its id, bare or as `[i7]`, or the whole of its title.
 
     A title that is also a value of the shop, such as `red`, means the value.
     """
@@ -75,7 +75,8 @@ class ItemNames:
 
     def __contains__(self, words: str) -> bool:
         """Whether some words name an item."""
-        if place(words) is not None or self.home.catalogue.item(words) is not None:
+        bare = words[1:-1] if words[:1] == "[" else words
+        if place(words) is not None or self.home.catalogue.item(bare) is not None:
             return True
         return value_of(words) in self._titles
 
