@@ -91,7 +91,8 @@ class Terminal:
             list(command[1:]),
             dimensions=(rows, COLUMNS),
             cwd=str(ROOT),
-            env={**os.environ, "TERM": "xterm-256color", **environment},
+            # COLUMNS of whoever runs the tests would be believed.
+            env={**os.environ, "TERM": "xterm-256color", "COLUMNS": str(COLUMNS), **environment},
         )
         # prompt_toolkit asks where the cursor is; a terminal answers.
         self.screen.write_process_input = self.child.send

@@ -64,7 +64,9 @@ def test_a_mark_alone_is_no_name_of_items_without_a_title(tmp_path: Path) -> Non
     model = ScriptedEngine(answer=answering({heard(long): marked}), score=score)
     with opened(tmp_path / "home", model) as talks, talks.begin("ben") as chat:
         talks.home.catalogue.put_items([Item(item_id=item_id, title="") for item_id in ("u", "v")])
-        assert chat.say(long).answer == "Sorry: no item here is called '…'."
+        assert chat.say(long).answer == (
+            "Sorry: no item here is called '…': name it by its title, or search for it."
+        )
 
 
 @pytest.mark.parametrize("message", INVENTIONS)
