@@ -66,7 +66,7 @@ def how_many(words: str) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class ItemNames:
-    """What names an item: a place in the list, its id, bare or as `[i7]`, or the whole of its title.
+    """What names an item: a place in the list, its id, bare or as `[i7]`, or its whole title.
 
     A title that is also a value of the shop, such as `red`, means the value.
     """
