@@ -95,7 +95,7 @@ def check_reason(
     said, struck = _true_of_lately(reason.reason, preferred, shown.known)
     named, rest = _named(said, shown.values)
     faults = (
-        *_faults_of_form(said, reason.cites, len(exhibits)),
+        *_faults_of_form(reason, len(exhibits)),
         *shown.faults_of_facts(said),
         *shown.faults_of_names(named, rest, kinds),
         *shown.faults_of_claims(said, preferred),
@@ -117,16 +117,21 @@ def spoken(text: str) -> str:
 def _true_of_lately(
     reason: str, preferred: Set[str], known: Set[str]
 ) -> tuple[str, tuple[str, ...]]:
-    """A reason without values that are not preferred lately, where it lists nothing but values."""
+    """A reason without what it calls a preference of late and what is none; and that."""
     struck = list[str]()
 
+    def is_true(part: str) -> bool:
+        named, _ = _named(part, preferred | known)
+        return bool(named) and named <= preferred
+
     def true(match: re.Match[str]) -> str:
-        values = re.split(r", (?:and )?| and ", match[1])
-        false = [value for value in values if spoken(value) not in preferred]
-        if not set(map(spoken, false)) <= {*known, _WHAT}:
+        named, rest = _named(match[1], preferred | known)
+        # First: a value may have a comma or an `and` of its own.
+        if named <= preferred and set(rest.split()) <= {",", "and"}:
             return match[0]
-        struck.extend(false)
-        kept = [value for value in values if value not in false]
+        parts = re.split(r", (?:and )?| and ", match[1])
+        kept = [part for part in parts if is_true(part)]
+        struck.extend(part for part in parts if part not in kept)
         return match[0].removesuffix(match[1]) + joined(kept) if kept else ""
 
     return _LATELY.sub(true, reason), tuple(struck)
@@ -139,13 +144,13 @@ def joined(words: Sequence[str]) -> str:
     return f"{', '.join(words[:-1])} and {words[-1]}"
 
 
-def _faults_of_form(reason: str, cites: Sequence[int], exhibits: int) -> Iterator[str]:
-    begun = [spoken(part).split()[:BEGINNING] for part in reason.split(";")]
+def _faults_of_form(reason: CitedReason, exhibits: int) -> Iterator[str]:
+    begun = [spoken(part).split()[:BEGINNING] for part in reason.reason.split(";")]
     if any(words in begun[:index] for index, words in enumerate(begun)):
         yield "it says the same part again"
-    if _CUT_OFF.search(reason):
+    if _CUT_OFF.search(reason.reason):
         yield "it breaks off"
-    for cite in cites:
+    for cite in reason.cites:
         if not 1 <= cite <= exhibits:
             yield f"interaction [{cite}] was not shown"
 
@@ -231,7 +236,7 @@ def _spoken_facets(items: Iterable[FusedItem]) -> set[str]:
 def _named(text: str, values: Iterable[str]) -> tuple[set[str], str]:
     """The values that a text names, and the rest; `blue` inside `Blue Ridge` is not named."""
     named, rest = set[str](), spoken(text)
-    for value in sorted(values, key=lambda value: (-len(value), value)):
+    for value in sorted(filter(None, values), key=lambda value: (-len(value), value)):
         rest, count = re.subn(rf"(?<!\w){re.escape(value)}(?!\w)", ",", rest)
         if count:
             named.add(value)

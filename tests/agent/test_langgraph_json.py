@@ -1,8 +1,9 @@
-"""`langgraph.json` names graphs that LangGraph's development server can load, by file, and run."""
+"""`langgraph.json` names graphs that LangGraph's development server can import, and run."""
 
 import asyncio
-import importlib.util
+import importlib
 import json
+from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 
+from mllm_srec.agent import studio
 from mllm_srec.agent.ingest import fuse_missing
 from mllm_srec.agent.inspection.reading import load_trace
 from mllm_srec.llm.load import Loaded
@@ -37,20 +39,23 @@ DRAWING, RUNNING = Asked(), Asked(object())
 
 
 def loaded(name: str) -> tuple[ModuleType, str]:
-    """The module that the server loads, and the name of the factory in it."""
+    """The module that the server imports, and the name of the factory in it."""
     path, _, factory = GRAPHS[name].partition(":")
-    spec = importlib.util.spec_from_file_location(f"served_{name}", ROOT / path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module, factory
+    return importlib.import_module(path), factory
 
 
 def served(name: str, asked: Asked) -> AbstractAsyncContextManager[Any]:
     module, factory = loaded(name)
     made: AbstractAsyncContextManager[Any] = getattr(module, factory)(asked)
     return made
+
+
+@pytest.fixture(autouse=True)
+def a_process_that_opened_no_home() -> Iterator[None]:
+    yield
+    if studio._open_once.cache_info().currsize:
+        studio._open_once().close()
+    studio._open_once.cache_clear()
 
 
 @pytest.fixture

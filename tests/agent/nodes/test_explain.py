@@ -49,6 +49,7 @@ class TestExplain:
         # A value that begins with a mark cannot be told from punctuation, one with `;` not from
         # two parts of a sentence.
         values = [value for each in (target, *fused.values()) for value in each.facets()]
+        values += target.told
         assume(all(re.match(r"\w", value) and ";" not in value for value in values))
         preference = plain_preference(Preference(), events, fused)
         shown = exhibits_for(target, events, fused)

@@ -72,7 +72,6 @@ class TestReasonCheck:
             ),
             ("This rain coat is red.", [1], "'rain coat' is neither"),
             ("This red thing is like the drum you liked.", [1], "no 'drum' that the user liked"),
-            ("This drum is red; lately you prefer wood and a drum.", [1], "'drum' is not what"),
             ("This drum is suited to what drum.", [1], "'what' is the name of an attribute"),
             ("This drum, what, is red.", [1], "'what' is the name of an attribute"),
             ("This drum is red and suited to , like the kite.", [1], "it breaks off"),
@@ -105,6 +104,8 @@ class TestReasonCheck:
             ("red, drum and wood", "; lately you prefer red and wood.", ("drum",)),
             ("drum, red and what", "; lately you prefer red.", ("drum", "what")),
             ("drum", ".", ("drum",)),
+            ("red, wo and a drum", "; lately you prefer red.", ("wo", "a drum")),
+            ("what is red", "; lately you prefer what is red.", ()),
             ("wood", "; lately you prefer wood.", ()),
         ],
     )
