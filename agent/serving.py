@@ -31,10 +31,10 @@ def status(home: Path) -> dict[str, Any]:
     """What runs, as facts for a person."""
     with Home.open(home) as opened:
         record = server.status(opened.server_file)
+        if record is None:
+            return {"running": False}
         log = server.log_file(opened.server_file)
-    if record is None:
-        return {"running": False}
-    rate = server.prefix_hit_rate(record)
+        rate = server.prefix_hit_rate(opened.server_file)
     return {**_facts(record), "prefix cache": f"{rate:.0%} of the prompt tokens", "log": str(log)}
 
 

@@ -23,7 +23,7 @@ from PIL import Image
 from mllm_srec.llm.engine import EngineLost, ModelError, Picture
 from mllm_srec.llm.model_files import model_hash
 from mllm_srec.llm.pictures import as_png, load_budget, prepare
-from mllm_srec.llm.server_key import KEY_VARIABLE, KeyNeeded
+from mllm_srec.llm.server_key import KEY_VARIABLE, KeyNeeded, authorization
 from mllm_srec.llm.vllm_settings import vllm_arguments, vllm_distribution, vllm_environment
 
 HOST = "127.0.0.1"
@@ -155,15 +155,17 @@ def _text(record: ServerRecord) -> str:
     return json.dumps(asdict(record), indent=1) + "\n"
 
 
-def prefix_hit_rate(record: ServerRecord) -> float:
+def prefix_hit_rate(server_file: Path) -> float:
     """Share of all prompt tokens so far that the server's prefix cache had, 0 to 1.
 
     Raises:
-        EngineLost: It does not answer.
+        EngineLost: None runs, or it does not answer.
     """
+    url = f"{running(server_file).url}/metrics"
     try:
-        lines = httpx.get(f"{record.url}/metrics", trust_env=False).text.splitlines()
-    except httpx.TransportError as error:
+        reply = httpx.get(url, headers=authorization(read_key(server_file)), trust_env=False)
+        lines = reply.raise_for_status().text.splitlines()
+    except httpx.HTTPError as error:
         raise EngineLost(f"the server does not answer ({error}): see its log") from error
     asked, had = (
         sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(counter))
@@ -251,7 +253,7 @@ def _wait_ready(
         "max_tokens": 1,
     }
     deadline = time.monotonic() + timeout_s
-    headers = {"Authorization": f"Bearer {key}"}
+    headers = authorization(key)
     with httpx.Client(base_url=record.url, headers=headers, timeout=60, trust_env=False) as client:
         while time.monotonic() < deadline:
             if process.poll() is not None:

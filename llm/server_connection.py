@@ -9,6 +9,7 @@ import httpx
 
 from mllm_srec.llm.engine import EngineLost, ModelError
 from mllm_srec.llm.server import ServerRecord, read_key, running
+from mllm_srec.llm.server_key import authorization
 from mllm_srec.llm.stopping import governing
 
 T = TypeVar("T")
@@ -125,7 +126,7 @@ class ServerConnection:
         self._record = record
         self._address: dict[str, Any] = {
             "base_url": record.url,
-            "headers": {"Authorization": f"Bearer {read_key(self._server_file)}"},
+            "headers": authorization(read_key(self._server_file)),
             "timeout": httpx.Timeout(self._timeout_s, connect=10.0),
             # A proxy of the environment has no business between us and loopback.
             "trust_env": False,

@@ -16,12 +16,18 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 KEY_VARIABLE = "VLLM_API_KEY"
 
 
+def authorization(key: str) -> dict[str, str]:
+    """The header by which a request shows the key."""
+    return {"Authorization": f"Bearer {key}"}
+
+
 class KeyNeeded:
     """ASGI middleware: a request without the key of the environment is refused with 401."""
 
     def __init__(self, app: App) -> None:
         self._app = app
-        self._wanted = f"Bearer {os.environ[KEY_VARIABLE]}".encode()
+        [shown] = authorization(os.environ[KEY_VARIABLE]).values()
+        self._wanted = shown.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on what has the key, and the server's own start and end."""

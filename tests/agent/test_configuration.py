@@ -20,8 +20,8 @@ from mllm_srec.store.trace_settings import TraceSettings, write_settings
 from mllm_srec.store.traces import TraceStore
 
 ROOT = Path(__file__).parents[2]
-NOT_CHOSEN = {"TERM", "TMUX", "RANK", "WORLD_SIZE"}
-"""What a terminal, or the launcher of a training, says of itself."""
+NOT_CHOSEN = {"TERM", "TMUX", "RANK", "WORLD_SIZE", "VLLM_API_KEY"}
+"""What a terminal, the launcher of a training, or `srec serve` says of itself."""
 Run = Callable[..., tuple[int, str, str]]
 
 

@@ -94,7 +94,7 @@ def test_where_no_candidate_is_left_the_list_says_so(srec: Recommender) -> None:
 
 
 def test_a_large_price_is_told_as_it_was_given(srec: Recommender) -> None:
-    with pytest.raises(CannotDo, match=r"from 1234567\.5: ask for less"):
+    with pytest.raises(CannotDo, match=r"from 1234567\.5: the dearest costs 20\.00"):
         srec.recommend("ben", conditions=ItemFilter(min_price=1234567.5))
 
 

@@ -26,7 +26,7 @@ def test_when_a_server_started_is_told_as_a_time(
         dtype="bfloat16",
     )
     monkeypatch.setattr(server, "status", lambda path: record)
-    monkeypatch.setattr(server, "prefix_hit_rate", lambda record: 0.5)
+    monkeypatch.setattr(server, "prefix_hit_rate", lambda server_file: 0.5)
     facts = serving.status(home)
     told = datetime.fromisoformat(facts["started"])
     assert told.timestamp() == pytest.approx(this.create_time(), abs=1.5)

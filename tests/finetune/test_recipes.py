@@ -64,7 +64,7 @@ def test_data_without_labels_fit_the_recipe_for_texts() -> None:
         ({"scratch": {"image_side": 97}}, "image_side=97 must be a multiple"),
         ({"steps": "x"}, "'steps' is 'x'"),
         ({"steps": True}, "'steps' is True"),
-        ({"steps": None, "minutes": 0}, "'minutes' is 0: Input should be greater than 0"),
+        ({"steps": None, "minutes": 0}, "'minutes' is 0: it should be greater than 0"),
         ({"accumulate": 0}, "'accumulate' is 0"),
         ({"learning_rate": -1e-3}, "'learning_rate' is -0.001"),
         ({"learning_rate": float("nan")}, "'learning_rate' is nan"),

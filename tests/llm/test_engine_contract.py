@@ -304,12 +304,10 @@ def test_vllm_takes_the_shared_beginning_from_its_cache(vllm_engine: Any) -> Non
 def test_a_server_says_how_much_its_cache_had(server_engine: Engine, server_file: Path) -> None:
     shared = "Evidence: liked, disliked, liked lately. " * 10
     prompts = [Prompt((Message("user", f"{shared}Item {i}"),)) for i in range(20)]
-    record = server.status(server_file)
-    assert record is not None
     server_engine.score_labels(prompts, LABELS)
-    first = server.prefix_hit_rate(record)
+    first = server.prefix_hit_rate(server_file)
     server_engine.score_labels(prompts, LABELS)
-    assert 0 < first < server.prefix_hit_rate(record) <= 1
+    assert 0 < first < server.prefix_hit_rate(server_file) <= 1
 
 
 def test_transformers_computes_the_shared_beginning_once(transformers_engine: Engine) -> None:

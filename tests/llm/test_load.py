@@ -15,6 +15,7 @@ from mllm_srec.llm import server
 from mllm_srec.llm.engine import EngineLost, Message, ModelError, Prompt
 from mllm_srec.llm.load import load_engine, model_hash, resolve_model
 from mllm_srec.llm.server_engine import VLLMServerEngine
+from mllm_srec.llm.server_key import authorization
 from mllm_srec.llm.vllm_settings import vllm_distribution
 
 
@@ -126,10 +127,10 @@ class TestServer:
         assert record is not None
         command = Path(f"/proc/{record.pid}/cmdline").read_text()
         assert key not in command
-        authorization = {"Authorization": f"Bearer {key}"}
+        shown = authorization(key)
         for route in ("/v1/models", "/metrics", "/health"):
             assert httpx.get(f"{record.url}{route}", trust_env=False).status_code == 401
-            known = httpx.get(f"{record.url}{route}", trust_env=False, headers=authorization)
+            known = httpx.get(f"{record.url}{route}", trust_env=False, headers=shown)
             assert known.status_code == 200
         # Beside /v1 there are further routes that answer prompts.
         said = {"model": Path(record.model).name, "prompt": "Hi"}
@@ -147,7 +148,7 @@ class TestServer:
         part = {"type": "image_url", "image_url": {"url": "http://127.0.0.1:9/x.png"}}
         reply = httpx.post(
             f"{record.url}/v1/chat/completions",
-            headers={"Authorization": f"Bearer {server.read_key(server_file)}"},
+            headers=authorization(server.read_key(server_file)),
             json={
                 "model": Path(record.model).name,
                 "messages": [{"role": "user", "content": [part]}],

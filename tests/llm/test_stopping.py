@@ -17,6 +17,7 @@ from mllm_srec.llm import server
 from mllm_srec.llm.engine import Engine, EngineLost, Message, ModelError, Prompt
 from mllm_srec.llm.server import ServerRecord
 from mllm_srec.llm.server_connection import ServerConnection
+from mllm_srec.llm.server_key import authorization
 from mllm_srec.llm.stopping import Stop, Stopped, governing
 
 PATIENCE_S = 60
@@ -92,7 +93,9 @@ def test_a_vllm_server_stops_its_work(server_engine: Engine, server_file: Path) 
     assert record is not None
 
     def counter(name: str) -> float:
-        lines = httpx.get(f"{record.url}/metrics", trust_env=False).text.splitlines()
+        key = authorization(server.read_key(server_file))
+        reply = httpx.get(f"{record.url}/metrics", headers=key, trust_env=False)
+        lines = reply.raise_for_status().text.splitlines()
         return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name))
 
     stop, tokens = Stop(), counter("vllm:generation_tokens_total")
