@@ -26,8 +26,7 @@ class KeyNeeded:
 
     def __init__(self, app: App) -> None:
         self._app = app
-        [shown] = authorization(os.environ[KEY_VARIABLE]).values()
-        self._wanted = shown.encode()
+        self._wanted = authorization(os.environ[KEY_VARIABLE])["Authorization"].encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on what has the key, and the server's own start and end."""

@@ -55,7 +55,7 @@ class FacetModel:
         rows, columns = np.array(pairs, np.int64).reshape(-1, 2).T
         ones = np.ones(len(pairs), np.float32)
         shape = (len(described), len(values))
-        kinds = frozenset(fused.what for fused in described.values()) - {UNKNOWN}
+        kinds = frozenset(fused.what for fused in described.values())
         return cls(list(described), sparse.csr_array((ones, (rows, columns)), shape), values, kinds)
 
     def scores(

@@ -1,7 +1,8 @@
 """Which items may come into a list at all: department, price, values."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
+from functools import partial
 from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
@@ -84,8 +85,10 @@ def allowed_items(home: Home, conditions: ItemFilter) -> frozenset[str] | None:
     found, excluded = set(), set(conditions.exclude)
     # Items that fail one condition alone, by what it is.
     failing: defaultdict[str, list[Item]] = defaultdict(list)
+    tests = _tests(conditions)
     for item_id, item in home.catalogue.items().items():
-        unmet = _unmet(item, item_values(item, fused.get(item_id)), conditions)
+        values = item_values(item, fused.get(item_id))
+        unmet = [condition for condition, meets in tests.items() if not meets(item, values)]
         if not unmet:
             found.add(item_id)
         elif len(unmet) == 1 and item_id not in excluded:
@@ -99,19 +102,31 @@ def allowed_items(home: Home, conditions: ItemFilter) -> frozenset[str] | None:
     return allowed
 
 
-def _unmet(item: Item, values: Set[str], conditions: ItemFilter) -> list[str]:
-    """The conditions that an item does not meet, in the words of `ItemFilter.text`."""
+def _tests(conditions: ItemFilter) -> dict[str, Callable[[Item, Set[str]], bool]]:
+    """Whether an item with some values meets each condition, in the words of `ItemFilter.text`."""
+    low, high = conditions.min_price, conditions.max_price
     departments = set(map(value_of, conditions.departments))
-    low, high, price = conditions.min_price, conditions.max_price, item.price
-    unmet = [value for value in conditions.having if value_of(value) not in values]
-    unmet += [f"without {value}" for value in conditions.without if value_of(value) in values]
-    if departments and departments.isdisjoint(map(value_of, item.categories)):
-        unmet.append(" or ".join(conditions.departments))
-    if low is not None and (price is None or price < low):
-        unmet.append(_from(low))
-    if high is not None and (price is None or price > high):
-        unmet.append(_up_to(high))
-    return unmet
+    tests: dict[str, Callable[[Item, Set[str]], bool]] = {}
+    for word in conditions.having:
+        tests[word] = partial(_is, value_of(word))
+    for word in conditions.without:
+        tests[f"without {word}"] = partial(_is_not, value_of(word))
+    if departments:
+        either = " or ".join(conditions.departments)
+        tests[either] = lambda item, _: not departments.isdisjoint(map(value_of, item.categories))
+    if low is not None:
+        tests[_from(low)] = lambda item, _: item.price is not None and item.price >= low
+    if high is not None:
+        tests[_up_to(high)] = lambda item, _: item.price is not None and item.price <= high
+    return tests
+
+
+def _is(value: str, _: Item, values: Set[str]) -> bool:
+    return value in values
+
+
+def _is_not(value: str, _: Item, values: Set[str]) -> bool:
+    return value not in values
 
 
 def _way_out(failing: Mapping[str, Sequence[Item]], conditions: ItemFilter) -> str:

@@ -33,8 +33,6 @@ from mllm_srec.tools.values import Vocabulary, value_of
 
 CENT = 0.01
 """How far below the price in the middle of a list `cheaper` begins, and above it `dearer`."""
-
-
 BEYOND = range(MAX_LIST + 1, 1_000_000_000)
 """Numbers that are the place of no list."""
 
@@ -135,7 +133,6 @@ class Turn:
         if (found := self._at(words, where)) is not None:
             return found
         # A title, or a part of one that is no place of any list: `825` of `Tango (825)`.
-        shown = self.shown_ids
         with suppress(ToolError):
             found = await self._called(words)
             title = self.home.catalogue.items([found])[found].title

@@ -15,7 +15,7 @@ from mllm_srec.agent.nodes.reason_check import (
     Exhibit,
     check_reason,
     joined,
-    spoken,
+    spoken_kinds,
 )
 from mllm_srec.agent.nodes.score_targets import last_preference
 from mllm_srec.agent.nodes.summarize_preferences import Preference, fused_items
@@ -51,7 +51,7 @@ async def explain(state: State, runtime: Runtime[Context]) -> Update:
     representations = all_there(context.home.catalogue.representations(top), top)
     history = fused_items(context, state, state.history)
     profile, preference = stated(state.profile), last_preference(state)
-    kinds = frozenset(map(spoken, context.facets().kinds))
+    kinds = spoken_kinds(context.facets().kinds)
     exhibits = [exhibits_for(representations[item].fused, state.history, history) for item in top]
     replies = await ask(
         context.calls,

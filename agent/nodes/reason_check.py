@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
+from functools import lru_cache
 
 from pydantic import Field
 
@@ -142,6 +143,12 @@ def joined(words: Sequence[str]) -> str:
     if len(words) < 2:
         return "".join(words)
     return f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+@lru_cache(maxsize=8)
+def spoken_kinds(kinds: frozenset[str]) -> frozenset[str]:
+    """What things are called, `spoken`; once for each catalogue, not for each reason."""
+    return frozenset(map(spoken, kinds)) - {"", UNKNOWN}
 
 
 def _faults_of_form(reason: CitedReason, exhibits: int) -> Iterator[str]:

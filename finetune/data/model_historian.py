@@ -6,7 +6,7 @@ from mllm_srec.agent.ask import Question
 from mllm_srec.agent.nodes import explain, profile_user, summarize_preferences
 from mllm_srec.agent.nodes.fuse_items import compact
 from mllm_srec.agent.nodes.profile_user import Profile
-from mllm_srec.agent.nodes.reason_check import CheckedReason, CitedReason, spoken
+from mllm_srec.agent.nodes.reason_check import CheckedReason, CitedReason, spoken_kinds
 from mllm_srec.agent.nodes.summarize_preferences import Preference
 from mllm_srec.agent.state import Event, Settings
 from mllm_srec.finetune.data.records import Record
@@ -68,7 +68,7 @@ class ModelHistorian(Historian):
         """Why does the item suit the user?"""
         exhibits = explain.exhibits_for(item, self.events[:stop], self.fused)
         taste = self.taste(stop)
-        kinds = frozenset(spoken(each.what) for each in self.fused.values())
+        kinds = spoken_kinds(frozenset(each.what for each in self.fused.values()))
         return explain.question(taste.profile, taste.preference, exhibits, item, kinds=kinds)
 
     def chain_records(self, stop: int, item: FusedItem) -> Iterator[Record]:

@@ -6,7 +6,7 @@ from hypothesis import assume, given
 
 from mllm_srec.agent.nodes.explain import exhibits_for, explain_prompt, plain_reason
 from mllm_srec.agent.nodes.profile_user import Profile
-from mllm_srec.agent.nodes.reason_check import CitedReason, check_reason, spoken
+from mllm_srec.agent.nodes.reason_check import CitedReason, check_reason, spoken_kinds
 from mllm_srec.agent.nodes.summarize_preferences import Preference, plain_preference
 from mllm_srec.agent.state import Event
 from mllm_srec.store.records import UNKNOWN, FusedItem
@@ -54,7 +54,7 @@ class TestExplain:
         preference = plain_preference(Preference(), events, fused)
         shown = exhibits_for(target, events, fused)
         found = plain_reason(preference, shown, target)
-        kinds = frozenset(spoken(each.what) for each in (target, *fused.values()))
+        kinds = spoken_kinds(frozenset(each.what for each in (target, *fused.values())))
         checked = check_reason(as_answer(found), preference, shown, target, kinds=kinds)
         assert checked.cites == found.cites
         # But for what a value, or a kind of thing, makes it say twice.
