@@ -27,8 +27,10 @@ _TWICE = re.compile(rf"(?<![\w-])((?:the )?\w[\w-]*)(?:(?:, | and )\1{_ENDS})+")
 _WHAT = "what"
 _CUT_OFF = re.compile(r"\b(?:and|for|from|is|of|the|to) ?(?:[,.;](?=\s|$)|$)", re.IGNORECASE)
 _UNKNOWN_KIND = re.compile(rf"\b(this|the|another) {UNKNOWN}\b", re.IGNORECASE)
+# A name may have a point of its own: `Dr. Brown's`.
 _LATELY = re.compile(
-    r"(?:; )?\blately you (?:prefer|like|want|choose) ([^.;]*?)(?=, like\b|[.;]|$)", re.IGNORECASE
+    r"(?:; )?\blately you (?:prefer|like|want|choose) ([^;]*?)(?=, like\b|;|\.?\s*$)",
+    re.IGNORECASE,
 )
 PHRASES = {
     "material": "made of {}",

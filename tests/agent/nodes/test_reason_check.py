@@ -117,6 +117,13 @@ class TestReasonCheck:
         assert (found.reason, found.struck) == (f"This drum is red{kept}", struck)
         assert "struck" not in found.model_dump()
 
+    def test_a_preferred_name_with_a_point_stays_whole(self) -> None:
+        target = FusedItem(what="cup", told={"brand": "Dr. Brown's"})
+        said = "This cup is from Dr. Brown's; lately you prefer Dr. Brown's."
+        preference = Preference(clear=["Dr. Brown's"])
+        found = checked(compact({"reason": said}), [], target, preference)
+        assert (found.reason, found.struck) == (said, ())
+
     def test_a_value_of_one_attribute_is_not_told_as_another(self) -> None:
         target = FusedItem(what="drum", told={"material": "wood", "purpose": "travel"})
         assert checked(compact({"reason": "This drum is for travel."}), [], target).reason
