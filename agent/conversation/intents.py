@@ -5,10 +5,12 @@ values and items from it. So nothing that the model makes up can become part of 
 """
 
 import json
+from collections.abc import Callable
 from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
+from mllm_srec.agent.conversation.reading import Reading
 from mllm_srec.agent.nodes.fuse_items import one_line
 from mllm_srec.llm.answer_schema import spans
 from mllm_srec.llm.structured import InvalidAnswer, parse
@@ -73,6 +75,16 @@ class Understood(Record):
             if span
         ]
 
+    def with_spans(self, change: Callable[[str], str]) -> Self:
+        """This turn with each part that was copied from the message changed."""
+        named = {name: getattr(self, name) for name in SPANS}
+        return self.model_copy(
+            update={
+                name: change(value) if isinstance(value, str) else tuple(map(change, value))
+                for name, value in named.items()
+            }
+        )
+
     def over_before(self, before: "Understood") -> Self:
         """This turn on top of an earlier one: what it names counts, the rest stays."""
         return self.model_copy(
@@ -95,14 +107,6 @@ def heard(said: str) -> str:
     return one_line(said, MAX_SAID)
 
 
-def small(text: str) -> str:
-    """Text in small letters, place by place: whoever types in capitals means the same.
-
-    To a model that reads pieces of words, `Cheaper` and `cheaper` are two words.
-    """
-    return "".join(low if len(low := letter.lower()) == 1 else letter for letter in text)
-
-
 def said_spans(said: str) -> list[str]:
     """Everything that can be copied from a message."""
     return list(spans(said, pieces=MAX_SPAN, characters=MAX_SPAN))
@@ -114,18 +118,13 @@ def check_understood(text: str, said: str) -> Understood:
     Raises:
         InvalidAnswer: It is malformed, or names something that was not said.
     """
-    understood, message = parse(text, Understood), small(said)
+    understood, reading = parse(text, Understood), Reading.of(said)
 
     def spelled(span: str) -> str:
-        at = message.find(small(span))
-        if at < 0:
+        if not span:
+            return span
+        if (typed := reading.typed(Reading.of(span).text)) is None:
             raise InvalidAnswer(text, f"{span!r} was not said")
-        return said[at : at + len(span)]
+        return typed
 
-    named = {name: getattr(understood, name) for name in SPANS}
-    return understood.model_copy(
-        update={
-            name: spelled(value) if isinstance(value, str) else tuple(map(spelled, value))
-            for name, value in named.items()
-        }
-    )
+    return understood.with_spans(spelled)

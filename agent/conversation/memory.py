@@ -6,7 +6,7 @@ from itertools import groupby
 from typing import Any
 
 from mllm_srec.agent.conversation.courtesy import Courtesy, courtesy
-from mllm_srec.agent.conversation.intents import small
+from mllm_srec.agent.conversation.reading import small
 from mllm_srec.agent.conversation.reasons import WHICH
 from mllm_srec.agent.conversation.state import Change, Done, TurnUpdate
 from mllm_srec.agent.conversation.turn import AskBack, Turn, outcome

@@ -15,9 +15,9 @@ from mllm_srec.agent.conversation.intents import (
     check_understood,
     heard,
     said_spans,
-    small,
 )
 from mllm_srec.agent.conversation.places import astray, points_at
+from mllm_srec.agent.conversation.reading import Reading
 from mllm_srec.agent.conversation.state import Outcome, Shown, TurnContext, TurnState, TurnUpdate
 from mllm_srec.agent.conversation.turn import Action, AskBack, Turn, outcome
 from mllm_srec.agent.conversation.writing import answer_text
@@ -104,8 +104,8 @@ def understand_question(before: str, said: str) -> Question[Understood]:
 
 
 def understand_prompt(before: str, said: str) -> Prompt:
-    """The prompt of a message, in small letters, after what went before."""
-    read = small(said)
+    """The prompt of a message, as it is read, after what went before."""
+    read = Reading.of(said).text
     given = dict.fromkeys(SPANS, said_spans(read))
     return render("understand", before=before, said=read, schema=answer_schema(Understood, given))
 

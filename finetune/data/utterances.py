@@ -12,8 +12,9 @@ from itertools import accumulate
 from math import sqrt
 from typing import Any
 
-from mllm_srec.agent.conversation.intents import Understood, heard, small
+from mllm_srec.agent.conversation.intents import Understood, heard
 from mllm_srec.agent.conversation.nodes import understand_prompt
+from mllm_srec.agent.conversation.reading import Reading
 from mllm_srec.finetune.data.phrasings import FIELDS, Group, Part, phrasings
 from mllm_srec.finetune.data.slot_fillers import Filler
 from mllm_srec.finetune.data.spoken import spoken
@@ -41,8 +42,8 @@ class Utterance:
 
     @property
     def answer(self) -> str:
-        """The answer to learn: what it copies is in small letters, as in the prompt."""
-        return small(self.understood.compact)
+        """The answer to learn: what it copies is spelt as in the prompt."""
+        return self.understood.with_spans(lambda span: Reading.of(span).text).compact
 
 
 def utterances(count: int, *, seed: int, part: Part) -> Iterator[Utterance]:

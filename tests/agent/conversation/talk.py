@@ -9,7 +9,8 @@ from typing import Any
 from uuid import uuid4
 
 from mllm_srec.agent.conversation.conversation import Conversation, Conversations
-from mllm_srec.agent.conversation.intents import Understood, small
+from mllm_srec.agent.conversation.intents import Understood
+from mllm_srec.agent.conversation.reading import Reading
 from mllm_srec.agent.conversation.results import TurnResult
 from mllm_srec.agent.ingest import fuse_missing
 from mllm_srec.agent.nodes.fuse_items import compact
@@ -112,14 +113,14 @@ FORMS: dict[str, Callable[..., TurnResult]] = {
 
 
 def said(prompt: Prompt) -> str:
-    """The message that a prompt is about, in small letters."""
+    """The message that a prompt is about, as it is read."""
     return prompt.messages[1].text.rpartition("User: ")[2]
 
 
 def answering(readings: Mapping[str, str] | None = None) -> Answering:
     """The shop's rules, and readings of messages; those given count first, as raw answers."""
-    own = {small(message): reading for message, reading in (readings or {}).items()}
-    known = {small(message): reading for message, reading in READINGS.items()}
+    own = {Reading.of(message).text: reading for message, reading in (readings or {}).items()}
+    known = {Reading.of(message).text: reading for message, reading in READINGS.items()}
 
     def reply(prompt: Prompt) -> str:
         text = prompt.messages[1].text

@@ -3,12 +3,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mllm_srec.agent.conversation.courtesy import courtesy
-from mllm_srec.agent.conversation.intents import Understood, check_understood, heard, small
+from mllm_srec.agent.conversation.intents import Understood, check_understood, heard
 from mllm_srec.agent.conversation.nodes import understand_prompt
 from mllm_srec.agent.conversation.places import Place, astray, place, points_back
+from mllm_srec.agent.conversation.reading import Reading, small
 from mllm_srec.agent.conversation.spoken_numbers import CARDINALS, ORDINALS, numbers
 from mllm_srec.agent.grounding import claims, invented
 from mllm_srec.llm.structured import InvalidAnswer
+
+PIECES = ("pls", "Plzzz", "sooo", "w/", "dont", "don\u2019t", "y", "R", "4", "a, b", "\u0130")
 
 
 @pytest.mark.parametrize(
@@ -194,6 +197,29 @@ def test_what_the_model_marks_must_have_been_said() -> None:
 def test_small_letters_stand_where_the_letters_stood(text: str) -> None:
     assert len(small(text)) == len(text)
     assert small(small(text)) == small(text)
+
+
+@given(st.text(max_size=60) | st.lists(st.sampled_from(PIECES)).map(" ".join))
+def test_what_is_read_can_be_given_back_as_it_was_typed(text: str) -> None:
+    reading = Reading.of(text)
+    assert len(reading.places) == len(reading.text)
+    assert reading.typed(reading.text) == (text or None)
+    assert Reading.of(reading.text).text == reading.text
+
+
+def test_shorthand_is_read_written_out_and_copied_as_it_was_typed() -> None:
+    said = "Plzzz gimme sth w/ wheels, I don\u2019t luv Smth & Co"
+    read = "please give me something with wheels, i don't love something & co"
+    assert Reading.of(said).text == read
+    answered = '{"intent":"recommend","having":["with wheels"],"without":["something & co"]}'
+    understood = check_understood(answered, said)
+    assert understood.having == ("w/ wheels",)
+    assert understood.without == ("Smth & Co",)
+
+
+def test_numbers_names_and_parts_of_words_are_no_shorthand() -> None:
+    for said in ("4 r2 toys", "the u7 one", "y-fronts", "t/r/u", "o'r", "10w/30", "2 em-dash"):
+        assert Reading.of(said).text == said
 
 
 def test_capitals_are_not_read_and_stay_in_what_is_copied() -> None:

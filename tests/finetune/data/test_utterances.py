@@ -17,8 +17,8 @@ from mllm_srec.agent.conversation.intents import (
     check_understood,
     heard,
     said_spans,
-    small,
 )
+from mllm_srec.agent.conversation.reading import Reading, small
 from mllm_srec.agent.dispatch import AsyncEngine
 from mllm_srec.finetune.data.message_records import message_records
 from mllm_srec.finetune.data.phrasings import (
@@ -140,7 +140,8 @@ def test_every_answer_holds_against_its_message() -> None:
 
 def test_every_copied_word_can_be_copied_when_serving() -> None:
     for each in utterances(2_000, seed=5, part="train"):
-        assert set(each.understood.spans()) <= set(said_spans(each.said))
+        read = [Reading.of(span).text for span in each.understood.spans()]
+        assert set(read) <= set(said_spans(Reading.of(each.said).text))
 
 
 def test_idle_talk_and_departments_are_words_of_no_other_list() -> None:
