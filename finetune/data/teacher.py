@@ -30,8 +30,8 @@ from mllm_srec.finetune.errors import FinetuneError
 from mllm_srec.llm.engine import Prompt
 from mllm_srec.llm.prompting import render
 from mllm_srec.store.fields import FieldError, identifier, is_missing
-from mllm_srec.store.readers import read_rows
 from mllm_srec.store.records import UNKNOWN, FusedItem, Item
+from mllm_srec.store.row_files import read_rows
 from mllm_srec.store.validation import problems
 
 SEEN = ("colour", "pattern", "style")
