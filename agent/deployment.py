@@ -157,7 +157,7 @@ class Deployment(Closing):
             collaborative=cache(
                 lambda: (collaborative or self.collaborative()).tuned(weights.collaborative)
             ),
-            facets=cache(lambda: self.facets(settings.without)),
+            facets=cache(lambda: self.facets(settings.without).weighed(weights.attributes)),
             weights=weights,
             budget=budget or load_budget(self.model),
             tracer=tracer,

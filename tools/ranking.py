@@ -11,6 +11,7 @@ from scipy.special import expit
 
 from mllm_srec.llm.engine import ModelError
 from mllm_srec.tools.collaborative import CollaborativeSettings
+from mllm_srec.tools.facets import FacetWeights
 from mllm_srec.tools.retrieval import SOURCES, Candidate, RetrievalWeights
 
 CALIBRATION = "calibration.json"
@@ -62,6 +63,8 @@ class CombineWeights(BaseModel):
     """Of the retrieval score, fitted on the same data without the model."""
     collaborative: CollaborativeSettings = Field(default_factory=CollaborativeSettings)
     """What the collaborative model is fitted and blended with."""
+    attributes: FacetWeights = Field(default_factory=FacetWeights)
+    """How much the values in common say, by their attributes."""
 
     def score_change(self, nats: float) -> float:
         """How far the final score moves when the model's logit moves by so many nats."""

@@ -51,7 +51,7 @@ class RetrievalWeights(BaseModel):
     followed: float = 1.0
     """Of the collaborative score, 0 to about 1.5 for the best."""
     facets: float = 0.3
-    """Of the log odds of the item's values among the user's likes."""
+    """Of the weighed log odds of the item's values among the user's likes."""
     taste: float = 0.1
     """Of the similarity to the preference text, standardised over the user's candidates."""
     recent: float = 0.15

@@ -15,14 +15,11 @@ from scipy import optimize
 from scipy.special import expit
 
 from mllm_srec.finetune.errors import FinetuneError
+from mllm_srec.finetune.evaluation.conditional_logit import fit_choices
 from mllm_srec.finetune.evaluation.metrics import Floats, calibration_error, ndcg_at
-from mllm_srec.tools.collaborative import CollaborativeSettings
 from mllm_srec.tools.ranking import Calibration, CombineWeights, calibrated, feature_matrix
 from mllm_srec.tools.retrieval import SOURCES, Candidate, RetrievalWeights
 
-SHRINKAGE = 1.0
-"""Precision of the prior on each weight, features having deviation 1: worth little beside the
-hundreds of users of a validation part, but it holds a feature that is nearly constant."""
 FOLDS = 5
 """Parts of the users for the cross-validated figures."""
 
@@ -74,7 +71,7 @@ def fit_combination(
     pair_logits: Floats,
     pair_labels: NDArray[np.bool_],
     *,
-    collaborative: CollaborativeSettings | None = None,
+    fitted_with: CombineWeights | None = None,
     seed: int = 0,
 ) -> Fitted:
     """Fit calibration, retrieval weights and the weights of the final score.
@@ -83,8 +80,8 @@ def fit_combination(
         examples: From validation cases.
         pair_logits: The model's logits of labelled pairs (P,), positives and negatives.
         pair_labels: Whether the pair is a positive (P,).
-        collaborative: What the collaborative model was fitted and blended with; kept with the
-            weights, which fit no other.
+        fitted_with: Of which the weights keep how the collaborative model was blended and how the
+            attributes weigh: they fit no others.
         seed: Of the folds.
 
     Raises:
@@ -106,11 +103,14 @@ def fit_combination(
     if gain.mean() <= gain_error:
         final = np.append(retrieval, 0.0)
     return Fitted(
-        weights=CombineWeights(
-            **dict(zip((*SOURCES, "model"), final.tolist(), strict=True)),
-            calibration=calibration,
-            retrieval=RetrievalWeights(**dict(zip(SOURCES, retrieval.tolist(), strict=True))),
-            collaborative=collaborative or CollaborativeSettings(),
+        weights=(fitted_with or CombineWeights()).model_copy(
+            update={
+                **dict(zip((*SOURCES, "model"), final.tolist(), strict=True)),
+                "calibration": calibration,
+                "retrieval": RetrievalWeights(
+                    **dict(zip(SOURCES, retrieval.tolist(), strict=True))
+                ),
+            }
         ),
         users=len(examples),
         ndcg_retrieval=float(without.mean()),
@@ -160,8 +160,6 @@ class _Stack:
     """(U, C)."""
     targets: NDArray[np.int64]
     """(U,)."""
-    scale: Floats
-    """Mean deviation of each feature within a user (F,)."""
 
     @classmethod
     def of(cls, examples: Sequence[Example], calibration: Calibration | None) -> "_Stack":
@@ -176,42 +174,18 @@ class _Stack:
             features[user, :here, : len(SOURCES)] = example.features
             if calibration is not None:
                 features[user, :here, -1] = calibrated(example.logits, calibration)
-        spread = [
-            example_features[mask].std(axis=0)
-            for example_features, mask in zip(features, present, strict=True)
-        ]
-        mean = np.mean(spread, axis=0)
-        # A feature that never differs inside a user, as without any vectors, must not explode.
-        scale = np.where(mean > 1e-6, mean, 1.0)
         targets = np.array([example.target for example in examples])
-        return cls(features, present, targets, scale)
+        return cls(features, present, targets)
 
     def fit(self, members: NDArray[np.bool_] | None = None) -> Floats:
-        """Weights (F,) that make the targets of some users most likely.
-
-        Only popularity may weigh against an item: the others are evidence for it, and a negative
-        weight would be the noise of a small validation part.
-        """
+        """Weights (F,) that make the targets of some users most likely; popularity's is free."""
         rows = np.ones(len(self.targets), np.bool_) if members is None else members
-        scaled = self.features[rows] / self.scale
-        present, targets = self.present[rows], self.targets[rows]
-        users = np.arange(len(targets))
-
-        def loss(weights: Floats) -> tuple[float, Floats]:
-            scores = np.where(present, scaled @ weights, -np.inf)
-            scores -= scores.max(axis=1, keepdims=True)
-            chances = np.exp(scores)
-            chances /= chances.sum(axis=1, keepdims=True)
-            value = -np.log(np.maximum(chances[users, targets], 1e-300)).sum()
-            slope = np.einsum("uc,ucf->f", chances, scaled) - scaled[users, targets].sum(axis=0)
-            prior = SHRINKAGE * weights
-            return float(value + (prior * weights).sum() / 2), slope + prior
-
-        free = SOURCES.index("popular")
-        bounds = [(None if row == free else 0.0, None) for row in range(len(self.scale))]
-        start = np.zeros(len(self.scale))
-        found = optimize.minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds)
-        return np.asarray(found.x / self.scale, np.float64)
+        return fit_choices(
+            self.features[rows],
+            self.present[rows],
+            self.targets[rows],
+            free=SOURCES.index("popular"),
+        )
 
     def cross_validated(self, folds: NDArray[np.int64]) -> Floats:
         """NDCG@10 of each user (U,) by the weights that the other folds (U,) gave."""

@@ -24,6 +24,7 @@ from mllm_srec.finetune.evaluation.combine import (
     fit_combination,
 )
 from mllm_srec.finetune.evaluation.evaluate import LeakError, Ranking
+from mllm_srec.finetune.evaluation.facet_weights import fit_facet_weights
 from mllm_srec.finetune.evaluation.kept_rankings import KeptRankings, Pool
 from mllm_srec.finetune.evaluation.pairs import (
     check_described,
@@ -33,7 +34,7 @@ from mllm_srec.finetune.evaluation.pairs import (
     request,
 )
 from mllm_srec.store.home import Home
-from mllm_srec.tools.collaborative import CollaborativeModel, CollaborativeSettings
+from mllm_srec.tools.collaborative import CollaborativeModel
 from mllm_srec.tools.ranking import CombineWeights, calibrated
 
 ROUNDS = 2
@@ -165,13 +166,18 @@ def combine_home(
             "the last: ingest the log of users with several likes, or fit on another home"
         )
     min_rating = ranker.deployment.settings.liked_rating
-    blend = Tuning(ranker.collaborative, ranker.split, min_rating).blend()
-    weights = ranker.recommender.context.weights.model_copy(update={"collaborative": blend})
+    facets = ranker.deployment.facets(ranker.deployment.settings.without)
+    weights = ranker.recommender.context.weights.model_copy(
+        update={
+            "collaborative": Tuning(ranker.collaborative, ranker.split, min_rating).blend(),
+            "attributes": fit_facet_weights(facets, ranker.split, min_rating=min_rating, seed=seed),
+        }
+    )
     # Retrieval weights are fitted on candidates that the old ones found: the second round sees
     # its own candidates.
     for _ in range(ROUNDS):
         ranker.reweigh(weights)
-        fitted = _fit(ranker, cases, blend, seed)
+        fitted = _fit(ranker, cases, weights, seed)
         weights = fitted.weights
     ranker.reweigh(weights)
     seen = [[case.user_id, case.target] for case in cases]
@@ -179,9 +185,7 @@ def combine_home(
     return fitted
 
 
-def _fit(
-    ranker: GraphRanker, cases: Sequence[Case], blend: CollaborativeSettings, seed: int
-) -> Fitted:
+def _fit(ranker: GraphRanker, cases: Sequence[Case], weights: CombineWeights, seed: int) -> Fitted:
     states = ranker.states(cases)
     pairs = draw_pairs(cases, ranker.split, seed=seed)
     logits = model_logits(ranker.recommender, states, pairs, ranker.split.item_ids)
@@ -194,7 +198,7 @@ def _fit(
         for state, case in zip(states, cases, strict=True)
     ]
     found = [example for example in examples if example is not None]
-    return fit_combination(found, logits, pairs.labels, collaborative=blend, seed=seed)
+    return fit_combination(found, logits, pairs.labels, fitted_with=weights, seed=seed)
 
 
 def check_fitted(home: Home, how: SplitHow, model_hash: str) -> None:

@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from mllm_srec.store.records import UNKNOWN, FusedItem
-from mllm_srec.tools.facets import FacetModel
+from mllm_srec.tools.facets import FacetModel, FacetWeights, Memories
 
 WORDS = ("red", "blue", "cotton", "wool", UNKNOWN)
 
@@ -81,3 +82,60 @@ def test_scores_are_finite_and_follow_the_items(told: list[set[str]], liked: lis
     assert np.isfinite(scores).all()
     backwards = FacetModel.fit(dict(reversed(items.items()))).scores(history)
     assert backwards[::-1] == pytest.approx(scores)
+
+
+NAMES = st.sampled_from(("what", "colour", "material"))
+
+
+@given(
+    told=st.lists(st.dictionaries(NAMES, st.sampled_from(WORDS)), min_size=1, max_size=8),
+    liked=st.lists(st.integers(0, 9), max_size=12),
+    pairs=st.lists(st.tuples(st.floats(0, 9), st.floats(0, 9)), min_size=3, max_size=3),
+    named=st.integers(0, 3),
+)
+def test_the_score_is_the_evidence_of_each_attribute_weighed(
+    told: list[dict[str, str]],
+    liked: list[int],
+    pairs: list[tuple[float, float]],
+    named: int,
+) -> None:
+    items = {
+        f"i{row}": FusedItem(what=words.get("what", UNKNOWN), told=words)
+        for row, words in enumerate(told)
+    }
+    model, history = FacetModel.fit(items), [f"i{number}" for number in liked]
+    weights = [Memories(*pair) for pair in pairs]
+    chosen = dict(zip(model.names[:named], weights, strict=False))
+    weighed = model.weighed(FacetWeights(named=chosen, others=weights[-1]))
+    of_each = [chosen.get(name, weights[-1]) for name in model.names[:named]]
+    by_memory = np.array([*of_each, weights[-1]]).T.ravel()
+    evidence = model.evidence(history, len(of_each))
+    assert weighed.scores(history) == pytest.approx(evidence @ by_memory, abs=1e-9)
+
+
+def test_an_attribute_without_weight_says_nothing() -> None:
+    items = {
+        "a": FusedItem(what="lamp", seen={"colour": "red"}),
+        "b": FusedItem(what="lamp", seen={"colour": "blue"}),
+        "c": FusedItem(what="sofa", seen={"colour": "red"}),
+    }
+    model = FacetModel.fit(items)
+    assert model.scores(["a"])[2] == model.scores(["a"])[1]
+    kind = model.weighed(FacetWeights(named={"what": Memories(1, 0), "colour": Memories(0, 0)}))
+    assert kind.scores(["a"])[0] == kind.scores(["a"])[1] > 0 > kind.scores(["a"])[2]
+
+
+def test_the_lasting_memory_forgets_later() -> None:
+    early, late = ["i0", *["i9"] * 12], [*["i9"] * 12, "i0"]
+    lost = [
+        model.scores(late)[0] - model.scores(early)[0]
+        for memories in (Memories(1, 0), Memories(0, 1))
+        for model in (shop().weighed(FacetWeights(others=memories)),)
+    ]
+    assert lost[0] > lost[1] > 0
+
+
+@pytest.mark.parametrize("weight", [-0.5, np.nan, np.inf])
+def test_a_weight_is_a_number_that_is_not_negative(weight: float) -> None:
+    with pytest.raises(ValidationError, match="others"):
+        FacetWeights.model_validate({"others": [weight, 0.0]})
