@@ -79,6 +79,8 @@ class FacetModel:
         self._facets = facets
         self._columns = values
         self._has = self._matrix(np.ones(len(facets.rows)))
+        # The place of the name, from 1: a matrix may drop its zeros.
+        self._named = self._matrix(facets.names + 1.0)
         # (N,) whether an item has any value; (V,) share of the items that have a value.
         self._told = np.asarray(self._has.sum(axis=1), np.float64).ravel() > 0
         self._common = np.asarray(self._has.sum(axis=0), np.float64).ravel() / max(len(item_ids), 1)
@@ -126,22 +128,26 @@ class FacetModel:
         parts = [has @ each for has, each in zip(self._weighed, odds, strict=True)]
         return np.asarray(np.sum(parts, axis=0), np.float64)
 
-    def evidence(self, history: Sequence[str], names: int) -> NDArray[np.float64]:
-        """What each attribute says of every item, not weighed (N, 2 * (names + 1)).
+    def evidence(
+        self, history: Sequence[str], rows: NDArray[np.int64], names: int
+    ) -> NDArray[np.float64]:
+        """What each attribute says of some items, not weighed (R, 2 * (names + 1)).
 
         Args:
             history: Ids of the liked items, in time order.
+            rows: The places of the items (R,).
             names: So many of the most frequent attributes apart; the others are put together.
 
         Returns:
             For the recent memory the named ones in the order of `names` and the others, then the
             same for the lasting one.
         """
-        rows, columns, name = self._facets
-        places = rows * (names + 1) + np.minimum(name, names)
-        shape = (len(self.item_ids), names + 1)
+        named = self._named[rows]
+        row = np.repeat(np.arange(len(rows)), np.diff(named.indptr))
+        places = row * (names + 1) + np.minimum(named.data.astype(np.int64) - 1, names)
+        shape = (len(rows), names + 1)
         parts = [
-            np.bincount(places, odds[columns], shape[0] * shape[1]).reshape(shape)
+            np.bincount(places, odds[named.indices], shape[0] * shape[1]).reshape(shape)
             for odds in self._log_odds(history, {})
         ]
         return np.concatenate(parts, axis=1)

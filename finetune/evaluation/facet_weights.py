@@ -6,6 +6,7 @@ its values are, so popularity has a weight of its own there, which is not kept.
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import numpy as np
 import polars as pl
@@ -42,9 +43,8 @@ def fit_facet_weights(
     liked = split.liked(min_rating)
     popularity = dict(liked["item_id"].value_counts().iter_rows())
     log_likes = np.log1p([popularity.get(item_id, 0) for item_id in facets.item_ids])
-    cases = [(history, target) for history, target in _cases(liked, rng) if target in facets.rows][
-        :CASES
-    ]
+    described = (case for case in _cases(liked, rng) if case[1] in facets.rows)
+    cases = list(islice(described, CASES))
     if len(cases) < FEWEST or len(facets.item_ids) < 2:
         return FacetWeights()
     names = facets.names[:NAMES]
@@ -54,7 +54,7 @@ def fit_facet_weights(
         met = [facets.rows[one] for one in (*history, target) if one in facets.rows]
         # What is liked already is no alternative.
         present.append(np.append(True, ~np.isin(rows[1:], met)))
-        evidence = facets.evidence(history, len(names))[rows]
+        evidence = facets.evidence(history, rows, len(names))
         features.append(np.column_stack([log_likes[rows], evidence]))
     chosen = np.zeros(len(cases), np.int64)
     weights = fit_choices(np.stack(features), np.stack(present), chosen, free=0)[1:]

@@ -109,8 +109,9 @@ def test_the_score_is_the_evidence_of_each_attribute_weighed(
     weighed = model.weighed(FacetWeights(named=chosen, others=weights[-1]))
     of_each = [chosen.get(name, weights[-1]) for name in model.names[:named]]
     by_memory = np.array([*of_each, weights[-1]]).T.ravel()
-    evidence = model.evidence(history, len(of_each))
-    assert weighed.scores(history) == pytest.approx(evidence @ by_memory, abs=1e-9)
+    rows = np.arange(len(items))[::-1]
+    evidence = model.evidence(history, rows, len(of_each))
+    assert weighed.scores(history)[rows] == pytest.approx(evidence @ by_memory, abs=1e-9)
 
 
 def test_an_attribute_without_weight_says_nothing() -> None:
