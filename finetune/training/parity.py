@@ -65,7 +65,8 @@ def check_parity(model: Path, progress: Progress = lambda stage, done, total: No
                 scores.append(_scores(kind, model, dtype, prompts))
                 _free_memory()
             found[dtype] = largest_difference(*scores)
-        except ModelError as error:
+        # RuntimeError is how torch says that the memory is full.
+        except (ModelError, RuntimeError) as error:
             raise ParityError(
                 f"{model.name!r} could not be checked in {dtype}: {error}; where vLLM cannot be "
                 "had, `--unchecked` exports without the check"

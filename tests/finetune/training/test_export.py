@@ -298,6 +298,19 @@ def test_a_difference_names_what_it_comes_from(
         check_parity(model)
 
 
+def test_an_engine_that_runs_out_of_memory_is_not_taken_for_a_full_disk(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def score(prompt: Prompt, labels: Sequence[str]) -> dict[str, float]:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    loaded = Loaded(ScriptedEngine(score=score), None)
+    monkeypatch.setattr(parity, "load_engine", lambda kind, _, *, dtype: loaded)
+    with pytest.raises(ParityError, match="not be checked in float32: CUDA out of memory"):
+        export(model, tmp_path / "m")
+    assert not (tmp_path / "m").exists()
+
+
 def card(folder: Path) -> str:
     return (folder / "README.md").read_text("utf-8")
 
