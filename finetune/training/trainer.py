@@ -224,6 +224,9 @@ class AnswerTrainer(SFTTrainer):  # type: ignore[misc]  # TRL ships no types
                     f"{str(self.args.output_dir)!r} are of earlier steps, and usable"
                 )
 
+    def create_model_card(self, *_: Any, **__: Any) -> None:
+        """Write none: TRL's names no base, no data and no licence; `export` writes the card."""
+
     def _get_output_dir(self, trial: Any) -> str:
         """Where transformers makes the folder of a checkpoint."""
         return str(self._saved_below or super()._get_output_dir(trial))

@@ -358,6 +358,8 @@ def test_a_run_leaves_what_it_was_made_of(tmp_path: Path) -> None:
     assert settings["recipe"]["steps"] == 1
     assert json.loads((report.folder / "settings.json").read_text()) == settings
     assert (tmp_path / "out/loss.png").read_bytes().startswith(b"\x89PNG")
+    # TRL's card calls it a model of the base None.
+    assert list((tmp_path / "out").rglob("README.md")) == []
 
 
 def test_adapters_alone_move_and_end_up_in_the_weights(tmp_path: Path) -> None:
