@@ -24,7 +24,16 @@ from mllm_srec.finetune.data.settings import Form
 from mllm_srec.finetune.output_folder import all_at_once
 
 IMAGES = "images"
+DATASETS = "dataset_info.json"
+"""How LLaMA-Factory is told of the two files, where the folder is its `dataset_dir`."""
 _MARK = "<image>"
+_ROLES = {
+    "role_tag": "role",
+    "content_tag": "content",
+    "user_tag": "user",
+    "assistant_tag": "assistant",
+    "system_tag": "system",
+}
 
 
 def rewrite(folder: Path, form: Form, picture: Callable[[str], Image.Image]) -> dict[str, Any]:
@@ -57,6 +66,8 @@ def rewrite(folder: Path, form: Form, picture: Callable[[str], Image.Image]) -> 
             found |= {name: len(rows), f"{name}_sha256": file_hash(path)}
             if name == "train":
                 found["tasks"] = dict(sorted(Counter(row["task"] for row in rows).items()))
+        if form == "sharegpt":
+            (partial / DATASETS).write_text(json.dumps(_datasets(), indent=2) + "\n", "utf-8")
         # Soft labels are of use to our own trainer alone.
         found["soft_labels"] = None
         about = json.loads((folder / ABOUT).read_text("utf-8")) | found | {"form": form}
@@ -64,6 +75,19 @@ def rewrite(folder: Path, form: Form, picture: Callable[[str], Image.Image]) -> 
     # The lines are others now.
     (folder / ORIGINS).unlink()
     return found
+
+
+def _datasets() -> dict[str, Any]:
+    """Each file as LLaMA-Factory reads it."""
+    return {
+        name: {
+            "file_name": f"{name}.jsonl",
+            "formatting": "sharegpt",
+            "columns": {"messages": "messages", "images": "images"},
+            "tags": _ROLES,
+        }
+        for name in FILES
+    }
 
 
 def each_alone(records: Iterable[AnyRecord]) -> Iterator[Record]:

@@ -57,6 +57,21 @@ def test_in_texts_each_picture_has_one_mark_and_a_catalogue_none(folder: Path) -
         assert marks == len(row["images"])
 
 
+def test_llama_factory_is_told_of_both_files_by_their_columns_and_roles(folder: Path) -> None:
+    rows = rewritten(folder, "sharegpt")
+    datasets = json.loads((folder / "dataset_info.json").read_text("utf-8"))
+    assert {each["file_name"] for each in datasets.values()} == {
+        "train.jsonl", "validation.jsonl",
+    }  # fmt: skip
+    for each in datasets.values():
+        tags = each["tags"]
+        assert set(each["columns"].values()) <= set(rows[0])
+        roles = {tags["system_tag"], tags["user_tag"], tags["assistant_tag"]}
+        messages = [message for row in rows for message in row[each["columns"]["messages"]]]
+        assert {message[tags["role_tag"]] for message in messages} == roles
+        assert all(isinstance(message[tags["content_tag"]], str) for message in messages)
+
+
 def test_trl_trains_on_its_form(folder: Path, tmp_path: Path) -> None:
     rewritten(folder, "trl")
     rows = load_dataset("json", data_files=str(folder / "train.jsonl"), split="train")
