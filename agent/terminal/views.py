@@ -252,6 +252,8 @@ def _fact(value: object) -> str:
         return ", ".join(map(str, value)) or "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 1000 else f"{value:,.0f}"
     return "-" if value is None else with_tilde(str(value))
 
 

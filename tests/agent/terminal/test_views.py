@@ -288,6 +288,8 @@ def test_facts_within_facts_are_shown() -> None:
     assert "model hash" in shown
     assert "-" in shown
     assert render(facts_table({"running": True})).split() == ["running", "yes"]
+    numbers = {"loss": 7.550997295076885, "apart": 1.0234e-05, "seconds": 12345.678}
+    assert render(facts_table(numbers)).split()[1::2] == ["7.551", "1.023e-05", "12,346"]
 
 
 def test_bars_keep_to_a_line_of_80_columns() -> None:
