@@ -165,6 +165,18 @@ def test_two_pictures_with_the_same_text_give_two_batches(
     assert not torch.equal(red["pixel_values"], blue["pixel_values"])
 
 
+def test_another_picture_moves_the_loss(base: Path, encoder: Encoder, collator: Collator) -> None:
+    model = load(base)
+    learn_answers_only(model)
+    red = look("red")
+    losses = []
+    for shown in ("red.png", "blue.png"):
+        record = encoder.encode(red.model_copy(update={"images": (shown,)}))
+        with torch.no_grad():
+            losses.append(read_answers(model, collator([record])).loss.item())
+    assert abs(losses[0] - losses[1]) > 1e-4
+
+
 @settings(max_examples=30)
 @given(
     lengths=st.lists(st.integers(1, 200), min_size=1, max_size=60),
