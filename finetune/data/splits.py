@@ -64,6 +64,8 @@ class Split:
     """The catalogue that is ranked; the order of every score array."""
     users: tuple[str, ...]
     """Everybody in the log, also those without a case."""
+    cut: float | None = None
+    """Time before which all of the training part lies, whoever did it; None without such a time."""
 
     @property
     def cold_items(self) -> frozenset[str]:
@@ -194,7 +196,7 @@ def split_by_time(
         after = [place for place in likes if place >= tuned]
         validation.extend(_case(history, place, known) for place in between[-1:])
         test.extend(_case(history, place, known) for place in after[-1:])
-    return Split(_frame(train), tuple(validation), tuple(test), tuple(item_ids), _users(log))
+    return Split(_frame(train), tuple(validation), tuple(test), tuple(item_ids), _users(log), first)
 
 
 def shuffle_days(frame: pl.DataFrame, *, seed: int) -> pl.DataFrame:
@@ -222,6 +224,8 @@ def shuffle_days(frame: pl.DataFrame, *, seed: int) -> pl.DataFrame:
 def find_leaks(split: Split) -> list[str]:
     """Name every target or later interaction that stands where a model could see it.
 
+    Of a time split, whatever anybody did at or after the cut is later.
+
     Returns:
         One line a leak, empty where the split is clean.
     """
@@ -237,6 +241,12 @@ def find_leaks(split: Split) -> list[str]:
         f"training: user {user!r} has {item!r} at position {position}, at or after a target"
         for user, item, position in late.select("user_id", "item_id", "position").iter_rows()
     ]
+    if split.cut is not None:
+        after = split.train.filter(pl.col("timestamp") >= split.cut)
+        found += [
+            f"training: user {user!r} has {item!r} at time {time}, at or after the cut"
+            for user, item, time in after.select("user_id", "item_id", "timestamp").iter_rows()
+        ]
     for case in chain(split.validation, split.test):
         if any(one.position >= case.position or one.item_id == case.target for one in case.history):
             found.append(f"history: user {case.user_id!r} shows the target {case.target!r}")

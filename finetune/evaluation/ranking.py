@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -165,21 +165,36 @@ def evaluate_home(
                 options=options,
                 settings=settings,
                 deployment=deployment,
-                say=say,
                 progress=progress,
                 others=others,
             )
             tried = [evaluation.trials(number) for number in range(options.trials)]
-    trials = [trial for several, _ in tried for trial in several]
-    about["notes"] = [*options.notes, *_asked_in_part(trials), *_few_others(trials)]
+    trials = [trial for one in tried for trial in one.trials]
+    about["notes"] = [
+        *options.notes,
+        *_left_out([one.left_out for one in tried]),
+        *_asked_in_part(trials),
+        *_few_others(trials),
+    ]
     return summarize(
         trials,
-        validation=[validation for _, validation in tried],
+        validation=[one.validation for one in tried],
         draws=options.pools,
         fused=fused,
         seed=options.seed,
         **about,
     )
+
+
+def _left_out(counts: Sequence[int]) -> list[str]:
+    """What a reader has to know where test cases are left out, of each order of the days."""
+    if not any(counts):
+        return []
+    several = " in the several orders of the days" if len(counts) > 1 else ""
+    return [
+        f"{', '.join(f'{count:,}' for count in counts)} test cases{several} are left out: `srec "
+        "finetune combine` was fitted on them; with --users, others stand in for theirs"
+    ]
 
 
 def _asked_in_part(trials: Sequence[Trial]) -> list[str]:
@@ -236,6 +251,17 @@ def _deployed(
         yield deployment
 
 
+class _Tried(NamedTuple):
+    """What was made of one split."""
+
+    trials: Sequence[Trial]
+    """Of the sampled protocol several, each with other negatives."""
+    validation: Trial
+    """The baselines on the validation part."""
+    left_out: int
+    """Test cases that are not asked, since the weights were fitted on them."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Evaluation:
     """What all trials of a home have in common."""
@@ -245,16 +271,13 @@ class _Evaluation:
     settings: Settings
     deployment: Deployment | None
     """None where no row needs a model."""
-    say: Callable[[str], None]
     progress: Progress
     others: Callable[[Split], Mapping[str, Scorer]]
 
-    def trials(self, number: int) -> tuple[list[Trial], Trial]:
-        """One split: everybody's rankings of it, and the baselines' of its validation part.
-
-        Of the sampled protocol there are several trials, each with other negatives.
-        """
-        options, split = self.options, self._split(number)
+    def trials(self, number: int) -> _Tried:
+        """One split: everybody's rankings of it, and the baselines' of its validation part."""
+        options = self.options
+        split, left_out = self._split(number)
         require_cases(split, options.part)
         # The graph refuses what cannot be ranked yet, so it comes before the long fits.
         rankers = self._rankers(split, number)
@@ -274,7 +297,7 @@ class _Evaluation:
         ]
         baselines = {name: one for name, one in scorers.items() if name not in KNOWS_POPULARITY}
         # The very cases that the settings were chosen on, see `Tuning`.
-        return trials, run_trial(
+        validation = run_trial(
             baselines,
             split,
             part="validation",
@@ -282,9 +305,10 @@ class _Evaluation:
             users=TUNING_USERS,
             seed=TUNING_SEED,
         )
+        return _Tried(trials, validation, left_out)
 
-    def _split(self, number: int) -> Split:
-        """The split of a trial, without the cases that the weights were fitted on.
+    def _split(self, number: int) -> tuple[Split, int]:
+        """The split of a trial without the test cases that the weights saw, and their number.
 
         Raises:
             LeakError: A target can be seen by what is evaluated.
@@ -299,15 +323,11 @@ class _Evaluation:
             seed=options.seed + number,
         )
         if self.deployment is None:
-            return whole
+            return whole, 0
         model_hash = self.deployment.info.model_hash
         check_fitted(self.home, options.split_how, model_hash)
         split = without_fitted(self.home, whole, model_hash)
-        if left_out := len(whole.test) - len(split.test):
-            self.say(
-                f"{left_out} test cases are left out: `srec finetune combine` was fitted on them"
-            )
-        return split
+        return split, len(whole.test) - len(split.test) if options.part == "test" else 0
 
     def _rankers(self, split: Split, number: int) -> dict[str, Ranker]:
         """The rows of the graph."""

@@ -180,6 +180,16 @@ def test_a_planted_leak_is_found() -> None:
     assert "'i3'" in find_leaks(leaked)[0]
 
 
+def test_another_user_s_future_is_a_leak_of_a_time_split_even_without_a_case() -> None:
+    frame = log({"u": "0123456789", "v": "012345678"})
+    split = split_by_time(frame, ITEMS)
+    told = frame.filter(pl.col("item_id") == "i9").with_columns(user_id=pl.lit("w"))
+    leaked = replace(split, train=split.train.vstack(told))
+    assert not find_leaks(split)
+    [leak] = find_leaks(leaked)
+    assert leak.startswith("training: user 'w' has 'i9' at time")
+
+
 @settings(max_examples=60)
 @given(
     users=st.dictionaries(st.sampled_from("uvwx"), st.text("0123456789", max_size=12)),

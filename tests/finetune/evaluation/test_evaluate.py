@@ -8,7 +8,14 @@ import pytest
 from numpy.typing import NDArray
 
 from mllm_srec.agent.results import Tokens
-from mllm_srec.finetune.data.splits import Case, Split, sample_cases, shuffle_days, split_by_user
+from mllm_srec.finetune.data.splits import (
+    Case,
+    Split,
+    sample_cases,
+    shuffle_days,
+    split_by_time,
+    split_by_user,
+)
 from mllm_srec.finetune.evaluation.baselines import Scorer, Tuning, fit_baselines
 from mllm_srec.finetune.evaluation.evaluate import (
     NEGATIVES,
@@ -209,6 +216,15 @@ def test_a_planted_leak_stops_the_evaluation() -> None:
     leaked = replace(SPLIT, train=chain_log())
     with pytest.raises(LeakError, match="120 leaks"):
         evaluate_ranking({"oracle": Oracle()}, leaked)
+
+
+def test_another_user_s_future_stops_the_evaluation_of_a_time_split() -> None:
+    split = split_by_time(chain_log().with_columns(timestamp=pl.col("position")), ITEMS)
+    run_trial({"oracle": Oracle()}, split)
+    # Nobody is asked for this user, so that no position of theirs is too late.
+    future = split.train.head(1).with_columns(user_id=pl.lit("w"), timestamp=pl.lit(7, pl.Int64))
+    with pytest.raises(LeakError, match="1 leaks, the first: training: user 'w' has 'i00' at time"):
+        run_trial({"oracle": Oracle()}, replace(split, train=split.train.vstack(future)))
 
 
 def test_scores_for_another_catalogue_are_refused() -> None:

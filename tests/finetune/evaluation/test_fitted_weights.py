@@ -84,6 +84,8 @@ def test_a_case_that_weights_were_fitted_on_is_not_tested(home: Path, seen: bool
         home, RankingOptions(), settings=Settings(), engine=scripted(), model=MODEL
     )
     assert report.users == len(tested)
+    told = [note for note in report.notes if "`srec finetune combine` was fitted on them" in note]
+    assert [note[:14] for note in told] == ["1 test cases a"] * seen
 
 
 def split_with(home: Path) -> Split:
