@@ -201,6 +201,11 @@ def _fit(ranker: GraphRanker, cases: Sequence[Case], weights: CombineWeights, se
     return fit_combination(found, logits, pairs.labels, fitted_with=weights, seed=seed)
 
 
+def is_fitted(home: Home, model_hash: str) -> bool:
+    """Whether `srec finetune combine` has fitted weights of a model in a home."""
+    return (home.read_setting(WEIGHTS) or {}).get("model_hash") == model_hash
+
+
 def check_fitted(home: Home, how: SplitHow, model_hash: str) -> None:
     """Refuse weights that saw test cases of a split.
 
@@ -209,7 +214,7 @@ def check_fitted(home: Home, how: SplitHow, model_hash: str) -> None:
     """
     kept = home.read_setting(WEIGHTS) or {}
     fitted = kept.get("split", how._asdict())
-    if fitted != how._asdict() and kept.get("model_hash") == model_hash:
+    if fitted != how._asdict() and is_fitted(home, model_hash):
         raise LeakError(
             f"the weights of {str(home.path)!r} were fitted on {_spoken(fitted)} and know some "
             f"test cases of this split: run `srec finetune combine {_spoken(how._asdict())}` first"
@@ -223,7 +228,7 @@ def without_fitted(home: Home, split: Split, model_hash: str) -> Split:
     may be what is tested.
     """
     kept = home.read_setting(WEIGHTS) or {}
-    used = kept.get("cases", ()) if kept.get("model_hash") == model_hash else ()
+    used = kept.get("cases", ()) if is_fitted(home, model_hash) else ()
     fitted = {tuple(case) for case in used}
     test = tuple(case for case in split.test if (case.user_id, case.target) not in fitted)
     return replace(split, test=test)

@@ -30,7 +30,12 @@ from mllm_srec.finetune.evaluation.evaluate import (
     Trial,
     run_trial,
 )
-from mllm_srec.finetune.evaluation.graph_ranking import GraphRanker, check_fitted, without_fitted
+from mllm_srec.finetune.evaluation.graph_ranking import (
+    GraphRanker,
+    check_fitted,
+    is_fitted,
+    without_fitted,
+)
 from mllm_srec.finetune.evaluation.report import Report, summarize
 from mllm_srec.finetune.evaluation.truth import require_truth
 from mllm_srec.llm.engine import Engine
@@ -51,6 +56,10 @@ ABLATION = (
 SAMPLED = (
     "sampled protocol: 1 target among 20 drawn by popularity, ± over draws of the 20; not to be "
     "compared with full ranking"
+)
+UNFITTED = (
+    "rows of the graph: the weights of retrieval and of the model's score are defaults; `srec "
+    "finetune combine` has not fitted them in this home with this model"
 )
 VALIDATION = (
     "validation part: settings of the baselines, and weights that `combine` fitted, were chosen on "
@@ -152,8 +161,11 @@ def evaluate_home(
             "targets": options.targets,
             "min_rating": settings.liked_rating,
         }
+        notes = options.notes
         with _deployed(path, options, settings, engine=engine, model=model, say=say) as deployment:
             if deployment is not None:
+                if not is_fitted(home, deployment.info.model_hash):
+                    notes.append(UNFITTED)
                 about |= {
                     "score_weight": deployment.weights().model,
                     "engine": deployment.info.engine,
@@ -171,7 +183,7 @@ def evaluate_home(
             tried = [evaluation.trials(number) for number in range(options.trials)]
     trials = [trial for one in tried for trial in one.trials]
     about["notes"] = [
-        *options.notes,
+        *notes,
         *_left_out([one.left_out for one in tried]),
         *_asked_in_part(trials),
         *_few_others(trials),

@@ -18,7 +18,7 @@ from mllm_srec.finetune.evaluation.graph_ranking import (
     combine_home,
     without_fitted,
 )
-from mllm_srec.finetune.evaluation.ranking import RankingOptions, evaluate_home
+from mllm_srec.finetune.evaluation.ranking import UNFITTED, RankingOptions, evaluate_home
 from mllm_srec.store.home import Home
 from mllm_srec.tools.ranking import CombineWeights
 from tests.agent.shop import MODEL, deploy, scripted
@@ -86,6 +86,19 @@ def test_a_case_that_weights_were_fitted_on_is_not_tested(home: Path, seen: bool
     assert report.users == len(tested)
     told = [note for note in report.notes if "`srec finetune combine` was fitted on them" in note]
     assert [note[:14] for note in told] == ["1 test cases a"] * seen
+
+
+def test_a_report_says_that_no_weights_were_fitted(home: Path) -> None:
+    def told(options: RankingOptions) -> bool:
+        report = evaluate_home(home, options, settings=Settings(), engine=scripted(), model=MODEL)
+        return UNFITTED in report.notes
+
+    assert told(RankingOptions(rows=("full",)))
+    assert not told(RankingOptions(rows=("popularity",)))
+    fitted(home, model_hash="another")
+    assert told(RankingOptions(rows=("full",)))
+    fitted(home)
+    assert not told(RankingOptions(rows=("full",)))
 
 
 def split_with(home: Path) -> Split:
