@@ -208,7 +208,10 @@ def main() -> int:
     parser.add_argument("home", type=Path, help="its items described, vectors and pictures kept")
     options = parser.parse_args()
     results = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
-    disk = lines(kept(options.home), ITEMS, INTERACTIONS)
+    try:
+        disk = lines(kept(options.home), ITEMS, INTERACTIONS)
+    except FileNotFoundError as error:
+        parser.error(str(error))
     sys.stdout.write("\n".join([*disk, "", *table(results)]) + "\n")
     return 0 if all(results.get(row.figure, {}).get("parts") for row in ROWS) else 1
 

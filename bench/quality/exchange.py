@@ -40,6 +40,14 @@ def split_name(split: Split, asked: Asked) -> str:
     return digest.hexdigest()[:12]
 
 
+def vectors_name(item_ids: Sequence[str], vectors: Mapping[str, NDArray[np.float32]]) -> str:
+    """A name that the vectors of other descriptions do not have."""
+    digest = hashlib.sha256()
+    for item_id in item_ids:
+        digest.update(vectors[item_id].tobytes() if item_id in vectors else b"none")
+    return f"vectors-{digest.hexdigest()[:12]}"
+
+
 def case_name(history: Sequence[Interaction]) -> str:
     """The name of the case that a history leads to."""
     last = history[-1]

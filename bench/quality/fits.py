@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.quality.exchange import Asked, Lists, split_name, write_split
+from bench.quality.exchange import Asked, Lists, split_name, vectors_name, write_split
 from mllm_srec.finetune.data.splits import Split, sample_cases
 from mllm_srec.finetune.evaluation.baselines import TUNING_USERS, Scorer
 from mllm_srec.finetune.evaluation.ranking import TUNING_SEED, RankingOptions
@@ -47,13 +47,19 @@ class Fits:
         with Home.open(self.home) as home:
             items = home.catalogue.items()
             vectors = home.representations.vectors(split.item_ids)
-        write_split(split, asked, folder, items=items, vectors=vectors, min_rating=self.min_rating)
-        for name in self.models:
-            if not self._fitted(folder, name):
+        # What was fitted to the vectors of other descriptions is not taken for these.
+        described = folder / vectors_name(split.item_ids, vectors)
+        places = {name: described if name in WITH_VECTORS else folder for name in self.models}
+        for place in dict.fromkeys(places.values()):
+            write_split(
+                split, asked, place, items=items, vectors=vectors, min_rating=self.min_rating
+            )
+        for name, place in places.items():
+            if not self._fitted(place, name):
                 self.say(f"{name}: {self.minutes:g} minutes at most")
-                command = [self.python, FIT, name, "--data", folder, "--minutes", self.minutes]
+                command = [self.python, FIT, name, "--data", place, "--minutes", self.minutes]
                 subprocess.run(list(map(str, command)), check=True)
-        return {name: Lists.read(folder, name, split) for name in self.models}
+        return {name: Lists.read(place, name, split) for name, place in places.items()}
 
     def _fitted(self, folder: Path, name: str) -> bool:
         """Whether there are lists that had the same time."""

@@ -1,5 +1,8 @@
 """What many items would cost is reckoned from what was measured, and from nothing else."""
 
+import sys
+from pathlib import Path
+
 import pytest
 
 from bench.cost import (
@@ -9,6 +12,7 @@ from bench.cost import (
     Model,
     device_seconds,
     items_within,
+    main,
     query_milliseconds,
     resident_bytes,
     table,
@@ -63,3 +67,13 @@ def test_every_row_is_made_from_the_parts_of_its_figure() -> None:
     assert "| 360 microseconds an item | 1.0 hours, one writer |" in text
     assert "| 1.50 KiB an item | 14.3 GiB |" in text
     assert "| users a second, on the machine measured | 1.25 users/s |" in text
+
+
+def test_a_folder_that_is_no_home_is_wrong_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["bench.cost", str(tmp_path)])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 2
+    assert "give a home that keeps its own catalogue" in capsys.readouterr().err
