@@ -23,7 +23,7 @@ def test_lists_of_other_vectors_are_not_taken_for_those_of_these(
     fitted: list[str] = []
 
     def fit(command: list[str], **_: Any) -> None:
-        _, _, name, _, place, _, minutes = command
+        name, place, minutes = command[2], command[4], command[6]
         fitted.append(name)
         lists = pl.DataFrame({"case": [""], "items": [["i1"]], "scores": [[1.0]]})
         lists.write_parquet(Path(place) / f"{name}.parquet")
