@@ -80,7 +80,7 @@ class FacetModel:
         self._columns = values
         self._has = self._matrix(np.ones(len(facets.rows)))
         # The place of the name, from 1: a matrix may drop its zeros.
-        self._named = self._matrix(facets.names + 1.0)
+        self._named = self._matrix(1.0 + facets.names.astype(np.float64))
         # (N,) whether an item has any value; (V,) share of the items that have a value.
         self._told = np.asarray(self._has.sum(axis=1), np.float64).ravel() > 0
         self._common = np.asarray(self._has.sum(axis=0), np.float64).ravel() / max(len(item_ids), 1)
