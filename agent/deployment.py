@@ -193,7 +193,7 @@ class Deployment(Closing):
             )
             stored = None
         if not stored:
-            return CombineWeights(calibration=shipped_calibration(self.model))
+            return self.unfitted_weights()
         try:
             return CombineWeights.model_validate(stored.get("weights"))
         except ValidationError as error:
@@ -201,6 +201,14 @@ class Deployment(Closing):
                 f"the fitted weights of {str(self.home.path)!r} are not those of this version: "
                 "fit them again with `srec finetune combine`"
             ) from error
+
+    def unfitted_weights(self) -> CombineWeights:
+        """The weights of a home that `combine` never saw, whatever is kept in this one.
+
+        Raises:
+            ModelError: The calibration of the model is broken.
+        """
+        return CombineWeights(calibration=shipped_calibration(self.model))
 
     def _say_once(self, line: str) -> None:
         if line not in self._said:

@@ -86,7 +86,9 @@ def combine(
         ):
             liked = deployment.settings.liked_rating
             split = split_home(deployment.home, min_rating=liked, **how._asdict())
-            ranker = GraphRanker(deployment, split, progress=progress)
+            # What is kept may be of another version: it is replaced.
+            unfitted = deployment.unfitted_weights()
+            ranker = GraphRanker(deployment, split, weights=unfitted, progress=progress)
             fitted = combine_home(ranker, users=users, how=how)
             facts = stored(fitted, ranker, how)
         if not fitted.weights.model:

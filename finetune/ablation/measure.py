@@ -15,7 +15,6 @@ from mllm_srec.finetune.evaluation.metrics import Floats, ndcg_at
 from mllm_srec.finetune.evaluation.pairs import draw_pairs, model_logits
 from mllm_srec.llm.engine import Engine
 from mllm_srec.store.home import Home
-from mllm_srec.tools.ranking import CombineWeights
 
 NEGATIVES = 20
 """Unseen items, drawn by popularity, that each user's target is told from."""
@@ -93,9 +92,9 @@ def measure(
     with Deployment.open(home, engine=engine, model=model, settings=variant.chain) as deployment:
         take_over(deployment)
         split = split_home(deployment.home, min_rating=variant.chain.liked_rating)
-        ranker = GraphRanker(deployment, split, seed=SEED)
         # Whatever an earlier, killed attempt has fitted.
-        ranker.reweigh(CombineWeights())
+        unfitted = deployment.unfitted_weights()
+        ranker = GraphRanker(deployment, split, weights=unfitted, seed=SEED)
         fitted = combine_home(ranker, users=users, seed=SEED)
         cases = sample_cases(split.test, users, seed=SEED)
         states = ranker.states(cases)

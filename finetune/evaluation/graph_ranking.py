@@ -50,6 +50,7 @@ class GraphRanker:
         deployment: Deployment,
         split: Split,
         *,
+        weights: CombineWeights | None = None,
         seed: int = 1,
         progress: Progress = lambda stage, done, total: None,
         stage: str = "rank",
@@ -61,9 +62,8 @@ class GraphRanker:
         self.collaborative = CollaborativeModel.fit(
             split.train, split.item_ids, min_rating=deployment.settings.liked_rating
         )
-        self.recommender = Recommender(
-            deployment, deployment.context(collaborative=self.collaborative)
-        )
+        context = deployment.context(collaborative=self.collaborative, weights=weights)
+        self.recommender = Recommender(deployment, context)
         self._seed = seed
         self._progress = progress
         self._stage = stage
@@ -167,7 +167,7 @@ def combine_home(
         )
     min_rating = ranker.deployment.settings.liked_rating
     facets = ranker.deployment.facets(ranker.deployment.settings.without)
-    weights = ranker.recommender.context.weights.model_copy(
+    weights = ranker.deployment.unfitted_weights().model_copy(
         update={
             "collaborative": Tuning(ranker.collaborative, ranker.split, min_rating).blend(),
             "attributes": fit_facet_weights(facets, ranker.split, min_rating=min_rating, seed=seed),
