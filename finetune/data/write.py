@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from mllm_srec.agent.results import Progress
+from mllm_srec.agent.state import Settings
 from mllm_srec.finetune.data.entries import ABOUT, FILES, write_origins
+from mllm_srec.finetune.data.learned import LEARNED, Learned
 from mllm_srec.finetune.data.message_records import message_records
 from mllm_srec.finetune.data.metadata_teacher import annotate_catalogue
 from mllm_srec.finetune.data.model_teacher import ModelTeacher
@@ -99,6 +101,7 @@ def write_data(
         seed=settings.seed,
         settings=settings.plain(),
         softening=softening,
+        learned=Learned.of(home, settings.split, Settings().liked_rating),
     )
 
 
@@ -166,6 +169,7 @@ def write_split(
     seed: int,
     settings: Mapping[str, Any],
     softening: Softening | None = None,
+    learned: Learned | None = None,
 ) -> DataReport:
     """Write both files of a data folder, shuffled, with their origins and `data.json`.
 
@@ -197,6 +201,7 @@ def write_split(
             **asdict(report),
             "settings": dict(settings),
             "prompts": prompt_hashes(),
+            LEARNED: learned and learned.model_dump(),
         }
         (partial / ABOUT).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
     return report

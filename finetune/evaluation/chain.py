@@ -14,7 +14,7 @@ import numpy as np
 from mllm_srec.agent.recommender import Recommender
 from mllm_srec.agent.results import Progress
 from mllm_srec.agent.state import State
-from mllm_srec.finetune.data.settings import SplitBy, SplitPart
+from mllm_srec.finetune.data.settings import SplitBy, SplitHow, SplitPart
 from mllm_srec.finetune.data.splits import (
     COLD,
     Case,
@@ -25,6 +25,7 @@ from mllm_srec.finetune.data.splits import (
 )
 from mllm_srec.finetune.data.utterances import Utterance
 from mllm_srec.finetune.evaluation.fusion import FUSION, Fusions, fuse_thrice, fusion_figures
+from mllm_srec.finetune.evaluation.graph_ranking import check_learned
 from mllm_srec.finetune.evaluation.labelled import BLOCK, evaluate_labelled
 from mllm_srec.finetune.evaluation.metrics import Bin
 from mllm_srec.finetune.evaluation.pairs import Pairs, check_described, rank_cases
@@ -112,6 +113,7 @@ def evaluate_chain(
     single = Recommender(
         deployment, replace(context, settings=replace(context.settings, candidates=1))
     )
+    check_learned(deployment, SplitHow(options.split_by, 1))
     split = split_home(deployment.home, min_rating=settings.liked_rating, split_by=options.split_by)
     require_cases(split, options.part)
     warm = _some([case for case in split.cases(options.part) if not case.cold], options)

@@ -14,7 +14,8 @@ from mllm_srec.agent.recommender import Recommender, Request
 from mllm_srec.agent.results import Progress, Tokens
 from mllm_srec.agent.state import Part, State, unscored
 from mllm_srec.agent.tracing.tracer import Run
-from mllm_srec.finetune.data.settings import USUAL_SPLIT, SplitHow
+from mllm_srec.finetune.data.learned import Learned, learned_by
+from mllm_srec.finetune.data.settings import USUAL_SPLIT, DayOrder, SplitHow
 from mllm_srec.finetune.data.splits import Case, Split, sample_cases
 from mllm_srec.finetune.evaluation.baselines import Tuning
 from mllm_srec.finetune.evaluation.combine import (
@@ -33,6 +34,7 @@ from mllm_srec.finetune.evaluation.pairs import (
     rank_cases,
     request,
 )
+from mllm_srec.llm.trained import read_settings
 from mllm_srec.store.home import Home
 from mllm_srec.tools.collaborative import CollaborativeModel
 from mllm_srec.tools.ranking import CombineWeights, calibrated
@@ -158,7 +160,9 @@ def combine_home(
 
     Raises:
         CombineError: There is too little to fit on.
+        LeakError: The model was taught what is to be fitted on.
     """
+    check_learned(ranker.deployment, how)
     cases = sample_cases(ranker.split.validation, users, seed=seed)
     if not cases:
         raise CombineError(
@@ -219,6 +223,35 @@ def check_fitted(home: Home, how: SplitHow, model_hash: str) -> None:
             f"the weights of {str(home.path)!r} were fitted on {_spoken(fitted)} and know some "
             f"test cases of this split: run `srec finetune combine {_spoken(how._asdict())}` first"
         )
+
+
+def check_learned(
+    deployment: Deployment, how: SplitHow, *, day_order: DayOrder = "published"
+) -> None:
+    """Refuse a model that was taught test cases of a split.
+
+    Raises:
+        LeakError: It was fine-tuned on this very log, split another way.
+    """
+    before = list(learned_by(read_settings(deployment.model)))
+    if not before:
+        return
+    asked = Learned.of(deployment.home, how, deployment.settings.liked_rating)
+    for one in before:
+        apart = (
+            (one.split_by, one.min_rating) != (asked.split_by, asked.min_rating)
+            or one.targets < asked.targets
+            or day_order != "published"
+        )
+        if one.log == asked.log and apart:
+            ratings = f", ratings from {one.min_rating:g} up as likes" if one.min_rating else ""
+            taught = SplitHow(one.split_by, one.targets)._asdict()
+            raise LeakError(
+                f"the model {deployment.model.name!r} was fine-tuned on this log "
+                f"({_spoken(taught)}{ratings}, the order inside days as it stands) and knows test "
+                "cases of another split: evaluate it on that one, or fine-tune another with "
+                f"`srec finetune data {_spoken(how._asdict())}`"
+            )
 
 
 def without_fitted(home: Home, split: Split, model_hash: str) -> Split:

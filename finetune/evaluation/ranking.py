@@ -33,6 +33,7 @@ from mllm_srec.finetune.evaluation.evaluate import (
 from mllm_srec.finetune.evaluation.graph_ranking import (
     GraphRanker,
     check_fitted,
+    check_learned,
     is_fitted,
     without_fitted,
 )
@@ -337,6 +338,7 @@ class _Evaluation:
         if self.deployment is None:
             return whole, 0
         model_hash = self.deployment.info.model_hash
+        check_learned(self.deployment, options.split_how, day_order=options.day_order)
         check_fitted(self.home, options.split_how, model_hash)
         split = without_fitted(self.home, whole, model_hash)
         return split, len(whole.test) - len(split.test) if options.part == "test" else 0
