@@ -9,7 +9,7 @@ where a price does not, and may be forgotten sooner. `srec finetune combine` fit
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Annotated, NamedTuple, Self
+from typing import Annotated, Any, NamedTuple, Self
 
 import numpy as np
 from annotated_types import Ge
@@ -19,7 +19,7 @@ from scipy import sparse
 
 from mllm_srec.store.records import UNKNOWN, FusedItem, folded
 
-RECENT, LASTING = 0.85, 0.97
+MEMORIES = RECENT, LASTING = 0.85, 0.97
 """Two memories: a like counts `RECENT ** age` and `LASTING ** age`, age in likes from the end of
 the history."""
 PRIOR = 15.0
@@ -46,24 +46,14 @@ class FacetWeights(BaseModel):
     """Of the attributes that are not named."""
 
 
-class Facets(NamedTuple):
-    """The values of all items, one entry each, item by item."""
-
-    rows: NDArray[np.int64]
-    """Place of the item (E,)."""
-    columns: NDArray[np.int64]
-    """Place of the value (E,)."""
-    names: NDArray[np.int64]
-    """Place of the attribute's name (E,)."""
-
-
 class FacetModel:
     """Which item has which values, how common each value is, and how much it says."""
 
     def __init__(
         self,
         item_ids: Sequence[str],
-        facets: Facets,
+        has: sparse.csr_array,
+        names_at: NDArray[np.int32],
         values: Mapping[str, int],
         names: Sequence[str],
         kinds: frozenset[str],
@@ -76,41 +66,48 @@ class FacetModel:
         """What the items are called: `"stroller"`, `"drama film"`."""
         self.rows = {item_id: row for row, item_id in enumerate(self.item_ids)}
         """Place of each item in `item_ids`, and in every score array."""
-        self._facets = facets
+        # (N, V) 1 where an item has a value, E of them; (E,) the name of what each is a value of.
+        self._has = has
+        self._names_at = names_at
         self._columns = values
-        self._has = self._matrix(np.ones(len(facets.rows)))
-        # The place of the name, from 1: a matrix may drop its zeros.
-        self._named = self._matrix(1.0 + facets.names.astype(np.float64))
         # (N,) whether an item has any value; (V,) share of the items that have a value.
-        self._told = np.asarray(self._has.sum(axis=1), np.float64).ravel() > 0
-        self._common = np.asarray(self._has.sum(axis=0), np.float64).ravel() / max(len(item_ids), 1)
-        by_name = np.array(
-            [weights.named.get(name, weights.others) for name in self.names], np.float64
-        ).reshape(-1, 2)
-        self._weighed = [self._matrix(column[facets.names]) for column in by_name.T]
+        self._told = np.diff(has.indptr) > 0
+        self._common = np.asarray(has.sum(axis=0), np.float64).ravel() / max(len(item_ids), 1)
+        by_name = [weights.named.get(name, weights.others) for name in self.names]
+        by_memory = np.array(by_name, np.float32).reshape(-1, 2).T
+        self._weighed = [
+            (memory, self._matrix(column[names_at]))
+            for memory, column in zip(MEMORIES, by_memory, strict=True)
+            if column.any()
+        ]
 
     @classmethod
     def fit(cls, described: Mapping[str, FusedItem]) -> Self:
         """Read the values of described items; the order of the items is that of all scores."""
         values: dict[str, int] = {}
         found = [
-            (row, values.setdefault(folded(value), len(values)), name)
-            for row, fused in enumerate(described.values())
-            for name, value in fused.attributes()
-            if value != UNKNOWN
+            [(name, value) for name, value in fused.attributes() if value != UNKNOWN]
+            for fused in described.values()
         ]
-        counts = Counter(name for _, _, name in found)
+        counts = Counter(name for pairs in found for name, _ in pairs)
         names = sorted(counts, key=lambda name: (-counts[name], name))
         place = {name: at for at, name in enumerate(names)}
-        entries = [(row, column, place[name]) for row, column, name in found]
-        facets = Facets(*np.array(entries, np.int64).reshape(-1, 3).T)
+        entries = [
+            (values.setdefault(folded(value), len(values)), place[name])
+            for pairs in found
+            for name, value in pairs
+        ]
+        columns, names_at = np.array(entries, np.int32).reshape(-1, 2).T
+        ends = np.cumsum([0, *map(len, found)])
+        ones = np.ones(len(entries), np.float32)
+        has = sparse.csr_array((ones, columns, ends), (len(found), len(values)))
         kinds = frozenset(fused.what for fused in described.values())
-        return cls(list(described), facets, values, names, kinds, FacetWeights())
+        return cls(list(described), has, names_at, values, names, kinds, FacetWeights())
 
     def weighed(self, weights: FacetWeights) -> "FacetModel":
         """The same values with other weights."""
         return FacetModel(
-            self.item_ids, self._facets, self._columns, self.names, self.kinds, weights
+            self.item_ids, self._has, self._names_at, self._columns, self.names, self.kinds, weights
         )
 
     def scores(
@@ -124,9 +121,10 @@ class FacetModel:
             history: Ids of the liked items, in time order.
             beside: Descriptions of those that the catalogue does not have.
         """
-        odds = self._log_odds(history, beside)
-        parts = [has @ each for has, each in zip(self._weighed, odds, strict=True)]
-        return np.asarray(np.sum(parts, axis=0), np.float64)
+        scores = np.zeros(len(self.item_ids))
+        for memory, has in self._weighed:
+            scores += has @ self._log_odds(history, beside, memory)
+        return scores
 
     def evidence(
         self, history: Sequence[str], rows: NDArray[np.int64], names: int
@@ -142,41 +140,39 @@ class FacetModel:
             For the recent memory the named ones in the order of `names` and the others, then the
             same for the lasting one.
         """
-        named = self._named[rows]
-        row = np.repeat(np.arange(len(rows)), np.diff(named.indptr))
-        places = row * (names + 1) + np.minimum(named.data.astype(np.int64) - 1, names)
+        starts = self._has.indptr[rows]
+        counts = self._has.indptr[rows + 1] - starts
+        row = np.repeat(np.arange(len(rows)), counts)
+        # The entries of these items, one after the other.
+        at = np.arange(counts.sum()) + np.repeat(starts - np.cumsum(counts) + counts, counts)
+        places = row * (names + 1) + np.minimum(self._names_at[at], names)
         shape = (len(rows), names + 1)
         parts = [
-            np.bincount(places, odds[named.indices], shape[0] * shape[1]).reshape(shape)
-            for odds in self._log_odds(history, {})
+            np.bincount(places, odds[self._has.indices[at]], shape[0] * shape[1]).reshape(shape)
+            for odds in (self._log_odds(history, {}, memory) for memory in MEMORIES)
         ]
         return np.concatenate(parts, axis=1)
 
-    def _matrix(self, data: NDArray[np.float64]) -> sparse.csr_array:
-        """A number for each value of each item (N, V)."""
-        shape = (len(self.item_ids), len(self._columns))
-        return sparse.csr_array((data, (self._facets.rows, self._facets.columns)), shape)
+    def _matrix(self, data: NDArray[Any]) -> sparse.csr_array:
+        """Something of each value of each item (N, V), where there is one."""
+        return sparse.csr_array((data, self._has.indices, self._has.indptr), self._has.shape)
 
     def _log_odds(
-        self, history: Sequence[str], beside: Mapping[str, FusedItem]
-    ) -> list[NDArray[np.float64]]:
-        """Log odds (V,) of every value among the likes against the catalogue, by memory."""
+        self, history: Sequence[str], beside: Mapping[str, FusedItem], memory: float
+    ) -> NDArray[np.float64]:
+        """Log odds (V,) of every value among the likes against the catalogue."""
         known = [one for one in history if one in self.rows or one in beside]
+        weights = memory ** np.arange(len(known))[::-1]
         strange = np.array([one not in self.rows for one in known], bool)
         rows = np.array([self.rows[one] for one in known if one in self.rows], np.int64)
-        elsewhere = [self._values_of(beside[known[at]]) for at in np.flatnonzero(strange)]
-        told = np.ones(len(known))
-        told[~strange] = self._told[rows]
-        told[strange] = [len(columns) > 0 for columns in elsewhere]
-        found = []
-        for memory in (RECENT, LASTING):
-            weights = told * memory ** np.arange(len(known))[::-1]
-            counts = weights[~strange] @ self._has[rows]
-            for weight, columns in zip(weights[strange], elsewhere, strict=True):
-                counts[columns] += weight
-            share = (counts + PRIOR * self._common) / (weights.sum() + PRIOR)
-            found.append(np.log(share / self._common))
-        return found
+        weights[~strange] *= self._told[rows]
+        counts = weights[~strange] @ self._has[rows]
+        for at in np.flatnonzero(strange).tolist():
+            columns = self._values_of(beside[known[at]])
+            counts[columns] += weights[at]
+            weights[at] *= bool(columns)
+        share = (counts + PRIOR * self._common) / (weights.sum() + PRIOR)
+        return np.asarray(np.log(share / self._common), np.float64)
 
     def _values_of(self, fused: FusedItem) -> list[int]:
         values = map(folded, fused.facets())

@@ -111,7 +111,7 @@ def test_the_score_is_the_evidence_of_each_attribute_weighed(
     by_memory = np.array([*of_each, weights[-1]]).T.ravel()
     rows = np.arange(len(items))[::-1]
     evidence = model.evidence(history, rows, len(of_each))
-    assert weighed.scores(history)[rows] == pytest.approx(evidence @ by_memory, abs=1e-9)
+    assert weighed.scores(history)[rows] == pytest.approx(evidence @ by_memory, rel=1e-5, abs=1e-5)
 
 
 def test_an_attribute_without_weight_says_nothing() -> None:
