@@ -8,8 +8,9 @@ where a price does not, and may be forgotten sooner. `srec finetune combine` fit
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from copy import copy
 from types import MappingProxyType
-from typing import Annotated, Any, NamedTuple, Self
+from typing import Annotated, NamedTuple, Self
 
 import numpy as np
 from annotated_types import Ge
@@ -57,7 +58,6 @@ class FacetModel:
         values: Mapping[str, int],
         names: Sequence[str],
         kinds: frozenset[str],
-        weights: FacetWeights,
     ) -> None:
         self.item_ids = tuple(item_ids)
         self.names = tuple(names)
@@ -73,13 +73,7 @@ class FacetModel:
         # (N,) whether an item has any value; (V,) share of the items that have a value.
         self._told = np.diff(has.indptr) > 0
         self._common = np.asarray(has.sum(axis=0), np.float64).ravel() / max(len(item_ids), 1)
-        by_name = [weights.named.get(name, weights.others) for name in self.names]
-        by_memory = np.array(by_name, np.float32).reshape(-1, 2).T
-        self._weighed = [
-            (memory, self._matrix(column[names_at]))
-            for memory, column in zip(MEMORIES, by_memory, strict=True)
-            if column.any()
-        ]
+        self._weighed = self._matrices(FacetWeights())
 
     @classmethod
     def fit(cls, described: Mapping[str, FusedItem]) -> Self:
@@ -102,13 +96,13 @@ class FacetModel:
         ones = np.ones(len(entries), np.float32)
         has = sparse.csr_array((ones, columns, ends), (len(found), len(values)))
         kinds = frozenset(fused.what for fused in described.values())
-        return cls(list(described), has, names_at, values, names, kinds, FacetWeights())
+        return cls(list(described), has, names_at, values, names, kinds)
 
-    def weighed(self, weights: FacetWeights) -> "FacetModel":
+    def weighed(self, weights: FacetWeights) -> Self:
         """The same values with other weights."""
-        return FacetModel(
-            self.item_ids, self._has, self._names_at, self._columns, self.names, self.kinds, weights
-        )
+        other = copy(self)
+        other._weighed = self._matrices(weights)
+        return other
 
     def scores(
         self, history: Sequence[str], beside: Mapping[str, FusedItem] = MappingProxyType({})
@@ -153,9 +147,16 @@ class FacetModel:
         ]
         return np.concatenate(parts, axis=1)
 
-    def _matrix(self, data: NDArray[Any]) -> sparse.csr_array:
-        """Something of each value of each item (N, V), where there is one."""
-        return sparse.csr_array((data, self._has.indices, self._has.indptr), self._has.shape)
+    def _matrices(self, weights: FacetWeights) -> list[tuple[float, sparse.csr_array]]:
+        """By memory what each value of each item weighs (N, V); none where nothing does."""
+        by_name = [weights.named.get(name, weights.others) for name in self.names]
+        by_memory = np.array(by_name, np.float32).reshape(-1, 2).T
+        places = self._has.indices, self._has.indptr
+        return [
+            (memory, sparse.csr_array((column[self._names_at], *places), self._has.shape))
+            for memory, column in zip(MEMORIES, by_memory, strict=True)
+            if column.any()
+        ]
 
     def _log_odds(
         self, history: Sequence[str], beside: Mapping[str, FusedItem], memory: float

@@ -92,9 +92,7 @@ def measure(
     with Deployment.open(home, engine=engine, model=model, settings=variant.chain) as deployment:
         take_over(deployment)
         split = split_home(deployment.home, min_rating=variant.chain.liked_rating)
-        # Whatever an earlier, killed attempt has fitted.
-        unfitted = deployment.unfitted_weights()
-        ranker = GraphRanker(deployment, split, weights=unfitted, seed=SEED)
+        ranker = GraphRanker(deployment, split, seed=SEED)
         fitted = combine_home(ranker, users=users, seed=SEED)
         cases = sample_cases(split.test, users, seed=SEED)
         states = ranker.states(cases)

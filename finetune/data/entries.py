@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -85,15 +86,24 @@ def read_entries(data: Path) -> tuple[dict[str, list[Entry]], list[Fault]]:
     return entries, faults
 
 
-def _require_our_form(data: Path) -> None:
+def read_about(data: Path) -> Mapping[str, Any]:
+    """What a data folder says of its records; empty where it says nothing.
+
+    Raises:
+        FinetuneError: The file is broken.
+    """
     path = data / ABOUT
     if not path.is_file():
-        return
+        return {}
     try:
         about = json.loads(path.read_bytes())
     except ValueError as error:
         raise FinetuneError(f"{str(path)!r} is broken: run `srec finetune data` again") from error
-    match about:
+    return about if isinstance(about, dict) else {}
+
+
+def _require_our_form(data: Path) -> None:
+    match read_about(data):
         case {"form": form}:
             raise FinetuneError(
                 f"{str(data)!r} holds records in the form {form!r}, for other trainers: run "

@@ -1,8 +1,8 @@
 """How much a value in common says, by its attribute: fitted on the training part, without a model.
 
 Among items drawn at random, the one that was liked next should have the highest weighed sum of what
-its values say. What is popular is liked more often whatever
-its values are, so popularity has a weight of its own there, which is not kept.
+its values say. What is popular is liked more often whatever its values are, so popularity has a
+weight of its own there, which is not kept.
 """
 
 from collections.abc import Iterator, Sequence

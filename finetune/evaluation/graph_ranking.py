@@ -205,9 +205,10 @@ def _fit(ranker: GraphRanker, cases: Sequence[Case], weights: CombineWeights, se
     return fit_combination(found, logits, pairs.labels, fitted_with=weights, seed=seed)
 
 
-def is_fitted(home: Home, model_hash: str) -> bool:
-    """Whether `srec finetune combine` has fitted weights of a model in a home."""
-    return (home.read_setting(WEIGHTS) or {}).get("model_hash") == model_hash
+def fitted_in(home: Home, model_hash: str) -> Mapping[str, Any]:
+    """What `srec finetune combine` keeps of a model in a home; empty where it fitted none."""
+    kept = home.read_setting(WEIGHTS) or {}
+    return kept if kept.get("model_hash") == model_hash else {}
 
 
 def check_fitted(home: Home, how: SplitHow, model_hash: str) -> None:
@@ -216,9 +217,8 @@ def check_fitted(home: Home, how: SplitHow, model_hash: str) -> None:
     Raises:
         LeakError: The home's weights of this model were fitted on another split.
     """
-    kept = home.read_setting(WEIGHTS) or {}
-    fitted = kept.get("split", how._asdict())
-    if fitted != how._asdict() and is_fitted(home, model_hash):
+    fitted = fitted_in(home, model_hash).get("split", how._asdict())
+    if fitted != how._asdict():
         raise LeakError(
             f"the weights of {str(home.path)!r} were fitted on {_spoken(fitted)} and know some "
             f"test cases of this split: run `srec finetune combine {_spoken(how._asdict())}` first"
@@ -260,9 +260,7 @@ def without_fitted(home: Home, split: Split, model_hash: str) -> Split:
     With another `--min-rating`, or another order inside the days, what was held out for validation
     may be what is tested.
     """
-    kept = home.read_setting(WEIGHTS) or {}
-    used = kept.get("cases", ()) if is_fitted(home, model_hash) else ()
-    fitted = {tuple(case) for case in used}
+    fitted = {tuple(case) for case in fitted_in(home, model_hash).get("cases", ())}
     test = tuple(case for case in split.test if (case.user_id, case.target) not in fitted)
     return replace(split, test=test)
 

@@ -34,7 +34,7 @@ from mllm_srec.finetune.evaluation.graph_ranking import (
     GraphRanker,
     check_fitted,
     check_learned,
-    is_fitted,
+    fitted_in,
     without_fitted,
 )
 from mllm_srec.finetune.evaluation.report import Report, summarize
@@ -165,7 +165,7 @@ def evaluate_home(
         notes = options.notes
         with _deployed(path, options, settings, engine=engine, model=model, say=say) as deployment:
             if deployment is not None:
-                if not is_fitted(home, deployment.info.model_hash):
+                if not fitted_in(home, deployment.info.model_hash):
                     notes.append(UNFITTED)
                 about |= {
                     "score_weight": deployment.weights().model,

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from mllm_srec.finetune.data.entries import ABOUT, FILES
+from mllm_srec.finetune.data.entries import FILES, read_about
 from mllm_srec.finetune.data.learned import LEARNED
 from mllm_srec.finetune.data.records import file_hash, prompt_hashes
 from mllm_srec.finetune.errors import FinetuneError
@@ -37,7 +37,7 @@ def describe_run(recipe: Recipe, data: Path, base: Path) -> dict[str, Any]:
         "recipe": json.loads(json.dumps(asdict(recipe))),
         "data": {name: file_hash(data / f"{name}.jsonl") for name in FILES},
         "prompts": prompt_hashes(),
-        LEARNED: _learned(data / ABOUT),
+        LEARNED: read_about(data).get(LEARNED),
         "base": base.name,
         "base_hash": model_hash(base),
         "base_settings": read_settings(base),
@@ -45,17 +45,6 @@ def describe_run(recipe: Recipe, data: Path, base: Path) -> dict[str, Any]:
         "versions": {name: version(name) for name in ("torch", "transformers", "trl", "peft")},
         "python": platform.python_version(),
     }
-
-
-def _learned(about: Path) -> object:
-    """What the data says of the log that it was made from; nothing where it says nothing."""
-    if not about.is_file():
-        return None
-    try:
-        found = json.loads(about.read_bytes())
-    except ValueError as error:
-        raise FinetuneError(f"{str(about)!r} is broken: run `srec finetune data` again") from error
-    return found.get(LEARNED) if isinstance(found, dict) else None
 
 
 def licence_of(model: Path) -> str | None:
