@@ -77,12 +77,16 @@ class CollaborativeModel:
         self,
         item_ids: Sequence[str],
         popularity: NDArray[np.float64],
+        exposure: NDArray[np.float64],
         links: Mapping[Part, sparse.csr_matrix],
         settings: CollaborativeSettings,
     ) -> None:
         self.item_ids = tuple(item_ids)
         self.popularity = popularity
         """Likes of each item in the fit (N,)."""
+        self.exposure = exposure
+        """How long the log has known each item, as a share of its own time (N,): 0 for an item
+        that it does not name, 1 for all where it has no times."""
         self.links = dict(links)
         """Sparse float32 matrices (N, N), from the item of a history to the item it speaks for."""
         self.settings = settings
@@ -101,7 +105,8 @@ class CollaborativeModel:
         """Fit all parts on the likes of a log.
 
         Args:
-            frame: Columns `user_id`, `item_id`, `position`, and `rating` where there are ratings.
+            frame: Columns `user_id`, `item_id`, `position`, and `rating` and `timestamp` where
+                there are ratings and times.
             item_ids: The catalogue, which gives the order of all scores; items that the log does
                 not name score 0, interactions with items outside it are ignored.
             min_rating: Lowest rating that is a like; None takes every interaction as one.
@@ -130,7 +135,7 @@ class CollaborativeModel:
         }
         if len(item_ids) <= chosen.ease_items:
             links["ease"] = ease(together, ridge=chosen.ridge, links=chosen.links)
-        return cls(item_ids, counts, links, chosen)
+        return cls(item_ids, counts, _exposure(frame, item_ids), links, chosen)
 
     @property
     def blend(self) -> dict[Part, float]:
@@ -147,7 +152,7 @@ class CollaborativeModel:
 
     def tuned(self, settings: CollaborativeSettings) -> Self:
         """The same matrices, weighed and blended otherwise; nothing is fitted again."""
-        return type(self)(self.item_ids, self.popularity, self.links, settings)
+        return type(self)(self.item_ids, self.popularity, self.exposure, self.links, settings)
 
     def scores(self, history: Sequence[str]) -> NDArray[np.float32]:
         """Score every item for one history of item ids (N,); see `scores_many`."""
@@ -197,9 +202,14 @@ class CollaborativeModel:
         return 0 if row is None else int(self.popularity[row])
 
     def log_popularity(self) -> NDArray[np.float64]:
-        """Smoothed log share of each item in all likes (N,): the log q of method.md."""
-        smoothed = self.popularity + 1.0
-        shares: NDArray[np.float64] = np.log(smoothed / smoothed.sum())
+        """Log share of each item in the likes of now (N,): likes for the time that it was there.
+
+        What came late had less time to be liked. Every item is given one like more, and the time
+        that a like takes on average: one that the log does not name is of average popularity.
+        """
+        time_of_a_like = self.exposure.sum() / max(self.popularity.sum(), 1.0)
+        rates = (self.popularity + 1.0) / (self.exposure + time_of_a_like)
+        shares: NDArray[np.float64] = np.log(rates / rates.sum())
         return shares
 
     def save(self, path: Path) -> None:
@@ -212,6 +222,7 @@ class CollaborativeModel:
             "settings": np.array(json.dumps(asdict(self.settings))),
             "item_ids": np.array(self.item_ids, dtype=np.str_),
             "popularity": self.popularity,
+            "exposure": self.exposure,
         }
         for part, matrix in self.links.items():
             for name in ("data", "indices", "indptr"):
@@ -239,7 +250,7 @@ class CollaborativeModel:
                         fields = (file[f"{part}.{name}"] for name in ("data", "indices", "indptr"))
                         links[part] = sparse.csr_matrix(tuple(fields), shape=shape)
                 settings = CollaborativeSettings(**json.loads(str(file["settings"])))
-                return cls(item_ids, file["popularity"], links, settings)
+                return cls(item_ids, file["popularity"], file["exposure"], links, settings)
         except (ValueError, KeyError, TypeError, EOFError, BadZipFile, zlib.error) as error:
             raise ValueError(
                 f"{str(path)!r} is not a collaborative model ({error}): fit it again"
@@ -262,6 +273,24 @@ def shares_of_best(scores: NDArray[np.float32]) -> NDArray[np.float32]:
     """Scores (U, N) divided by each user's highest; unchanged where none is above 0."""
     highest = scores.max(axis=1, keepdims=True, initial=0.0)
     return np.asarray(scores / np.where(highest > 0, highest, np.float32(1.0)), np.float32)
+
+
+def _exposure(frame: pl.DataFrame, item_ids: Sequence[str]) -> NDArray[np.float64]:
+    """How long a log has known each item, as a share of its own time (N,)."""
+    everything = np.ones(len(item_ids))
+    if "timestamp" not in frame.columns or frame["timestamp"].null_count():
+        return everything
+    catalogue = pl.DataFrame({"item_id": list(item_ids)}, schema={"item_id": pl.String})
+    since = (
+        frame.group_by(pl.col("item_id").cast(pl.String))
+        .agg(pl.col("timestamp").min().cast(pl.Float64))
+        .join(catalogue, on="item_id", how="right", maintain_order="right")["timestamp"]
+        .to_numpy()
+    )
+    if np.isnan(since).all():
+        return everything
+    age = np.nan_to_num(frame["timestamp"].to_numpy().max() - since, nan=0.0)
+    return np.asarray(age / age.max()) if age.any() else everything
 
 
 def _like_pairs(

@@ -6,9 +6,11 @@ without a rating, with an item that the user had not met before (seen items are 
 so a repetition could only be missed).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain, groupby, islice
+from math import inf
 from operator import itemgetter
 from typing import Literal
 
@@ -71,6 +73,22 @@ class Split:
     def cold_items(self) -> frozenset[str]:
         """Items without any interaction in the training part."""
         return frozenset(self.item_ids) - frozenset(self.train["item_id"])
+
+    @cached_property
+    def _first_seen(self) -> Mapping[str, int]:
+        """When the training part first names each item; empty where interactions lack a time."""
+        if self.train["timestamp"].null_count():
+            return {}
+        return dict(self.train.group_by("item_id").agg(pl.col("timestamp").min()).iter_rows())
+
+    def knew(self, item_id: str, case: Case) -> bool:
+        """Whether the training part named an item by the time of a case.
+
+        Of a split by user it goes on beyond that time, with others. Without times it may have.
+        """
+        if case.time is None or not self._first_seen:
+            return True
+        return self._first_seen.get(item_id, inf) <= case.time
 
     def liked(self, min_rating: float | None) -> pl.DataFrame:
         """The likes of the training part."""

@@ -193,16 +193,25 @@ def _fit(ranker: GraphRanker, cases: Sequence[Case], weights: CombineWeights, se
     states = ranker.states(cases)
     pairs = draw_pairs(cases, ranker.split, seed=seed)
     logits = model_logits(ranker.recommender, states, pairs, ranker.split.item_ids)
-    examples = [
-        Example.of(
-            [unscored(entry) for entry in state.candidates],
-            np.array([entry["logit"] for entry in state.candidates], np.float64),
-            case.target,
-        )
-        for state, case in zip(states, cases, strict=True)
-    ]
+    examples = (
+        _example(state, case, ranker.split) for state, case in zip(states, cases, strict=True)
+    )
     found = [example for example in examples if example is not None]
     return fit_combination(found, logits, pairs.labels, fitted_with=weights, seed=seed)
+
+
+def _example(state: State, case: Case, split: Split) -> Example | None:
+    """What a target was chosen among.
+
+    What came later was no alternative: as a refusal it would teach that nobody wants what is new.
+    """
+    entries = [
+        entry
+        for entry in state.candidates
+        if entry["item_id"] == case.target or split.knew(entry["item_id"], case)
+    ]
+    logits = np.array([entry["logit"] for entry in entries], np.float64)
+    return Example.of([unscored(entry) for entry in entries], logits, case.target)
 
 
 def fitted_in(home: Home, model_hash: str) -> Mapping[str, Any]:

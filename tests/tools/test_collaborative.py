@@ -172,3 +172,42 @@ def test_a_saved_model_scores_the_same_and_batches_do_as_well(
     assert np.isfinite(batch).all()
     for row, items in enumerate(asked):
         assert batch[row] == pytest.approx(model.scores(list(items)), abs=1e-6)
+
+
+def timed(frame: pl.DataFrame, *times: int | None) -> pl.DataFrame:
+    """A log with a time for each of its rows."""
+    return frame.with_columns(timestamp=pl.Series(times, dtype=pl.Int64))
+
+
+def test_a_like_of_what_came_late_says_more() -> None:
+    # Each was liked once; "a" was there all the time, "c" for the last fifth of it.
+    frame = timed(log("ab", "cd"), 0, 50, 80, 100)
+    model = CollaborativeModel.fit(frame, ["a", "b", "c", "d"])
+    assert model.exposure == pytest.approx([1.0, 0.5, 0.2, 0.0])
+    popularity = model.log_popularity()
+    assert (np.diff(popularity) > 0).all()
+    assert np.exp(popularity).sum() == pytest.approx(1.0)
+
+
+def test_what_the_log_does_not_name_is_of_average_popularity() -> None:
+    model = CollaborativeModel.fit(timed(log("ab", "b"), 0, 0, 10), ["a", "b", "new"])
+    assert model.exposure.tolist() == [1.0, 1.0, 0.0]
+    a, b, new = model.log_popularity()
+    assert a < new < b
+
+
+@pytest.mark.parametrize("times", [(7, 7, 7), (None, None, None), (1, None, 3)])
+def test_without_times_that_tell_popularity_counts_likes(times: tuple[int | None, ...]) -> None:
+    frame = timed(log("ab", "b"), *times)
+    popularity = CollaborativeModel.fit(frame, ITEMS).log_popularity()
+    assert popularity == pytest.approx(
+        CollaborativeModel.fit(log("ab", "b"), ITEMS).log_popularity()
+    )
+    assert popularity == pytest.approx(np.log(np.array([2, 3, 1, 1, 1]) / 8))
+
+
+def test_how_long_an_item_was_there_is_kept(tmp_path: Path) -> None:
+    model = CollaborativeModel.fit(timed(log("ab", "c"), 0, 5, 10), ITEMS)
+    model.save(tmp_path / "model.npz")
+    kept = CollaborativeModel.load(tmp_path / "model.npz").tuned(CollaborativeSettings(recency=0.5))
+    assert kept.exposure.tolist() == model.exposure.tolist()

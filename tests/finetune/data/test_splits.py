@@ -112,6 +112,17 @@ def test_items_outside_the_catalogue_are_left_out() -> None:
     assert (test.target, held(test.history)) == ("i3", "012")
 
 
+def test_what_others_bring_in_later_was_not_there_for_a_case() -> None:
+    frame = log({"u": "0123", "v": "4567898"})
+    split = split_by_user(frame, ITEMS)
+    [case] = [one for one in split.validation if one.user_id == "u"]
+    # It asks on day 2. Items 7 and 9 come on day 3 and 5; 3 is held out: nobody named it before.
+    known = [item for item in ITEMS if split.knew(item, case)]
+    assert known == ["i0", "i1", "i4", "i5", "i6"]
+    without = split_by_user(frame.with_columns(timestamp=pl.lit(None, pl.Int64)), ITEMS)
+    assert all(without.knew(item, case) for item in ITEMS)
+
+
 def test_a_time_split_cuts_the_whole_log() -> None:
     split = split_by_time(log({"u": "0123456789", "v": "65432108"}), ITEMS)
     assert split.train["timestamp"].max() == 6 * DAY_S
