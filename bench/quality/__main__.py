@@ -14,7 +14,7 @@ from typing import get_args
 from rich.console import Console
 
 from bench.machine import made_on
-from bench.quality.fits import MODELS, WITH_VECTORS, Fits
+from bench.quality.fits import PEERS, Fits
 from bench.quality.plans import Choices, Plan, make_plans
 from bench.quality.real_sets import SETS, Files, Protocol, RealSet, files_of, take_in
 from bench.whole import make_whole
@@ -33,8 +33,9 @@ from mllm_srec.llm.engine_kinds import EngineKind
 ROOT = Path(__file__).parents[2]
 SHOP = "shop"
 SHOP_PROTOCOLS = (
-    Protocol("published", RankingOptions(), peers=True),
-    Protocol("time", RankingOptions(split_by="time"), peers=False),
+    Protocol("published", RankingOptions(), peers=PEERS),
+    # Many items are new there, which content alone can find.
+    Protocol("time", RankingOptions(split_by="time"), peers=("bm25", "content")),
 )
 CLOSED = ("popularity", "item-knn", "ease", "transitions", "collaborative")
 TIMED = ("popularity-recent",)
@@ -101,7 +102,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--peer",
         action="append",
-        choices=("none", *MODELS, *WITH_VECTORS),
+        choices=("none", *PEERS),
         help="only this row of other libraries, or none; may be repeated",
     )
     parser.add_argument("--minutes", type=float, default=20.0, help="of tuning, for each of them")

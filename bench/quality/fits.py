@@ -15,6 +15,7 @@ from mllm_srec.store.home import Home
 FIT = Path(__file__).parent / "peers" / "fit.py"
 MODELS = ("bm25", "sasrec", "esasrec")
 WITH_VECTORS = ("content", "sasrec-fused")
+PEERS = (*MODELS, *WITH_VECTORS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bench.quality.fits import MODELS, WITH_VECTORS
+from bench.quality.fits import PEERS, WITH_VECTORS
 from bench.quality.real_sets import Files, Protocol
 from mllm_srec.agent.deployment import WEIGHTS
 from mllm_srec.finetune.errors import FinetuneError
@@ -87,7 +87,7 @@ def make_plans(
     """
     with Home.open(home) as opened:
         described = set(opened.catalogue.item_ids()) <= opened.representations.ids()
-        peers = [name for name in choices.peers or (*MODELS, *WITH_VECTORS) if name != "none"]
+        peers = [name for name in choices.peers or PEERS if name != "none"]
         # Asked for by name, a row is not left out but refused.
         lacking = () if described or choices.peers else WITH_VECTORS
         notes = (
@@ -131,7 +131,8 @@ def _plan(
     choices: Choices,
 ) -> Plan:
     options = replace(protocol.options, users=choices.users or protocol.options.users, rows=rows)
-    peers, notes = (peers, notes) if protocol.peers else ((), ())
+    peers = tuple(name for name in peers if name in protocol.peers)
+    notes = notes if protocol.peers else ()
     asked = {**asdict(options), "peers": peers, "minutes": choices.minutes if peers else None}
     path = out / f"{protocol.name}.json"
     return Plan(protocol.name, options, peers, notes, asked | facts, path)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import polars as pl
 
+from bench.quality.fits import PEERS
 from bench.whole import make_whole
 from mllm_srec.agent.ingest import ingest
 from mllm_srec.finetune.evaluation.ranking import RankingOptions
@@ -26,8 +27,8 @@ class Protocol:
 
     name: str
     options: RankingOptions
-    peers: bool
-    """Whether the rows of other libraries are fitted, which takes minutes each."""
+    peers: Sequence[str] = ()
+    """Rows of other libraries that are fitted, which takes minutes each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +50,14 @@ def _amazon(folder: str) -> RealSet:
     return RealSet(
         folder,
         (
-            Protocol("shuffled", RankingOptions(users=USERS, day_order="shuffled"), peers=False),
+            Protocol("shuffled", RankingOptions(users=USERS, day_order="shuffled")),
             Protocol(
                 "shuffled-once",
                 RankingOptions(users=USERS, day_order="shuffled", shuffles=1),
-                peers=True,
+                peers=PEERS,
             ),
-            Protocol("published", RankingOptions(users=USERS), peers=False),
-            Protocol("time", RankingOptions(users=USERS, split_by="time"), peers=False),
+            Protocol("published", RankingOptions(users=USERS)),
+            Protocol("time", RankingOptions(users=USERS, split_by="time")),
         ),
     )
 
@@ -67,15 +68,15 @@ SETS: Mapping[str, RealSet] = {
     "films": RealSet(
         "movielens_small_posters",
         (
-            Protocol("published", RankingOptions(targets=FILM_TARGETS), peers=True),
-            Protocol("time", RankingOptions(split_by="time"), peers=False),
+            Protocol("published", RankingOptions(targets=FILM_TARGETS), peers=PEERS),
+            Protocol("time", RankingOptions(split_by="time")),
         ),
         with_pictures=True,
     ),
     # Order alone is known: neither days to shuffle nor a time to cut at.
     "microlens": RealSet(
         "microlens_50k",
-        (Protocol("published", RankingOptions(users=USERS), peers=True),),
+        (Protocol("published", RankingOptions(users=USERS), peers=PEERS),),
         with_times=False,
     ),
 }
