@@ -1,7 +1,9 @@
 """The connection to a home's vLLM server: to the one that runs now, until a stop."""
 
 import asyncio
+import threading
 from collections.abc import Coroutine, Iterator, Mapping
+from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,9 +35,12 @@ class ServerConnection:
         """
         self._server_file = server_file
         self._timeout_s = timeout_s
-        # One event loop for all calls, so that connections are kept between them.
-        self._runner = asyncio.Runner()
         self._connect(running(server_file))
+        # One event loop for all calls, so that connections are kept between them; on a thread of
+        # its own, since that of the caller may run one itself, as in a notebook.
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="server", daemon=True)
+        self._thread.start()
 
     @property
     def record(self) -> ServerRecord:
@@ -43,7 +48,7 @@ class ServerConnection:
         return self._record
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run requests to their end, or to a stop.
+        """Run requests to their end, to a stop, or to Ctrl-C.
 
         Requests that are cancelled close their connections, and the server stops its work on them.
 
@@ -51,16 +56,15 @@ class ServerConnection:
             Stopped: It was asked to stop.
         """
         stop = governing()
-
-        async def stoppable() -> T:
-            loop, task = asyncio.get_running_loop(), asyncio.ensure_future(work)
-            with stop.calling(lambda: loop.call_soon_threadsafe(task.cancel)):
-                return await task
-
+        asked = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
-            return self._runner.run(stoppable())
-        except asyncio.CancelledError:
+            with stop.calling(asked.cancel):
+                return asked.result()
+        except CancelledError:
             stop.check()
+            raise
+        except KeyboardInterrupt:
+            asked.cancel()
             raise
 
     def follow(self) -> None:
@@ -78,7 +82,7 @@ class ServerConnection:
                 f"the server was started again with another model ({Path(record.model).name}): "
                 "open the home again"
             )
-        self._run_out()
+        self.run(self._client.aclose())
         self._connect(record)
 
     async def post(self, path: str, body: Mapping[str, Any]) -> Any:
@@ -116,11 +120,18 @@ class ServerConnection:
 
     def close(self) -> None:
         """Let the connections go; the server stays."""
-        self._run_out()
-        self._runner.close()
+        self.run(self._ended())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
 
-    def _run_out(self) -> None:
-        self._runner.run(self._client.aclose())
+    async def _ended(self) -> None:
+        # Requests that were cancelled may still be closing their connections.
+        await asyncio.gather(
+            *(asyncio.all_tasks() - {asyncio.current_task()}), return_exceptions=True
+        )
+        await self._client.aclose()
+        await asyncio.get_running_loop().shutdown_default_executor()
 
     def _connect(self, record: ServerRecord) -> None:
         self._record = record

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -206,13 +207,38 @@ def test_a_server_that_was_started_again_is_found_on_its_new_port(
     connection.close()
 
 
-def test_ctrl_c_is_no_stop_that_was_asked(fakes: list[ThreadingHTTPServer], tmp_path: Path) -> None:
+def test_ctrl_c_closes_the_connection_of_a_request(
+    fakes: list[ThreadingHTTPServer], tmp_path: Path
+) -> None:
     path = written(tmp_path / "server.json", fakes[0].server_port)
     connection = ServerConnection(path, timeout_s=PATIENCE_S)
 
-    async def cancelled() -> None:
-        raise asyncio.CancelledError
+    def interrupt_once_asked() -> None:
+        assert _Silent.asked.wait(PATIENCE_S)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
-    with pytest.raises(asyncio.CancelledError):
-        connection.run(cancelled())
+    watch = threading.Thread(target=interrupt_once_asked)
+    watch.start()
+    with pytest.raises(KeyboardInterrupt):
+        connection.run(connection.post("/wait", {}))
+    watch.join()
+    assert _Silent.gone.wait(PATIENCE_S)
     connection.close()
+
+
+def test_a_thread_that_runs_an_event_loop_asks_like_any_other(
+    fakes: list[ThreadingHTTPServer], tmp_path: Path
+) -> None:
+    ports = [fake.server_port for fake in fakes]
+    path = written(tmp_path / "server.json", ports[0])
+
+    async def in_a_notebook() -> list[object]:
+        connection = ServerConnection(path, timeout_s=PATIENCE_S)
+        first = connection.run(connection.post("/answer", {}))
+        written(path, ports[1])
+        connection.follow()
+        second = connection.run(connection.post("/answer", {}))
+        connection.close()
+        return [first, second]
+
+    assert asyncio.run(in_a_notebook()) == [{"port": port} for port in ports]
