@@ -12,7 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mllm_srec.agent.tracing.tracer import engine_time
-from mllm_srec.llm.engine import Answer, Engine, EngineInfo, LabelScores, Prompt
+from mllm_srec.llm.engine import (
+    Answer,
+    Engine,
+    EngineInfo,
+    EngineLost,
+    LabelScores,
+    ModelError,
+    Prompt,
+)
 from mllm_srec.llm.stopping import Stop
 
 Key = tuple[Any, ...]
@@ -41,8 +49,9 @@ class AsyncEngine:
 
     The engine runs in a worker thread. Calls of the same kind and settings that arrive while it is
     busy are merged, so that fifty users' next steps fill one batch; an engine that joins calls
-    itself gets each in a thread of its own. When all who wait for a call are gone, by Ctrl-C or at
-    a deadline, the engine is told to stop.
+    itself gets each in a thread of its own. A batch that the engine refuses is asked again caller
+    by caller, so that each fails by its own prompts alone. When all who wait for a call are gone,
+    by Ctrl-C or at a deadline, the engine is told to stop.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -129,6 +138,12 @@ class AsyncEngine:
                 future.cancel()
             raise
         except Exception as error:  # noqa: BLE001 - handed on to every caller of the batch
+            refused = isinstance(error, ModelError) and not isinstance(error, EngineLost)
+            if refused and len(parts) > 1:
+                # The prompt of one caller, too long perhaps: it is no fault of the others.
+                for part in parts:
+                    await self._call(run, [part])
+                return
             for _, future in parts:
                 if not future.done():
                     future.set_exception(error)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mllm_srec.agent.dispatch import CALLS_AT_ONCE, AsyncEngine
-from mllm_srec.llm.engine import Answer, EngineLost, LabelScores, Message, Prompt
+from mllm_srec.llm.engine import Answer, EngineLost, LabelScores, Message, ModelError, Prompt
 from mllm_srec.llm.scripted import ScriptedEngine
 from tests.agent.shop import work_until_stopped
 
@@ -129,6 +129,28 @@ def test_vectors_come_back_to_who_asked(engine: Held, front: AsyncEngine) -> Non
     np.testing.assert_array_equal(red, engine.embed(["red"]))
     np.testing.assert_array_equal(others, engine.embed(["blue", "green"]))
     assert red.dtype == np.float32
+
+
+def test_a_prompt_that_is_refused_fails_its_own_caller_alone(
+    engine: Held, front: AsyncEngine
+) -> None:
+    def answer(prompt: Prompt) -> str:
+        if prompt.messages[0].text == "long":
+            raise ModelError("a prompt does not fit")
+        return f"re: {prompt.messages[0].text}"
+
+    async def work() -> list[Any]:
+        engine.go.set()
+        asked = ["a"], ["b", "long"], ["c"]
+        return await asyncio.gather(
+            *(texts(front, *names) for names in asked), return_exceptions=True
+        )
+
+    engine.answer = answer
+    first, refused, third = asyncio.run(work())
+    assert (first, third) == (["re: a"], ["re: c"])
+    assert isinstance(refused, ModelError)
+    assert engine.batches == [["a", "b", "long", "c"], ["a"], ["b", "long"], ["c"]]
 
 
 def test_an_error_reaches_every_caller_of_the_batch_and_no_other(
