@@ -118,6 +118,9 @@ def _compare(session: Session, words: str) -> None:
 
 def _criticise(intent: Intent) -> Callable[[Session, str], None]:
     def run(session: Session, words: str) -> None:
+        if not words and intent != "more":
+            # In talk nothing named is what was spoken of last; a key too early is no such wish.
+            raise WrongCall(f"/{intent} what? A value or an item: /{intent} red, or /{intent} 2")
         meant = words.removeprefix("like ").strip()
         is_item = meant != words or (
             bool(meant) and (points_back(meant) or meant in ItemNames(session.talks.home))
@@ -139,6 +142,8 @@ def _plain(intent: Intent) -> Callable[[Session, str], None]:
 
 def _change(do: Literal["add", "remove"]) -> Callable[[Session, str], None]:
     def run(session: Session, words: str) -> None:
+        if not words:
+            raise WrongCall(f"/{do} which item? Its number or its title: /{do} 2")
         turn = asked("history", do=do, item=words)
         session.turn(f"/{do} {words}".strip(), understood=turn)
 

@@ -171,7 +171,7 @@ async def _criticised(turn: Turn, stance: Stance) -> TurnUpdate:
         said = [await _of_item(turn, stance, asked.item, question)]
     noted = _noted(turn, said)
     last = Understood.model_validate(turn.state.last or {"intent": "recommend"})
-    request = besides.over_before(last)
+    request = _over_before(besides, last)
     request = request.model_copy(update={"intent": "recommend", "words": "", "item": ""})
     request = await _without(turn, request, said)
     wanted = _Wanted(request, await turn.conditions(request), note=note)
@@ -296,7 +296,7 @@ async def _on_top(turn: Turn, asked: Understood, before: Understood) -> Understo
 
     After `kites`, `only blue ones` are blue kites; after these, `green instead` are green ones.
     """
-    merged = asked.over_before(before)
+    merged = _over_before(asked, before)
     if not asked.having and not asked.without:
         return merged
     vocabulary = await turn.vocabulary()
@@ -311,6 +311,21 @@ async def _on_top(turn: Turn, asked: Understood, before: Understood) -> Understo
     without = (*_left(vocabulary, before.without, named.__contains__), *asked.without)
     both = {"having": having[-MAX_VALUES:], "without": without[-MAX_VALUES:]}
     return merged.model_copy(update=both)
+
+
+def _over_before(asked: Understood, before: Understood) -> Understood:
+    """A request on top of the one before; a price that contradicts the new one gives way to it.
+
+    After `under 20`, `over 30` has no upper end.
+    """
+    merged = asked.over_before(before)
+    low, high = said_number(merged.over), said_number(merged.under)
+    if low is None or high is None or low <= high:
+        return merged
+    # Both ends of one message are its own contradiction.
+    return merged.model_copy(
+        update={"over": asked.over, "under": asked.under} if asked.over or asked.under else {}
+    )
 
 
 def _left(

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from textwrap import shorten
 
+from mllm_srec.agent.conversation.intents import Understood
 from mllm_srec.agent.conversation.shown import shown_card, shown_suggestion
 from mllm_srec.agent.conversation.state import TurnUpdate
 from mllm_srec.agent.conversation.turn import AskBack, Turn, outcome
@@ -67,8 +68,7 @@ async def compare(turn: Turn) -> TurnUpdate:
     if not asked.item or not asked.second:
         ids = turn.shown_ids
         if one := asked.item or asked.second:
-            left = asked.model_copy(update={"item": "", "second": one})
-            raise AskBack(f"“{one}” with which other? A number of the list, or a title.", left)
+            raise _other(asked, one, one)
         if len(ids) != 2:
             raise AskBack("Which two? Two numbers of the list, or two titles.")
         first, second = ids
@@ -80,6 +80,8 @@ async def compare(turn: Turn) -> TurnUpdate:
             # The answer names an item: it shall not take the place of the first.
             left = asked.model_copy(update={"item": "", "second": f"[{first}]"})
             raise AskBack(str(question), left) from question
+    if first == second:
+        raise _other(asked, asked.item, f"[{first}]")
     both = compare_items(turn.home, first, second)
     lines = [
         f"both: {', '.join(both.both) or 'nothing'}",
@@ -95,6 +97,18 @@ async def compare(turn: Turn) -> TurnUpdate:
         )
     items = map(shown_card, cards(turn.home, [first, second]))
     return {"outcome": outcome("Side by side:", items, lines), "focus": None}
+
+
+def _other(asked: Understood, words: str, second: str) -> AskBack:
+    """With what shall an item be compared?
+
+    Args:
+        asked: The turn that names it.
+        words: What it was called.
+        second: What it is found by when the answer has come.
+    """
+    left = asked.model_copy(update={"item": "", "second": second})
+    return AskBack(f"“{words}” with which other? A number of the list, or a title.", left)
 
 
 def _titles(turn: Turn, item_ids: Sequence[str]) -> str:

@@ -249,6 +249,17 @@ def test_a_list_and_a_search_have_commands_and_what_is_too_long_is_told(home: Pa
     assert titled["answer"].startswith("Noted: never Fine duck [i8].")
 
 
+def test_a_command_that_names_nothing_keeps_nothing(tmp_path: Path) -> None:
+    names = ("never", "less", "add", "remove")
+    lines = ("/recommend 2", "/why 1", *(f"/{each}" for each in names), "/profile")
+    _, why, *wrong, profile = answers(tmp_path / "home", "\n".join(lines))
+    # What was spoken of last: in talk, and of a command that only shows, it is meant.
+    assert why["intent"] == "why"
+    assert [each["error"].split(" ")[0] for each in wrong] == [f"/{each}" for each in names]
+    assert wrong[0]["error"] == "/never what? A value or an item: /never red, or /never 2"
+    assert "you said" not in profile["answer"]
+
+
 def test_a_picture_that_is_said_again_is_shown_again(tmp_path: Path) -> None:
     picture = io.BytesIO()
     Image.new("RGB", (40, 40), (20, 160, 20)).save(picture, "PNG")

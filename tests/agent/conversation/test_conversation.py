@@ -122,6 +122,21 @@ def test_cheaper_means_the_list_it_was_said_of_and_none_after_it(tmp_path: Path)
         assert "up to 4.99" in chat.do(Understood(intent="recommend", again=True, k="1")).answer
 
 
+def test_a_price_that_contradicts_the_one_before_takes_its_place(tmp_path: Path) -> None:
+    prices = (5.0, 10.0, 15.0, 20.0, 25.0, 30.0, 35.0, 40.0)
+    with opened(tmp_path / "home") as talks, talks.begin("nobody") as chat:
+        _priced(talks, dict(zip(ITEMS, prices, strict=True)))
+        chat.do(Understood(intent="recommend", k="4", under="20"))
+        over = chat.do(Understood(intent="recommend", again=True, over="30"))
+        assert over.answer.startswith("For you (from 30):")
+        under = chat.do(Understood(intent="less", having=("rubber",), under="17"))
+        assert under.answer.startswith("Noted: less rubber. For you (up to 17):")
+        between = chat.do(Understood(intent="recommend", again=True, over="10"))
+        assert between.answer.startswith("For you (from 10, up to 17):")
+        both = chat.do(Understood(intent="recommend", again=True, over="30", under="25"))
+        assert both.answer == "Sorry: nothing can be over 30 and under 25."
+
+
 def test_a_wish_that_no_item_meets_gets_an_honest_answer(chat: Conversation) -> None:
     turn = chat.say("anything purple")
     assert turn.answer.startswith("Sorry: no item here is 'purple'")
@@ -525,6 +540,13 @@ def test_a_comparison_asks_which_is_meant_of_each_and_takes_the_answers(tmp_path
         asked = chat.say("compare the drum").answer
         assert asked == "“the drum” with which other? A number of the list, or a title."
         assert set(ids(chat.say("fine duck"))) == {"i3", "i8"}
+
+
+def test_an_item_compared_with_itself_is_asked_with_which_other(chat: Conversation) -> None:
+    first, second = ids(chat.say("two things please"))
+    asked = chat.do(Understood(intent="compare", item="the first", second="1")).answer
+    assert asked == "“the first” with which other? A number of the list, or a title."
+    assert set(ids(chat.say("2"))) == {first, second}
 
 
 def test_what_is_not_understood_gets_an_honest_answer_with_a_question(chat: Conversation) -> None:
