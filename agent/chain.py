@@ -1,10 +1,11 @@
 """The recommendation graph at work: one request in, the finished state and its run out."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import copy_context
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
@@ -20,6 +21,7 @@ from mllm_srec.agent.nodes.retrieve_candidates import retrieve_candidates
 from mllm_srec.agent.state import YOUR_PICTURE, Context, State
 from mllm_srec.agent.tracing.attributes import LIST, as_json
 from mllm_srec.agent.tracing.tracer import Run, current_step
+from mllm_srec.agent.untrusted import sound
 from mllm_srec.store.home import Home
 from mllm_srec.store.records import MAX_ID, Interaction
 from mllm_srec.tools.errors import WrongCall
@@ -70,22 +72,17 @@ class Request:
                 without one as the only like, in place of the stored history.
 
         Raises:
-            WrongCall: The user or an id is no text, the picture are no bytes, a text stands where a
-                list of ids belongs, no candidate is named, or `as_of` is no position of the stored
-                history.
+            WrongCall: The user can be none, an id is no text, the picture are no bytes, a text
+                stands where a list of ids belongs, no candidate is named, or `as_of` is no position
+                of the stored history.
         """
-        if not user or not isinstance(user, str):
-            raise WrongCall(f"the user is {user!r}: give an id, as a text")
-        if len(user) > MAX_ID:
-            raise WrongCall(
-                f"the user is {user[:40]!r}... of {len(user)} characters: an id has up to {MAX_ID}"
-            )
+        check_user(user)
         if picture is not None and not isinstance(picture, bytes):
             raise WrongCall(f"the picture is {picture!r}: give the bytes of its file")
-        _check_lists(history=history, candidates=candidates, exclude=exclude)
-        if candidates is not None and not candidates:
+        liked, allowed = _ids("history", history), _ids("candidates", candidates)
+        if allowed == ():
             raise WrongCall("candidates names no item: name some, or leave it out for all items")
-        if as_of is not None and as_of < 0:
+        if as_of is not None and not (isinstance(as_of, Integral) and as_of >= 0):
             raise WrongCall(f"as_of is {as_of!r}: the positions of a history begin at 0")
         if as_of is not None and not (history is None and picture is None):
             raise WrongCall(
@@ -93,31 +90,53 @@ class Request:
             )
         given = (
             None
-            if history is None
+            if liked is None
             else tuple(
                 Interaction(user_id=user, item_id=item_id, position=position)
-                for position, item_id in enumerate(history)
+                for position, item_id in enumerate(liked)
             )
         )
-        left_out = ItemFilter(exclude=tuple(exclude))
+        left_out = ItemFilter(exclude=_ids("exclude", exclude) or ())
         return cls(
             user,
             as_of=as_of,
             history=given,
             picture=picture,
-            allowed=None if candidates is None else tuple(candidates),
+            allowed=allowed,
             conditions=(conditions or ItemFilter()) & left_out,
         )
 
 
-def _check_lists(**given: Collection[str] | None) -> None:
-    """Refuse a text in the place of a list, whose characters would pass for ids, and others."""
-    for name, ids in given.items():
-        if isinstance(ids, str):
-            raise WrongCall(f"{name} is the text {ids!r}: give a list of ids")
-        for each in ids or ():
-            if not isinstance(each, str):
-                raise WrongCall(f"{name} holds {each!r}: give ids, as texts")
+def check_user(user: str) -> None:
+    """Refuse what cannot be a user's id.
+
+    Raises:
+        WrongCall: It is no text, empty, too long, or has halves of characters.
+    """
+    if not user or not isinstance(user, str):
+        raise WrongCall(f"the user is {user!r}: give an id, as a text")
+    if len(user) > MAX_ID:
+        raise WrongCall(
+            f"the user is {user[:40]!r}... of {len(user)} characters: an id has up to {MAX_ID}"
+        )
+    if sound(user) != user:
+        raise WrongCall(f"the user is {user!r}, which has halves of characters: give it in UTF-8")
+
+
+def _ids(name: str, given: Iterable[str] | None) -> tuple[str, ...] | None:
+    """Ids as they were given, read once: an iterator would be empty the second time.
+
+    Raises:
+        WrongCall: A text stands in the place of a list, whose characters would pass for ids, or
+            one of them is no text.
+    """
+    if isinstance(given, str):
+        raise WrongCall(f"{name} is the text {given!r}: give a list of ids")
+    ids = None if given is None else tuple(given)
+    for each in ids or ():
+        if not isinstance(each, str):
+            raise WrongCall(f"{name} holds {each!r}: give ids, as texts")
+    return ids
 
 
 class Chain:

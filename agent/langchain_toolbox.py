@@ -1,6 +1,5 @@
 """The toolbox for LangChain and LangGraph agents."""
 
-import asyncio
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -8,8 +7,10 @@ from typing import Any
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from pydantic import BaseModel
 
+from mllm_srec.agent.deployment import Deployment
 from mllm_srec.agent.recommender import Recommender
 from mllm_srec.agent.toolbox import Result, Tool, Toolbox, refuse_others, told
+from mllm_srec.store.errors import StoreError
 from mllm_srec.store.validation import faults
 from mllm_srec.tools.errors import CannotDo, ToolError, WrongCall
 
@@ -30,12 +31,12 @@ def langchain_tools(srec: Recommender, user: str) -> list[BaseTool]:
     to False gets `WrongCall` or `CannotDo` raised.
     """
     functions = Toolbox(srec, user, origin="an agent").functions()
-    return [_structured(_raising(function)) for function in functions]
+    return [_structured(_raising(function), srec.deployment) for function in functions]
 
 
-def _structured(tool: Tool) -> StructuredTool:
+def _structured(tool: Tool, deployment: Deployment) -> StructuredTool:
     made = StructuredTool.from_function(
-        _waiting(tool),
+        _waiting(tool, deployment),
         coroutine=tool,
         handle_tool_error=_told,
         handle_validation_error=lambda error: told(WrongCall(faults(error))),
@@ -66,11 +67,14 @@ def _raising(tool: Tool) -> Tool:
     return call
 
 
-def _waiting(tool: Tool) -> Callable[..., Result]:
-    """A tool as a plain function, for threads that have no event loop."""
+def _waiting(tool: Tool, deployment: Deployment) -> Callable[..., Result]:
+    """A tool as a plain function, also where an event loop runs already, as in a notebook."""
 
     @functools.wraps(tool)
     def call(**arguments: Any) -> Result:
-        return asyncio.run(tool(**arguments))
+        try:
+            return deployment.run(tool(**arguments))
+        except StoreError as error:
+            raise ToolCannotDo(str(error)) from error  # It was closed.
 
     return call

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from openinference.semconv.trace import OpenInferenceSpanKindValues as Kind
 from pydantic import BaseModel, Field, WithJsonSchema
 
+from mllm_srec.agent.chain import check_user
 from mllm_srec.agent.nodes.fuse_items import fused_picture
 from mllm_srec.agent.recommend_tool import GraphRecommend
 from mllm_srec.agent.recommender import Recommender
@@ -87,6 +88,8 @@ class Toolbox:
     """Tools over a home for one user; the caller cannot name another one."""
 
     def __init__(self, srec: Recommender, user: str, *, origin: str) -> None:
+        # Here: the agent that calls the tools could not help it.
+        check_user(user)
         self._srec = srec
         self._home = srec.deployment.home
         self._user = user

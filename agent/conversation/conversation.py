@@ -12,6 +12,7 @@ from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
+from mllm_srec.agent.chain import check_user
 from mllm_srec.agent.conversation.checkpoints import (
     Saver,
     copy_memory,
@@ -27,6 +28,7 @@ from mllm_srec.agent.events import Event, Listener, afollow, follow
 from mllm_srec.agent.loop import stopped
 from mllm_srec.agent.recommender import Recommender
 from mllm_srec.agent.untrusted import sound
+from mllm_srec.llm.engine import EngineLost, ModelError
 from mllm_srec.store.closing import Closing
 from mllm_srec.store.errors import BadPicture, HomeBusy, StoreError
 from mllm_srec.store.home import Home
@@ -53,11 +55,14 @@ class Conversations(Closing):
     def begin(self, user: str, thread: str | None = None) -> "Conversation":
         """Begin a thread, or take one up: a turn that a crash cut off is finished first.
 
-        A new thread is listed once a turn was said in it.
+        A new thread is listed once a turn was said in it. A turn that the model refuses, such as a
+        prompt that is too long for it, stays without an answer.
 
         Raises:
+            WrongCall: The user can be none.
             StoreError: The thread is another user's, or was kept by another version.
             HomeBusy: Another process has the thread open.
+            EngineLost: The engine stopped answering the turn that was cut off.
         """
         return self.srec.deployment.run(self._begun(user, thread))
 
@@ -66,6 +71,7 @@ class Conversations(Closing):
         return await self.srec.deployment.arun(self._begun(user, thread))
 
     async def _begun(self, user: str, thread: str | None) -> "Conversation":
+        check_user(user)
         thread_id = uuid4().hex[:12] if thread is None else thread
         if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", thread_id):
             raise StoreError(f"thread {thread_id!r}: use up to 64 letters, digits, - and _")
@@ -78,7 +84,7 @@ class Conversations(Closing):
             begun = threads.start(thread_id, user, now=now) if kept else new
             runner = TurnRunner(self.srec, self.graph, self.saver, begun, self._under_way)
             cut_off = threads.unfinished(thread_id)
-            resumed = await runner.run(cut_off) if cut_off else None
+            resumed = await _finished(runner, cut_off) if cut_off else None
             return Conversation(runner, lock, kept=kept, resumed=resumed)
         except BaseException:
             lock.release()
@@ -305,6 +311,17 @@ class Conversation(Closing):
             if result is None or result.stopped:
                 return await self._runner.run(known, tell)
             return result
+
+
+async def _finished(runner: TurnRunner, cut_off: KeptTurn) -> TurnResult | None:
+    """What comes of a turn that was cut off; None where the model refuses it."""
+    try:
+        return await runner.run(cut_off)
+    except EngineLost:
+        raise
+    except ModelError:
+        # It would each time, and the thread could not be taken up any more.
+        return None
 
 
 def _locked(home: Home, thread_id: str) -> FileLock:

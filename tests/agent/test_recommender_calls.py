@@ -64,6 +64,21 @@ def test_a_text_is_no_list_of_ids(srec: Recommender, name: str) -> None:
         srec.recommend("ben", **wrong)  # type: ignore[arg-type]
 
 
+def test_ids_may_come_from_an_iterator(srec: Recommender) -> None:
+    def each(*ids: str) -> Any:
+        return iter(ids)
+
+    assert "i2" not in ids(srec.recommend("ben", exclude=each("i2")))
+    assert set(ids(srec.recommend("ben", candidates=each("i4", "i6")))) == {"i4", "i6"}
+    history = srec.recommend("guest", history=each("i1", "i2")).history
+    assert [entry.item_id for entry in history] == ["i1", "i2"]
+
+
+def test_a_user_with_half_a_character_is_refused(srec: Recommender) -> None:
+    with pytest.raises(WrongCall, match="has halves of characters"):
+        srec.recommend("ren\udce9")
+
+
 @pytest.mark.parametrize("user", [17, None, ""])
 def test_a_user_is_named_by_a_text(srec: Recommender, user: Any) -> None:
     with pytest.raises(WrongCall, match=f"the user is {user!r}: give an id"):
@@ -80,8 +95,11 @@ def test_what_is_no_picture_and_no_stance_is_told(srec: Recommender) -> None:
 
 
 def test_a_position_that_no_stored_history_has_is_refused(srec: Recommender) -> None:
-    with pytest.raises(WrongCall, match="as_of is -1: the positions of a history begin at 0"):
-        srec.recommend("ben", as_of=-1)
+    wrong: Any
+    for wrong in (-1, "3", 2.5):
+        told = f"as_of is {wrong!r}: the positions of a history begin at 0"
+        with pytest.raises(WrongCall, match=told):
+            srec.recommend("ben", as_of=wrong)
     with pytest.raises(WrongCall, match="as_of is 1, a position of the stored history"):
         srec.recommend("guest", history=["i1"], as_of=1)
 

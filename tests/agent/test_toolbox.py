@@ -99,6 +99,35 @@ def test_the_published_schema_says_how_many_items_a_call_may_ask_for(
     assert tools["explain_item"].args["beside"]["anyOf"][0]["maxItems"] == 50
 
 
+def test_a_tool_is_called_without_await_where_a_loop_runs_and_where_none_does(
+    tools: dict[str, BaseTool],
+) -> None:
+    def title() -> object:
+        return tools["item_details"].invoke({"item_id": "i8"})["title"]
+
+    async def in_a_notebook() -> object:
+        return title()
+
+    assert asyncio.run(in_a_notebook()) == title() == "Fine duck"
+
+
+def test_tools_of_a_home_that_was_closed_say_so(tmp_path: Path) -> None:
+    with deploy(tmp_path / "home", engine()) as deployment:
+        [details] = [
+            tool
+            for tool in langchain_tools(Recommender(deployment), "ben")
+            if tool.name == "item_details"
+        ]
+    told = details.invoke({"item_id": "i8"})
+    assert told.startswith("cannot do: ")
+    assert "was closed: open it again" in told
+
+
+def test_tools_are_not_bound_to_what_can_be_no_user(srec: Recommender) -> None:
+    with pytest.raises(WrongCall, match="the user is '': give an id"):
+        langchain_tools(srec, "")
+
+
 def test_results_are_small_and_carry_ids(tools: dict[str, BaseTool]) -> None:
     found = call(tools["recommend"], k=2, max_price=30)
     assert set(found) == {"items", "notes", "trace_id", "engine"}

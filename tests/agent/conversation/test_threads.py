@@ -12,10 +12,12 @@ from langgraph.checkpoint.base import id as checkpoint_ids
 from mllm_srec.agent.conversation.conversation import Conversation, Conversations
 from mllm_srec.agent.conversation.intents import Understood
 from mllm_srec.agent.conversation.results import TurnResult
+from mllm_srec.llm.engine import ModelError, Prompt
 from mllm_srec.store.errors import HomeBusy, StoreError
+from mllm_srec.tools.errors import WrongCall
 from tests.store.conftest import picture
 
-from .talk import FORMS, guest, ids, opened
+from .talk import FORMS, engine, guest, ids, opened
 
 
 def checkpoints(talks: Conversations, chat: Conversation) -> int:
@@ -84,6 +86,28 @@ def test_threads_are_opened_and_forked_from_an_event_loop(tmp_path: Path) -> Non
     assert resumed is not None
     assert "Noted: never blue" in resumed.answer
     assert turns == [2, 3]
+
+
+def test_a_turn_that_the_model_refuses_does_not_close_the_thread(tmp_path: Path) -> None:
+    def refusing(_: Prompt) -> str:
+        raise ModelError("a prompt does not fit")
+
+    model = engine()
+    with opened(tmp_path / "home", model) as talks:
+        with talks.begin("ben") as chat:
+            model.answer, answer = refusing, model.answer
+            with pytest.raises(ModelError, match="does not fit"):
+                chat.say("two things please")
+        with talks.begin("ben", chat.thread) as again:
+            assert again.resumed is None
+            assert again.turns()[0].result is None
+            model.answer = answer
+            assert again.say("two things please").turn == 2
+
+
+def test_a_conversation_is_of_a_user(talks: Conversations) -> None:
+    with pytest.raises(WrongCall, match="the user is '': give an id"):
+        talks.begin("")
 
 
 def test_threads_do_not_mix_and_belong_to_one_user(talks: Conversations) -> None:
