@@ -37,7 +37,9 @@ Model = Annotated[
     Path | None,
     typer.Option(help="Folder of the model; that of the home by default, else srec-tiny."),
 ]
-Count = Annotated[int, typer.Option("-k", min=1, help="Length of the list.")]
+MOST = 100
+"""Items of a list: `tools.items.MAX_COUNT`, which the command line cannot wait for."""
+Count = Annotated[int, typer.Option("-k", min=1, max=MOST, help="Length of the list.")]
 WithPictures = Annotated[
     bool, typer.Option("--pictures/--no-pictures", help="Pictures, where the terminal can.")
 ]

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from mllm_srec.agent.cli_options import MOST
 from mllm_srec.store.home import Home
 from mllm_srec.store.spans import Span
 from mllm_srec.store.traces import TraceStore
+from mllm_srec.tools.items import MAX_COUNT
 from tests.agent.commands import start
 
 SREC = "from mllm_srec.agent.cli import main; main()"
@@ -153,6 +155,8 @@ print([name for name in {HEAVY} if name in sys.modules])
         ("recommend",),
         ("recommend", ""),
         ("recommend", "u1", "-k", "0"),
+        ("recommend", "u1", "-k", str(MAX_COUNT + 1)),
+        ("demo", "-k", str(MAX_COUNT + 1)),
         ("recommend", "u1", "--colour"),
         ("ingest", "--interactions", "x"),
         ("ingest", "--items", "x", "--engine", "vlm"),
@@ -193,6 +197,10 @@ def test_a_bug_shows_its_traceback() -> None:
     assert done.returncode == 1
     assert "ZeroDivisionError: a bug" in done.stderr
     assert "Traceback" in done.stderr
+
+
+def test_a_list_may_be_as_long_on_the_command_line_as_anywhere() -> None:
+    assert MOST == MAX_COUNT
 
 
 def test_an_interrupt_exits_130_without_a_traceback() -> None:
