@@ -20,6 +20,9 @@ DAY_S = 86_400
 UNKNOWN = "unknown"
 """What an item is where neither picture nor text says it."""
 
+Text = Annotated[str, Field(min_length=0)]
+"""Any text. With a bound pydantic refuses halves of characters, which no database takes."""
+
 MAX_WORD = 80
 Word = Annotated[str, Field(min_length=1, max_length=MAX_WORD)]
 
@@ -84,12 +87,12 @@ class Item(Given):
     """
 
     item_id: str = Field(min_length=1, max_length=MAX_ID)
-    title: str = ""
-    brand: str = ""
-    categories: tuple[str, ...] = ()
-    description: str = ""
-    keywords: str = ""
-    price: float | None = Field(default=None, ge=0)
+    title: Text = ""
+    brand: Text = ""
+    categories: tuple[Text, ...] = ()
+    description: Text = ""
+    keywords: Text = ""
+    price: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     """In the shop's own currency."""
     picture: str | None = None
     """Content hash of the stored picture (see `pictures`), None without one."""
