@@ -1,6 +1,7 @@
 """What a program changes in a home: wishes, items, users."""
 
 import asyncio
+import threading
 from collections.abc import Sequence
 
 from mllm_srec.agent.chain import Chain
@@ -21,6 +22,7 @@ class Changes(Closing):
 
     def __init__(self, deployment: Deployment, context: Context | None = None) -> None:
         self.deployment = deployment
+        self._renewing = threading.Lock()
         self._use(context or deployment.context())
 
     @property
@@ -134,11 +136,13 @@ class Changes(Closing):
 
     def _renew(self) -> None:
         """Read the catalogue and the log again."""
-        now = self.context
-        context = self.deployment.context_of(
-            now.calls, now.tracer, settings=now.settings, weights=now.weights
-        )
-        self._use(context)
+        # One after the other: what was read first shall not be used last.
+        with self._renewing:
+            now = self.context
+            context = self.deployment.context_of(
+                now.calls, now.tracer, settings=now.settings, weights=now.weights
+            )
+            self._use(context)
 
     def _use(self, context: Context) -> None:
         # Fitted here, and not in the turn of whoever comes first.

@@ -235,7 +235,8 @@ class RepresentationIndex:
     @contextmanager
     def _reading(self) -> Iterator["Collection | None"]:
         with self._guard, chroma.chroma_errors(self._path), self._gate.hold(alone=False):
-            if read_manifest(self._path) != self._manifest:
+            # Again: on the way back from being alone a writer may come in between.
+            while read_manifest(self._path) != self._manifest:
                 # Opening replays Chroma's log, which is a kind of writing.
                 with self._gate.hold(alone=True):
                     self._open(read_manifest(self._path))

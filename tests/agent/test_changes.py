@@ -11,10 +11,12 @@ from PIL import Image
 from mllm_srec.agent.deployment import Deployment
 from mllm_srec.agent.ingest import fuse_missing
 from mllm_srec.agent.recommender import Recommender
+from mllm_srec.agent.state import Part
 from mllm_srec.llm.engine import Prompt
 from mllm_srec.llm.scripted import ScriptedEngine
 from mllm_srec.store.records import Item
 from mllm_srec.tools.errors import CannotDo, WrongCall
+from mllm_srec.tools.facets import FacetModel
 from mllm_srec.tools.filters import ItemFilter
 
 from .shop import answer, deploy, score, work_until_stopped
@@ -134,6 +136,32 @@ def test_an_asynchronous_program_changes_the_same(srec: Recommender) -> None:
     asyncio.run(change())
     assert "i9" not in ids(srec)
     assert srec.recommend("mia").history == ()
+
+
+def test_of_two_changes_at_once_neither_is_forgotten(
+    srec: Recommender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, fit, go = threading.Event(), srec.deployment.facets, threading.Event()
+
+    def slow_at_first(without: Part | None = None) -> FacetModel:
+        found = fit(without)
+        if not read.is_set():
+            read.set()
+            assert go.wait(PATIENCE_S)
+        return found
+
+    monkeypatch.setattr(srec.deployment, "facets", slow_at_first)
+    cart = Item(item_id="i10", title="Fine cart", description="Made of wood.")
+    first, second = (threading.Thread(target=srec.put_items, args=([x],)) for x in (WAGON, cart))
+    first.start()
+    assert read.wait(PATIENCE_S)
+    second.start()
+    # Long enough to be through, if it may; it is to wait for the first.
+    second.join(1.0)
+    go.set()
+    for each in (first, second):
+        each.join()
+    assert {"i9", "i10"} <= srec.context.facets().rows.keys()
 
 
 def test_an_item_that_is_deleted_while_it_is_described_stays_deleted(tmp_path: Path) -> None:

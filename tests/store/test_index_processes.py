@@ -1,5 +1,6 @@
 """An index that several processes use, or one that was killed."""
 
+import fcntl
 import signal
 from contextlib import closing
 from dataclasses import replace
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from mllm_srec.store.errors import HomeBusy
+from mllm_srec.store.gate import Gate
 from mllm_srec.store.home import Home
 from mllm_srec.store.representations import RepresentationIndex
 from tests.store.conftest import start
@@ -32,6 +34,25 @@ def test_a_reader_notices_what_another_process_wrote(index: RepresentationIndex)
         index.put(["b"], drawn(1, seed=1))
         assert {name for name, _ in reader.nearest(drawn(1)[0], 9)} == {"a", "b"}
         index.compact()
+        assert reader.ids() == {"a", "b"}
+
+
+def test_a_writer_that_comes_while_a_reader_opens_is_read(
+    index: RepresentationIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def let_in(gate: Gate, mode: int) -> None:
+        if gate._file is not None and (gate._mode, mode) == (fcntl.LOCK_EX, fcntl.LOCK_SH):
+            # As the system does it: the lock is let go before the weaker one is taken.
+            monkeypatch.undo()
+            fcntl.flock(gate._file, fcntl.LOCK_UN)
+            index.compact()
+            index.put(["b"], drawn(1, seed=1))
+        change(gate, mode)
+
+    index.put(["a"], drawn(1))
+    change = Gate._change
+    with closing(RepresentationIndex(index._folder)) as reader:
+        monkeypatch.setattr(Gate, "_change", let_in)
         assert reader.ids() == {"a", "b"}
 
 
