@@ -4,9 +4,11 @@ import asyncio
 import json
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from operator import itemgetter
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, Literal, Self
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
@@ -202,14 +204,37 @@ class ChatMLLM(BaseChatModel):
             assert isinstance(message, AIMessage)
             yield ChatGenerationChunk(message=_chunk(message))
             return
-        with self._one_call:
-            for piece in self.engine.stream(
-                prompt_of(messages, self.budget), max_tokens=self.max_tokens
-            ):
-                chunk = ChatGenerationChunk(message=AIMessageChunk(content=piece))
-                if run_manager:
-                    run_manager.on_llm_new_token(piece, chunk=chunk)
-                yield chunk
+        for piece in self._pieces(prompt_of(messages, self.budget)):
+            chunk = ChatGenerationChunk(message=AIMessageChunk(content=piece))
+            if run_manager:
+                run_manager.on_llm_new_token(piece, chunk=chunk)
+            yield chunk
+
+    def _pieces(self, prompt: Prompt) -> Iterator[str]:
+        """The pieces of one answer as they come; leaving early stops the engine.
+
+        A thread of their own makes them: whoever reads them may ask something else in between, and
+        the engine takes one call at a time.
+        """
+        made: SimpleQueue[str | None] = SimpleQueue()
+        call = Stop()
+
+        def make() -> None:
+            try:
+                with self._one_call, call.govern():
+                    for piece in self.engine.stream(prompt, max_tokens=self.max_tokens):
+                        call.check()
+                        made.put(piece)
+            finally:
+                made.put(None)
+
+        with ThreadPoolExecutor(1, thread_name_prefix="stream") as worker:
+            making = worker.submit(make)
+            try:
+                yield from iter(made.get, None)
+                making.result()  # raises what broke the answer off
+            finally:
+                call.ask()
 
     def _answer(
         self,

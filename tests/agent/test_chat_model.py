@@ -5,9 +5,10 @@ import base64
 import io
 import json
 import threading
-from collections.abc import Callable
-from contextlib import suppress
-from typing import Any
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from typing import Any, cast
 
 import llguidance
 import pytest
@@ -285,6 +286,36 @@ def test_a_stream_gives_the_same_words_and_the_same_call() -> None:
         whole = chunk if whole is None else whole + chunk
     assert whole is not None
     assert whole.tool_calls[0]["args"] == {"item_id": "i1"}
+
+
+@pytest.mark.timeout(PATIENCE_S)
+def test_while_a_stream_is_read_the_model_answers_something_else() -> None:
+    chat = model("a red ball")
+    heard = [(chunk.content, chat.invoke("?").content) for chunk in chat.stream("?")]
+    assert ("".join(str(piece) for piece, _ in heard), heard[0][1]) == ("a red ball", "a red ball")
+    both = zip(chat.stream("?"), chat.stream("?"), strict=True)
+    assert all(one.content == other.content for one, other in both)
+
+
+@dataclass
+class Endless(ScriptedEngine):
+    """Streams until it is stopped."""
+
+    ended: threading.Event = field(default_factory=threading.Event)
+
+    def stream(self, prompt: Prompt, *, max_tokens: int) -> Iterator[str]:
+        yield "on"
+        work_until_stopped(threading.Event(), self.ended)
+
+
+@pytest.mark.timeout(PATIENCE_S)
+def test_who_leaves_a_stream_stops_the_engine() -> None:
+    chat = ChatMLLM(engine=Endless(answer=lambda prompt: "free again"))
+    with closing(cast("Generator[Any, None, None]", chat.stream("?"))) as pieces:
+        assert next(pieces).content == "on"
+    assert isinstance(chat.engine, Endless)
+    assert chat.engine.ended.is_set()
+    assert chat.invoke("?").content == "free again"
 
 
 def test_an_answer_is_cut_where_the_caller_says() -> None:
