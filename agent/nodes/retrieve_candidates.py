@@ -54,7 +54,7 @@ async def retrieve_candidates(state: State, runtime: Runtime[Context]) -> Update
         "candidates": [
             scored(each, None, None, 0.0) for each in found.candidates if each.item_id in known
         ],
-        "notes": [*_left_out(state, context), *_none_left(state), *_all_met(state, found)],
+        "notes": [*_left_out(state, context), *_none_left(state), *_empty(state, context, found)],
     }
 
 
@@ -97,10 +97,14 @@ def _none_left(state: State) -> list[str]:
     ]
 
 
-def _all_met(state: State, found: Retrieval) -> list[str]:
-    """A note where the user has everything that may be recommended."""
-    met = {event["item_id"] for event in state.history}
-    if found.candidates or not state.allowed or not met.issuperset(state.allowed):
+def _empty(state: State, context: Context, found: Retrieval) -> list[str]:
+    """A note where the shop has no items, or the user all that may be recommended."""
+    if found.candidates or state.allowed == []:
+        return []
+    there = context.collaborative().item_ids if state.allowed is None else state.allowed
+    if not there:
+        return ["The shop has no items: `srec ingest` takes some in."]
+    if not {event["item_id"] for event in state.history}.issuperset(there):
         return []
     return [f"All that fits stands in the history of {state.user_id!r} already."]
 

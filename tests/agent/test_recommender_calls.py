@@ -25,11 +25,13 @@ from mllm_srec.llm.load import Loaded
 from mllm_srec.llm.scripted import ScriptedEngine
 from mllm_srec.llm.trained import SETTINGS
 from mllm_srec.store.errors import StoreError
+from mllm_srec.store.home import Home
+from mllm_srec.store.records import Interaction
 from mllm_srec.tools.errors import CannotDo, WrongCall
 from mllm_srec.tools.filters import ItemFilter
 from mllm_srec.tools.ranking import Calibration, CombineWeights
 
-from .shop import MODEL, answer, deploy, score, scripted, work_until_stopped
+from .shop import ITEMS, MODEL, answer, deploy, score, scripted, work_until_stopped
 
 PATIENCE_S = 60
 
@@ -139,6 +141,22 @@ def test_where_all_that_fits_is_owned_the_list_says_so(srec: Recommender) -> Non
     result = srec.recommend("ben", candidates=["i1", "i3"])
     assert result.items == ()
     assert result.notes == ("All that fits stands in the history of 'ben' already.",)
+    for item_id in ITEMS:
+        srec.deployment.home.catalogue.put_interactions(
+            [Interaction(user_id="all", item_id=item_id, position=0, rating=5)]
+        )
+    assert srec.recommend("all").items == ()
+    assert srec.recommend("all").notes == ("All that fits stands in the history of 'all' already.",)
+
+
+def test_an_empty_shop_says_so(tmp_path: Path) -> None:
+    with (
+        Home.open(tmp_path / "home", create=True) as home,
+        Deployment(home, engine=scripted(), model=MODEL) as deployment,
+    ):
+        result = Recommender(deployment).recommend("ben")
+    assert result.items == ()
+    assert result.notes[-1] == "The shop has no items: `srec ingest` takes some in."
 
 
 def test_a_candidate_that_is_not_in_the_catalogue_is_named(srec: Recommender) -> None:
