@@ -215,7 +215,9 @@ class Toolbox:
     ) -> Result:
         """Find items like a picture (PNG or JPEG as base64), and words about it."""
         conditions = _conditions(departments, having, without, min_price, max_price)
-        kept = self._home.pictures.add(_decoded(picture_base64), giver=self._user)
+        # Decoding a large one takes a second: other calls go on meanwhile.
+        add = self._home.pictures.add
+        kept = await asyncio.to_thread(add, _decoded(picture_base64), giver=self._user)
         fused = await fused_picture(self._srec.context, kept, words)
         found = await search.search_described(
             self._home,

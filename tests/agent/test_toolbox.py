@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import io
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from mllm_srec.agent.mcp_server import build_server
 from mllm_srec.agent.recommender import Recommender
 from mllm_srec.llm.engine import EngineLost, Prompt
 from mllm_srec.llm.scripted import ScriptedEngine
+from mllm_srec.store.pictures import PictureStore
 from mllm_srec.tools.errors import CannotDo, ToolError, WrongCall
 
 from .conversation.talk import engine
@@ -146,6 +148,20 @@ def test_a_picture_is_searched_by_what_the_model_sees_in_it(
     assert "green" in found["seen"]
     assert found["items"][0]["item_id"] in ("i7", "i8")
     assert len(srec.deployment.home.pictures.given_by("ben")) == 1
+
+
+def test_a_picture_is_decoded_beside_the_other_calls(
+    tools: dict[str, BaseTool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def add(store: PictureStore, content: bytes, *, giver: str | None = None) -> str:
+        threads.append(threading.current_thread().name)
+        return keep(store, content, giver=giver)
+
+    threads, keep = list[str](), PictureStore.add
+    monkeypatch.setattr(PictureStore, "add", add)
+    call(tools["search_picture"], picture_base64=png())
+    assert len(threads) == 1
+    assert threads != ["graph"]
 
 
 def test_feedback_is_kept_with_its_origin_and_taken_back(tools: dict[str, BaseTool]) -> None:
