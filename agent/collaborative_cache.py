@@ -5,7 +5,7 @@ from dataclasses import astuple
 
 from mllm_srec.store.files import private_folder
 from mllm_srec.store.home import Home
-from mllm_srec.tools.collaborative import CollaborativeModel, CollaborativeSettings
+from mllm_srec.tools.collaborative import FIT_VERSION, CollaborativeModel, CollaborativeSettings
 
 
 def kept_model(home: Home, min_rating: float) -> CollaborativeModel:
@@ -26,7 +26,7 @@ def kept_model(home: Home, min_rating: float) -> CollaborativeModel:
     how = CollaborativeSettings()
     digest = hashlib.sha256("\0".join(item_ids).encode())
     digest.update(frame.hash_rows(seed=0).to_numpy().tobytes())
-    digest.update(repr((min_rating, *astuple(how))).encode())
+    digest.update(repr((FIT_VERSION, min_rating, *astuple(how))).encode())
     folder = private_folder(home.path / "collaborative")
     path = folder / f"{digest.hexdigest()[:16]}.npz"
     try:

@@ -30,6 +30,9 @@ from mllm_srec.tools.likes import liked_rows
 
 Part = Literal["neighbours", "ease", "transitions"]
 
+FIT_VERSION = 1
+"""Raise it when `CollaborativeModel.fit` makes other matrices of a log: kept ones are then left."""
+
 LONGEST_HISTORY = 1_000
 """Latest likes of a user that are fitted; pairs of items grow with the square of it."""
 

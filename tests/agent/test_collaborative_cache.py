@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from mllm_srec.agent import collaborative_cache
 from mllm_srec.agent.collaborative_cache import kept_model
 from mllm_srec.store.home import Home
 from mllm_srec.store.records import Interaction
@@ -54,6 +55,16 @@ def test_a_changed_log_is_fitted_again_and_one_file_stays(
     assert kept_model(home, 4.0).popularity[-1] == 1
     assert len(fits) == 2
     assert kept(home) != [old]
+    assert len(kept(home)) == 1
+
+
+def test_what_another_version_fitted_is_fitted_again(
+    home: Home, fits: list[float | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept_model(home, 4.0)
+    monkeypatch.setattr(collaborative_cache, "FIT_VERSION", collaborative_cache.FIT_VERSION + 1)
+    kept_model(home, 4.0)
+    assert len(fits) == 2
     assert len(kept(home)) == 1
 
 
