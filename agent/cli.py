@@ -205,7 +205,8 @@ def recommend(
         if print_graph:
             from mllm_srec.agent.graph import build_graph
 
-            drawn = build_graph().compile().get_graph().draw_mermaid()
+            # A tab would be shown as an escape, which Mermaid does not read.
+            drawn = build_graph().compile().get_graph().draw_mermaid().expandtabs(4)
             out.result({"mermaid": drawn}, lambda _: drawn)
             return
         if bool(user) == (image is not None):

@@ -294,6 +294,8 @@ def test_the_graph_can_be_drawn_without_a_home() -> None:
     drawn = json.loads(run("recommend", "--print-graph", "--json").stdout)["mermaid"]
     for node in ("load_user", "fuse_items", "summarize_preferences", "score_targets", "explain"):
         assert node in drawn
+    # As Mermaid reads it, also where a person sees it.
+    assert run("recommend", "--print-graph").stdout.split() == drawn.split()
 
 
 def test_doctor_says_what_it_looked_at(tmp_path: Path) -> None:
