@@ -141,8 +141,8 @@ class AsyncEngine:
             refused = isinstance(error, ModelError) and not isinstance(error, EngineLost)
             if refused and len(parts) > 1:
                 # The prompt of one caller, too long perhaps: it is no fault of the others.
-                for part in parts:
-                    await self._call(run, [part])
+                for alone in parts:
+                    await self._call(run, [alone])
                 return
             for _, future in parts:
                 if not future.done():

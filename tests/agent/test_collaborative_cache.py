@@ -6,11 +6,10 @@ from typing import Any
 
 import pytest
 
-from mllm_srec.agent import collaborative_cache
 from mllm_srec.agent.collaborative_cache import kept_model
 from mllm_srec.store.home import Home
 from mllm_srec.store.records import Interaction
-from mllm_srec.tools.collaborative import CollaborativeModel
+from mllm_srec.tools.collaborative import FIT_VERSION, CollaborativeModel
 
 from .shop import fill
 
@@ -62,7 +61,7 @@ def test_what_another_version_fitted_is_fitted_again(
     home: Home, fits: list[float | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept_model(home, 4.0)
-    monkeypatch.setattr(collaborative_cache, "FIT_VERSION", collaborative_cache.FIT_VERSION + 1)
+    monkeypatch.setattr("mllm_srec.agent.collaborative_cache.FIT_VERSION", FIT_VERSION + 1)
     kept_model(home, 4.0)
     assert len(fits) == 2
     assert len(kept(home)) == 1
