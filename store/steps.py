@@ -27,10 +27,6 @@ class StepCache(SqlStore):
 
     _tables = _TABLES
 
-    def get(self, key: str) -> str | None:
-        """One result, None where there is none."""
-        return self.get_many([key]).get(key)
-
     def get_many(self, keys: Iterable[str]) -> dict[str, str]:
         """Results by key; keys without one are left out."""
         found: dict[str, str] = {}
