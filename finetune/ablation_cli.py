@@ -14,6 +14,7 @@ from mllm_srec.agent.cli_options import (
     Home,
     InProcess,
     Json,
+    finite,
     names,
 )
 from mllm_srec.agent.terminal.output import Output
@@ -28,7 +29,9 @@ def ablate(
     out: Annotated[Path, typer.Option(help="Work folder; the same one again goes on there.")],
     minutes: Annotated[
         float | None,
-        typer.Option(min=0.01, help="Of training, of each run; the recipe's by default."),
+        typer.Option(
+            min=0.01, help="Of training, of each run; the recipe's by default.", callback=finite
+        ),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each variant.")] = 3,
     users: Annotated[int, typer.Option(min=5, help="Test users, and validation users.")] = 300,

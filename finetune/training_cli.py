@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 training_app = typer.Typer()
 
 Minutes = Annotated[
-    float | None, typer.Option(min=0.01, help="Of training; the recipe's by default.")
+    float | None,
+    typer.Option(min=0.01, help="Of training; the recipe's by default.", callback=finite),
 ]
 
 

@@ -90,7 +90,16 @@ def test_a_base_and_its_recipe_are_looked_at_first(home: Path, tmp_path: Path) -
     assert "recipe 'lora' starts from a model" in refusal("--recipe", "lora")
     assert "is no model folder" in refusal("--recipe", "lora", "--base", str(tmp_path))
     assert "fetch it with `hf download" in refusal("--recipe", "lora", "--base", "nobody/nothing")
-    assert CliRunner().invoke(finetune_app, [*asked, "--minutes", "0"]).exit_code == 2
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("minutes", ["0", "nan", "inf"])
+def test_a_training_lasts_some_minutes(tmp_path: Path, minutes: str) -> None:
+    out = ("--out", str(tmp_path / "run"), "--minutes", minutes)
+    for asked in (["train", "--data", str(tmp_path)], ["ablate", "--base", str(tmp_path)]):
+        refused = CliRunner().invoke(finetune_app, [*asked, *out])
+        assert refused.exit_code == 2
+        assert "--minutes" in refused.output
     assert not (tmp_path / "run").exists()
 
 
