@@ -1,10 +1,11 @@
 """How well a model understands turns: intents and slots, on phrasings that it has not seen."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from pydantic import BaseModel, ValidationError
 
 from mllm_srec.agent.calls import Calls
 from mllm_srec.agent.conversation.intents import Understood, check_understood, heard
@@ -12,6 +13,7 @@ from mllm_srec.agent.conversation.nodes import MAX_TOKENS
 from mllm_srec.finetune.data.utterances import Utterance, utterances
 from mllm_srec.finetune.errors import FinetuneError
 from mllm_srec.llm.structured import InvalidAnswer
+from mllm_srec.store.validation import problems
 
 UNSURE = ("other", "help")
 """Intents that do nothing but say what can be done."""
@@ -42,30 +44,41 @@ def held_out_phrasings(count: int, *, seed: int = 11) -> list[Utterance]:
     return list(utterances(count, seed=seed, part="held_out"))
 
 
+class _Line(BaseModel):
+    """One message of a file, with what it means."""
+
+    before: str
+    said: str
+    understood: Understood
+
+
 def hand_written(path: Path) -> list[Utterance]:
-    """Messages written by hand: JSON lines of `before`, `said`, `understood`.
+    """Messages written by hand: JSON lines of `before`, `said`, `understood`; blank ones between.
 
     Raises:
         FinetuneError: The file cannot be read, is empty, or a line is broken; the message names it.
     """
     try:
-        lines = path.read_text("utf-8").splitlines()
+        # Not `splitlines`: a message may hold other line ends than that of a file.
+        lines = path.read_text("utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise FinetuneError(
             f"the messages {str(path)!r} cannot be read ({error}): give a file of JSON lines"
         ) from error
-    if not lines:
-        raise FinetuneError(f"no messages in {str(path)!r}: give one JSON object a line")
     found = []
     for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
         try:
-            row = json.loads(line)
-            understood = Understood.model_validate(row["understood"])
-            found.append(Utterance(row["before"], heard(row["said"]), understood, "by hand"))
-        except (ValueError, KeyError, TypeError) as error:
+            row = _Line.model_validate_json(line)
+        except ValidationError as error:
             raise FinetuneError(
-                f"{str(path)!r}, line {number}: {error}: write `before`, `said`, `understood`"
+                f"{str(path)!r}, line {number}: {problems(error)[0].told}: write an object of "
+                "`before`, `said`, `understood`"
             ) from error
+        found.append(Utterance(row.before, heard(row.said), row.understood, "by hand"))
+    if not found:
+        raise FinetuneError(f"no messages in {str(path)!r}: give one JSON object a line")
     return found
 
 

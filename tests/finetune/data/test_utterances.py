@@ -36,6 +36,7 @@ from mllm_srec.finetune.data.slot_fillers import Filler
 from mllm_srec.finetune.data.slot_words import plural, slot_words
 from mllm_srec.finetune.data.spoken import slip
 from mllm_srec.finetune.data.utterances import Utterance, utterances
+from mllm_srec.finetune.errors import FinetuneError
 from mllm_srec.finetune.evaluation.understanding import (
     Understanding,
     hand_written,
@@ -221,6 +222,37 @@ def test_a_model_that_answers_as_taught_is_measured_as_perfect() -> None:
     found = measured(ScriptedEngine(answer=lambda prompt: answers[prompt]), kept)
     assert (found.intent_accuracy, found.slot_f1, found.invalid_answers) == (1.0, 1.0, 0)
     assert (found.wrong_actions, found.wrongly_unsure) == (0, 0)
+
+
+def messages(path: Path, *lines: str) -> list[Utterance]:
+    path.write_text("\n".join(lines), "utf-8")
+    return hand_written(path)
+
+
+LINE = '{"before": "nothing", "said": "show\u2028me toys", "understood": {"intent": "help"}}'
+
+
+def test_blank_lines_and_line_ends_inside_a_message_break_no_file(tmp_path: Path) -> None:
+    [found] = messages(tmp_path / "said.jsonl", LINE, "", "")
+    assert (found.said, found.understood.intent) == ("show me toys", "help")
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ('{"before": "nothing"', "line 2: .*: write an object"),
+        ("[1]", "line 2: it should be an object: "),
+        (LINE.replace('"nothing"', "7"), "line 2: before is 7: "),
+        (LINE.replace('"help"', '"dance"'), "line 2: understood.intent is 'dance': "),
+    ],
+)
+def test_a_broken_message_is_named_by_line_and_field(
+    tmp_path: Path, line: str, problem: str
+) -> None:
+    with pytest.raises(FinetuneError, match=problem):
+        messages(tmp_path / "said.jsonl", LINE, line)
+    with pytest.raises(FinetuneError, match="no messages in"):
+        messages(tmp_path / "said.jsonl", "", " ")
 
 
 def test_what_was_not_said_counts_as_an_answer_that_cannot_be_used() -> None:
