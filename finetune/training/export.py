@@ -95,7 +95,10 @@ def export(
         (partial / "README.md").write_text(card, "utf-8")
         size = sum(path.stat().st_size for path in partial.iterdir() if path.is_file())
         if max_bytes is not None and size > max_bytes:
-            raise ExportError(f"{name!r} takes {size} bytes, at most {max_bytes}: make it smaller")
+            raise ExportError(
+                f"{name!r} takes {size / 2**20:,.2f} MiB, at most {max_bytes / 2**20:,.2f} are "
+                "wanted: raise --max-mib, or train a smaller model"
+            )
     return ExportReport(folder, parameters, size, licence, found)
 
 
@@ -121,6 +124,8 @@ def _check_places(model_path: Path, folder: Path) -> None:
             f"{model_path.name!r} was trained with another version of {', '.join(stale)}: "
             "train again with the present prompts, or give back those"
         )
+    if folder.exists() and not folder.is_dir():
+        raise ExportError(f"{str(folder)!r} is a file: give --out a folder")
     if folder.exists() and any(folder.iterdir()) and not (folder / "config.json").exists():
         raise ExportError(f"{str(folder)!r} is not empty and no model: give another folder")
 

@@ -16,7 +16,7 @@ _OLD = ".old"
 
 
 class WriteError(FinetuneError):
-    """A folder could not be written, for want of space mostly; what stood there still stands."""
+    """A folder could not be written, for want of space or leave; what stood there still stands."""
 
 
 @contextmanager
@@ -27,7 +27,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     folder, or the new one, never half of one.
 
     Raises:
-        WriteError: The disk is full, or cannot be written.
+        WriteError: The disk is full, or nobody may write there.
     """
     partial = partial_folder(folder)
     shutil.rmtree(partial, ignore_errors=True)
@@ -39,8 +39,9 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     except (OSError, RuntimeError, SafetensorError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WriteError(
-            f"{str(folder)!r} could not be written ({reason}): free space on the disk and run "
-            "the same command again; what was kept before is whole"
+            f"{str(folder)!r} could not be written ({reason}): free space on the disk, or give a "
+            "folder in which you may write, and run the same command again; what was kept before "
+            "is whole"
         ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)

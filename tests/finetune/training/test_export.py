@@ -84,8 +84,8 @@ def test_a_refusal_leaves_the_old_export_as_it_was(model: Path, tmp_path: Path) 
     before = content(tmp_path / "m")
     with pytest.raises(ParityError, match="they differ"):
         export(model, tmp_path / "m", name="new", parity=differs)
-    with pytest.raises(ExportError, match="at most 10"):
-        export(model, tmp_path / "m", name="new", max_bytes=10, parity=agrees)
+    with pytest.raises(ExportError, match=r"at most 0\.25 are wanted: raise --max-mib"):
+        export(model, tmp_path / "m", name="new", max_bytes=2**18, parity=agrees)
     assert content(tmp_path / "m") == before
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
 
@@ -94,7 +94,9 @@ def test_nothing_but_a_model_is_replaced(model: Path, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(ExportError, match="not empty and no model"):
         export(model, tmp_path, name="tiny", parity=agrees)
-    assert (tmp_path / "thesis.txt").exists()
+    with pytest.raises(ExportError, match=r"thesis\.txt' is a file: give --out a folder"):
+        export(model, tmp_path / "thesis.txt", name="tiny", parity=agrees)
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
 
 def test_the_folder_of_a_run_is_told_from_its_model(model: Path, tmp_path: Path) -> None:
