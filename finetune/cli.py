@@ -102,7 +102,10 @@ def combine(
 @measuring_app.command("evaluate")
 def evaluate_chain(
     home: Home = DEFAULT_HOME,
-    truth: Truth = None,
+    truth: Annotated[
+        Path | None,
+        typer.Option(help="The folder `truth` of a drawn shop, or labels of held-out items."),
+    ] = None,
     users: Annotated[
         int | None, typer.Option(min=1, help="Warm users, and cold ones; all by default.")
     ] = None,

@@ -24,6 +24,7 @@ from mllm_srec.finetune.data.splits import (
     split_home,
 )
 from mllm_srec.finetune.data.utterances import Utterance
+from mllm_srec.finetune.errors import FinetuneError
 from mllm_srec.finetune.evaluation.fusion import FUSION, Fusions, fuse_thrice, fusion_figures
 from mllm_srec.finetune.evaluation.graph_ranking import check_learned
 from mllm_srec.finetune.evaluation.labelled import BLOCK, evaluate_labelled
@@ -95,14 +96,25 @@ def evaluate_chain(
 
     Raises:
         FinetuneError: An item has no description yet, the labels or the truth do not fit the home,
-            or a file of the truth or the messages cannot be read.
+            a file of the truth or the messages cannot be read, or users or messages are asked for
+            beside a file of labels.
         SplitError: Nobody has likes enough to be asked for.
     """
     if options.truth is not None and options.truth.is_file():
+        if options.users is not None or options.messages is not None:
+            raise FinetuneError(
+                f"{str(options.truth)!r} is a file of labels, which measure descriptions alone: "
+                "leave --users and --messages out"
+            )
         return ChainReport(evaluate_labelled(recommender, options.truth, progress))
     deployment = recommender.deployment
     if options.truth is not None:
-        require_truth(options.truth, deployment.home.catalogue.item_ids())
+        if not options.truth.exists():
+            raise FinetuneError(
+                f"no {str(options.truth)!r}: give the folder `truth` that `srec sample-shop` "
+                "wrote, or a file of labels"
+            )
+        require_truth(options.truth, deployment.home.catalogue.items())
     said = {"held_out": held_out_phrasings(MESSAGES)}
     if options.messages is not None:
         said["given"] = hand_written(options.messages)

@@ -152,7 +152,7 @@ def evaluate_home(
     require_rows(options)
     with Home.open(path) as home:
         if options.truth is not None:
-            require_truth(options.truth, home.catalogue.item_ids())
+            require_truth(options.truth, home.catalogue.items())
         fused = {
             item_id: entry.fused for item_id, entry in home.catalogue.representations().items()
         }

@@ -1,6 +1,6 @@
 """What is true of a drawn shop, read for evaluation alone."""
 
-from collections.abc import Collection
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,16 +11,18 @@ from mllm_srec.finetune.data.teacher import annotate
 from mllm_srec.finetune.errors import FinetuneError
 from mllm_srec.finetune.shop.calendars import START
 from mllm_srec.finetune.shop.vocabulary import ItemTruth
-from mllm_srec.store.records import DAY_S, FusedItem
+from mllm_srec.store.records import DAY_S, FusedItem, Item
 
 FILES = ("items.parquet", "users.parquet", "popularity.parquet", "law.json")
 
 
-def require_truth(truth: Path, item_ids: Collection[str]) -> None:
+def require_truth(truth: Path, items: Mapping[str, Item]) -> None:
     """Refuse a folder that is not the truth of a home's items, before long work reads it.
 
+    All drawn shops have the same ids; the prices, which text and truth share, tell them apart.
+
     Raises:
-        FinetuneError: A file is missing, or an item is unknown there.
+        FinetuneError: A file is missing, an item is unknown there, or most prices are others.
     """
     for name in FILES:
         if not (truth / name).is_file():
@@ -28,12 +30,20 @@ def require_truth(truth: Path, item_ids: Collection[str]) -> None:
                 f"no {name!r} in {str(truth)!r}: give the folder `truth` that `srec sample-shop` "
                 "wrote"
             )
-    known = pl.read_parquet(truth / "items.parquet", columns=["item_id"])["item_id"]
-    if unknown := set(item_ids) - set(known):
+    prices = dict(pl.read_parquet(truth / "items.parquet", columns=["item_id", "price"]).rows())
+    if unknown := items.keys() - prices.keys():
         raise FinetuneError(
-            f"{len(unknown)} of the {len(item_ids)} items of the home are unknown in "
+            f"{len(unknown)} of the {len(items)} items of the home are unknown in "
             f"{str(truth)!r}, such as {min(unknown)!r}: give the truth of the shop that the home "
             "was made of"
+        )
+    priced = [item for item in items.values() if item.price is not None]
+    others = [item for item in priced if item.price != prices[item.item_id]]
+    if 2 * len(others) > len(priced):
+        raise FinetuneError(
+            f"{len(others)} of the {len(items)} items of the home have another price in "
+            f"{str(truth)!r}, such as {others[0].item_id!r}: it is the truth of another shop, give "
+            "that of the shop that the home was made of"
         )
 
 

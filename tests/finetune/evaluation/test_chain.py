@@ -181,10 +181,15 @@ def test_every_stage_says_how_far_it_is(
 def test_wrong_paths_are_found_before_anything_is_asked(shop: Path, tmp_path: Path) -> None:
     (tmp_path / "empty.jsonl").write_text("")
     (tmp_path / "torn.jsonl").write_text('{"before": ')
+    another = tmp_path / "another"
+    make_shop(4, 72, 24, another, pictures=False)
     engine = ScriptedEngine(answer=lambda prompt: pytest.fail("the model was asked"))
     with Deployment.open(shop / "home", engine=engine, model=MODEL) as deployment:
         for options, refusal in (
-            (ChainOptions(truth=tmp_path / "typo"), r"no 'items\.parquet' in '.*typo'"),
+            (ChainOptions(truth=tmp_path / "typo"), r"no '.*typo': give the folder .* labels"),
+            (ChainOptions(truth=tmp_path), r"no 'items\.parquet' in '.*'"),
+            (ChainOptions(truth=another / "truth"), "72 items .* another price .* another shop"),
+            (ChainOptions(truth=shop / "labels.parquet", users=9), "leave --users and --messages"),
             (ChainOptions(messages=tmp_path / "typo"), "cannot be read"),
             (ChainOptions(messages=tmp_path / "empty.jsonl"), "no messages in"),
             (ChainOptions(messages=tmp_path / "torn.jsonl"), r"torn\.jsonl', line 1"),

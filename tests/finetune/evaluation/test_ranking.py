@@ -293,7 +293,7 @@ def test_rows_and_truth_are_looked_at_before_anything_is_fitted(
     other = tmp_path / "other"
     other.mkdir()
     for name in FILES:
-        pl.DataFrame({"item_id": ["i1", "i2"]}).write_parquet(other / name)
+        pl.DataFrame({"item_id": ["i1", "i2"], "price": [1.0, 2.0]}).write_parquet(other / name)
     for options, refusal in (
         (RankingOptions(rows=("ease", "sasrec")), "no row 'sasrec'"),
         (RankingOptions(rows=("ease",), truth=other), "6 of the 8 items .* such as 'i3'"),
