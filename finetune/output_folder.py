@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from mllm_srec.finetune.errors import FinetuneError
 from mllm_srec.store.files import disk_errors
 
@@ -22,6 +24,32 @@ def make_output_folder(out: Path) -> None:
             f"the folder {str(out)!r} cannot be made ({error.strerror}): give --out a folder in "
             "which you may write"
         ) from error
+
+
+@contextmanager
+def alone(out: Path) -> Iterator[None]:
+    """Make a folder, and be the one process that works in it.
+
+    Raises:
+        FinetuneError: Another one does, or nobody may write there.
+    """
+    make_output_folder(out)
+    lock = FileLock(out / "lock", blocking=False)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise FinetuneError(
+            f"another process works in {str(out)!r}: wait for it, or give another folder"
+        ) from error
+    except OSError as error:
+        raise FinetuneError(
+            f"{str(out)!r} cannot be written to ({error.strerror}): give --out a folder in which "
+            "you may write"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager

@@ -6,20 +6,18 @@ All training comes first: vLLM, once it is loaded, keeps torch from compiling in
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
-
-from filelock import FileLock, Timeout
 
 from mllm_srec.finetune.ablation.measure import Measured, copy_shop, measure
 from mllm_srec.finetune.ablation.records import write_later_steps
 from mllm_srec.finetune.ablation.variants import AblationError, Variant
 from mllm_srec.finetune.data.entries import ABOUT
 from mllm_srec.finetune.data.records import prompt_hashes
-from mllm_srec.finetune.output_folder import make_output_folder
+from mllm_srec.finetune.output_folder import alone
 from mllm_srec.finetune.training.meter import Show, unseen
 from mllm_srec.finetune.training.model_folder import MODEL
 from mllm_srec.finetune.training.recipe import Recipe
@@ -99,13 +97,12 @@ def ablate(
         show: Shows where a training stands.
 
     Raises:
-        AblationError: The recipe has two runs, the folder was begun with another plan, or another
-            process works in it.
+        AblationError: The recipe has two runs, or the folder was begun with another plan.
+        FinetuneError: Another process works in the folder.
     """
     if plan.recipe.then is not None:
         raise AblationError("the recipe has a second run, 'then': a variant is trained in one")
-    make_output_folder(out)
-    with _alone(out), Home.open(home) as opened:
+    with alone(out), Home.open(home) as opened:
         _require_same_plan(out, _describe(opened, plan))
         runs = [
             Run(variant, seed, out)
@@ -121,21 +118,6 @@ def ablate(
             say(f"measuring {run.name}, {number} of {len(left)}")
             _measure(run, opened, plan, open_engine)
     return [Measured.model_validate_json(run.result.read_bytes()) for run in runs]
-
-
-@contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    lock = FileLock(out / "lock", blocking=False)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise AblationError(
-            f"another process works in {str(out)!r}: wait for it, or give another folder"
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _train(run: Run, home: Home, plan: AblationPlan, show: Show) -> None:

@@ -16,7 +16,7 @@ from mllm_srec.finetune.errors import FinetuneError
 from mllm_srec.finetune.training.recipe import Recipe
 from mllm_srec.llm.model_files import model_hash
 from mllm_srec.llm.trained import SETTINGS, changed_prompts, read_settings
-from mllm_srec.store.files import disk_errors
+from mllm_srec.store.files import write_private
 
 _FREE = {"minutes", "steps", "checkpoint_minutes", "log_steps", "validation_records", "best"}
 """Keys of a recipe that may change when a run goes on."""
@@ -61,10 +61,9 @@ def write_settings(folder: Path, settings: Mapping[str, Any]) -> None:
     """Leave the settings of a run in a folder.
 
     Raises:
-        StoreError: The disk is full.
+        StoreError: The disk is full; the settings that stood there are whole.
     """
-    with disk_errors(folder / SETTINGS):
-        (folder / SETTINGS).write_text(json.dumps(settings, indent=2) + "\n", "utf-8")
+    write_private(folder / SETTINGS, (json.dumps(settings, indent=2) + "\n").encode())
 
 
 def require_same_run(folder: Path, settings: Mapping[str, Any]) -> None:

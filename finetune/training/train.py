@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from mllm_srec.agent.nodes.score_targets import NO, YES
 from mllm_srec.agent.results import Progress
 from mllm_srec.finetune.data.entries import Entry, read_entries
 from mllm_srec.finetune.data.records import RecordGroup
-from mllm_srec.finetune.output_folder import make_output_folder
+from mllm_srec.finetune.output_folder import alone
 from mllm_srec.finetune.training.adapters import lora_config
 from mllm_srec.finetune.training.best_model import BEST_FILE, BestModel
 from mllm_srec.finetune.training.check import OverLong, check_entries, check_tasks, refuse
@@ -40,7 +41,7 @@ from mllm_srec.finetune.training.speed import compile_layers, keep_memory, narro
 from mllm_srec.finetune.training.start import require_start, take_one_gpu
 from mllm_srec.finetune.training.tiny import write_scratch
 from mllm_srec.finetune.training.trainer import CHECKPOINTS, LOG, AnswerTrainer
-from mllm_srec.finetune.training.whole_folder import PARTIAL
+from mllm_srec.finetune.training.whole_folder import PARTIAL, recover_folder
 from mllm_srec.llm.chat_template import ChatTemplate
 from mllm_srec.llm.labels import label_token_ids
 from mllm_srec.llm.transformers_model import load_model
@@ -114,6 +115,7 @@ def train(
         ModelError: `base` cannot be loaded.
         OtherRun: `out` holds checkpoints, and `resume` is not given or does not fit them; or a
             finished model and nothing to go on from.
+        FinetuneError: Another process works in `out`, or nobody may write there.
         Diverged: A loss is not finite any more; the last checkpoint is of an earlier step.
         WriteError: The disk is full; the last checkpoint is whole.
         StoreError: It is, and what did not fit is the log, a list or a picture.
@@ -123,6 +125,24 @@ def train(
     gather()
     if not leads():
         show, say, progress = unseen, lambda line: None, lambda stage, done, total: None
+    with alone(out) if leads() else nullcontext():
+        return _train(
+            recipe, data, pictures, out, base, resume=resume, show=show, say=say, progress=progress
+        )
+
+
+def _train(
+    recipe: Recipe,
+    data: Path,
+    pictures: PictureSource,
+    out: Path,
+    base: Path | None,
+    *,
+    resume: bool,
+    show: Show,
+    say: Callable[[str], None],
+    progress: Progress,
+) -> TrainReport:
     checkpoint = _checkpoint(out, say, resume=resume)
     entries, unread = read_entries(data)
     refuse([*unread, *check_tasks(entries, recipe)])
@@ -184,9 +204,11 @@ def _is_trained(out: Path, recipe: Recipe, data: Path, base: Path | None) -> boo
 def _checkpoint(out: Path, say: Callable[[str], None], *, resume: bool) -> str | None:
     """The checkpoint to go on from; a folder of another run is no place for a new one."""
     if leads():
-        make_output_folder(out)
         # What a process left half written when it was killed.
         shutil.rmtree(out / PARTIAL, ignore_errors=True)
+        # Killed between the two moves of a write, it left what stood there aside.
+        for name in (BEST, MODEL):
+            recover_folder(out / name)
     wait()
     found: str | None = get_last_checkpoint(str(out))  # type: ignore[no-untyped-call]  # transformers' own
     if found is not None and not resume:

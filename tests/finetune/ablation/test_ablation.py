@@ -23,6 +23,7 @@ from mllm_srec.finetune.ablation.variants import VARIANTS, AblationError, chosen
 from mllm_srec.finetune.cli import finetune_app
 from mllm_srec.finetune.data.records import RecordGroup
 from mllm_srec.finetune.data.settings import DataSettings
+from mllm_srec.finetune.errors import FinetuneError
 from mllm_srec.finetune.training.meter import Show, Standing, unseen
 from mllm_srec.finetune.training.recipe import Recipe
 from mllm_srec.finetune.training.tiny import write_scratch
@@ -271,7 +272,7 @@ def test_one_process_works_in_a_folder(full: Ablations) -> None:
     def again(standing: Standing) -> None:
         full()
 
-    with pytest.raises(AblationError, match="another process works in"):
+    with pytest.raises(FinetuneError, match="another process works in"):
         full(show=again)
 
 

@@ -14,6 +14,8 @@ import pytest
 import torch
 
 from mllm_srec.finetune.data.records import RecordError
+from mllm_srec.finetune.errors import FinetuneError
+from mllm_srec.finetune.output_folder import alone
 from mllm_srec.finetune.training.checkpoint_files import BrokenCheckpoint
 from mllm_srec.finetune.training.recipe import LoraSettings, Recipe
 from mllm_srec.finetune.training.run_settings import OtherRun
@@ -190,6 +192,19 @@ def test_a_folder_with_checkpoints_is_not_begun_anew(tmp_path: Path) -> None:
         runs.here("out", steps=1)
 
 
+def test_one_process_trains_in_a_folder(tmp_path: Path) -> None:
+    runs = Runs(tmp_path)
+    with alone(tmp_path / "out"), pytest.raises(FinetuneError, match="another process works in"):
+        runs.here("out", steps=1)
+    runs.here("out", steps=1)
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "lock").mkdir()
+    with pytest.raises(FinetuneError, match="cannot be written to"), alone(tmp_path):
+        pass
+
+
 def test_a_checkpoint_of_other_prompts_data_or_settings_is_refused(tmp_path: Path) -> None:
     runs = Runs(tmp_path)
     runs.here("out", steps=1)
@@ -307,6 +322,8 @@ def test_a_run_that_goes_on_with_another_figure_begins_to_compare_anew(tmp_path:
     runs.here("out", steps=1)
     about = {"figure": "score_target_loss", "value": -1.0, "step": 1}
     (tmp_path / "out/best.json").write_text(json.dumps(about))
+    # Killed between the two moves of a write: the best model lies aside.
+    (tmp_path / "out/best").rename(tmp_path / "out/best.old")
     runs.here("out", steps=2, resume=True)
     assert kept(tmp_path / "out") == about
     runs.here("out", steps=3, resume=True, best="fuse_loss")
