@@ -28,7 +28,6 @@ from mllm_srec.finetune.data.wording import other_prompts
 from mllm_srec.finetune.data.write import write_split
 from mllm_srec.finetune.errors import FinetuneError
 from mllm_srec.llm.engine import Message, Prompt
-from mllm_srec.store.files import disk_errors
 from mllm_srec.store.home import Home
 from mllm_srec.store.spans import LOST
 from mllm_srec.store.trace_schema import TraceError
@@ -104,6 +103,7 @@ def write_traces(home: Home, out: Path, *, seed: int) -> TracesReport:
     Raises:
         FinetuneError: Nothing of use was judged.
         TraceError: The home has no traces, or they cannot be read.
+        StoreError: The disk is full; what the folder held before is whole.
     """
     with TraceStore.open(home.traces_file, create=False) as store:
         judged = _read(store)
@@ -115,10 +115,8 @@ def write_traces(home: Home, out: Path, *, seed: int) -> TracesReport:
             "`srec trace annotate ID good`"
         )
     about = {"from": "traces", "seed": seed, "validation_share": VALIDATION_SHARE}
-    written = write_split(_split(records), out, seed=seed, settings=about)
-    lines = (json.dumps(pair, ensure_ascii=False) + "\n" for pair in pairs)
-    with disk_errors(out / PAIRS):
-        (out / PAIRS).write_text("".join(lines), encoding="utf-8")
+    lines = "".join(json.dumps(pair, ensure_ascii=False) + "\n" for pair in pairs)
+    written = write_split(_split(records), out, seed=seed, settings=about, more={PAIRS: lines})
     return TracesReport(
         good=judged.turns["good"],
         bad=judged.turns["bad"],

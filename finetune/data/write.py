@@ -170,8 +170,18 @@ def write_split(
     settings: Mapping[str, Any],
     softening: Softening | None = None,
     learned: Learned | None = None,
+    more: Mapping[str, str] | None = None,
 ) -> DataReport:
     """Write both files of a data folder, shuffled, with their origins and `data.json`.
+
+    Args:
+        splits: The records by the names of the files, each with its origin.
+        out: Made when missing.
+        seed: Of the order of the records.
+        settings: What the records were made by.
+        softening: How good the labels of the scores are.
+        learned: The log that the records are of, and how it was split.
+        more: The texts of further files by their names, written along with the others.
 
     Raises:
         FinetuneError: The folder cannot be made.
@@ -189,6 +199,8 @@ def write_split(
             for _, record in shuffled if name == "train" else ():
                 tasks[record.task] = tasks.get(record.task, 0) + 1
         write_origins(partial, origins)
+        for name, text in (more or {}).items():
+            (partial / name).write_text(text, "utf-8")
         report = DataReport(
             train=len(splits["train"]),
             validation=len(splits["validation"]),

@@ -1,5 +1,6 @@
 """Judged turns become records and preference pairs, as training and TRL read them."""
 
+import errno
 import json
 import re
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from mllm_srec.finetune.training.check import check_data
 from mllm_srec.finetune.training.recipe import Recipe
 from mllm_srec.llm.engine import Prompt
 from mllm_srec.llm.scripted import ScriptedEngine
+from mllm_srec.store.errors import StoreError
 from mllm_srec.store.home import Home
 from mllm_srec.store.trace_notes import annotate
 from mllm_srec.store.trace_retention import delete
@@ -226,6 +228,27 @@ def test_what_was_left_out_of_a_trace_is_counted(home: Path, tmp_path: Path) -> 
     report = write(home, tmp_path / "sft")
     assert report.good == 2
     assert re.fullmatch(r"\{'redacted or lost': \d+\}", str(report.left_out))
+
+
+def test_a_full_disk_leaves_what_the_folder_held(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge(home, recommend(home), "good")
+    out = tmp_path / "sft"
+    write(home, out)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    written = Path.write_text
+
+    def full(path: Path, *given: Any, **named: Any) -> int:
+        if path.name == "pairs.jsonl":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return written(path, *given, **named)
+
+    monkeypatch.setattr(Path, "write_text", full)
+    judge(home, recommend(home, "ben"), "good")
+    with pytest.raises(StoreError, match="the disk is full"):
+        write(home, out)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
 
 def test_nothing_judged_is_said_with_the_way_out(home: Path, tmp_path: Path) -> None:
