@@ -12,11 +12,15 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from mllm_srec.agent.state import Settings
 from mllm_srec.finetune.ablation.measure import Measured, copy_shop, measure
 from mllm_srec.finetune.ablation.records import write_later_steps
 from mllm_srec.finetune.ablation.variants import AblationError, Variant
 from mllm_srec.finetune.data.entries import ABOUT
 from mllm_srec.finetune.data.records import prompt_hashes
+from mllm_srec.finetune.data.settings import USUAL_SPLIT
+from mllm_srec.finetune.data.splits import require_cases, split_home
+from mllm_srec.finetune.evaluation.graph_ranking import check_taught
 from mllm_srec.finetune.output_folder import alone
 from mllm_srec.finetune.training.meter import Show, unseen
 from mllm_srec.finetune.training.model_folder import MODEL
@@ -99,10 +103,13 @@ def ablate(
     Raises:
         AblationError: The recipe has two runs, or the folder was begun with another plan.
         FinetuneError: Another process works in the folder.
+        LeakError: The base was taught what the variants would be measured on.
+        SplitError: Nobody has likes enough to be measured on.
     """
     if plan.recipe.then is not None:
         raise AblationError("the recipe has a second run, 'then': a variant is trained in one")
     with alone(out), Home.open(home) as opened:
+        _require_measurable(opened, plan)
         _require_same_plan(out, _describe(opened, plan))
         runs = [
             Run(variant, seed, out)
@@ -118,6 +125,13 @@ def ablate(
             say(f"measuring {run.name}, {number} of {len(left)}")
             _measure(run, opened, plan, open_engine)
     return [Measured.model_validate_json(run.result.read_bytes()) for run in runs]
+
+
+def _require_measurable(home: Home, plan: AblationPlan) -> None:
+    """Refuse now what measuring would refuse after hours of training."""
+    liked = Settings().liked_rating
+    check_taught(plan.base, home, USUAL_SPLIT, min_rating=liked)
+    require_cases(split_home(home, min_rating=liked), "test")
 
 
 def _train(run: Run, home: Home, plan: AblationPlan, show: Show) -> None:

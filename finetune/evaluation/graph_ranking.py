@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -237,15 +238,32 @@ def check_fitted(home: Home, how: SplitHow, model_hash: str) -> None:
 def check_learned(
     deployment: Deployment, how: SplitHow, *, day_order: DayOrder = "published"
 ) -> None:
-    """Refuse a model that was taught test cases of a split.
+    """Refuse a deployment whose model was taught test cases of a split.
 
     Raises:
         LeakError: It was fine-tuned on this very log, split another way.
     """
-    before = list(learned_by(read_settings(deployment.model)))
+    liked = deployment.settings.liked_rating
+    check_taught(deployment.model, deployment.home, how, min_rating=liked, day_order=day_order)
+
+
+def check_taught(
+    model: Path,
+    home: Home,
+    how: SplitHow,
+    *,
+    min_rating: float | None,
+    day_order: DayOrder = "published",
+) -> None:
+    """Refuse a model, loaded or not, that was taught test cases of a split of a home's log.
+
+    Raises:
+        LeakError: It was fine-tuned on this very log, split another way.
+    """
+    before = list(learned_by(read_settings(model)))
     if not before:
         return
-    asked = Learned.of(deployment.home, how, deployment.settings.liked_rating)
+    asked = Learned.of(home, how, min_rating)
     for one in before:
         apart = (
             (one.split_by, one.min_rating) != (asked.split_by, asked.min_rating)
@@ -256,7 +274,7 @@ def check_learned(
             ratings = f", ratings from {one.min_rating:g} up as likes" if one.min_rating else ""
             taught = SplitHow(one.split_by, one.targets)._asdict()
             raise LeakError(
-                f"the model {deployment.model.name!r} was fine-tuned on this log "
+                f"the model {model.name!r} was fine-tuned on this log "
                 f"({_spoken(taught)}{ratings}, the order inside days as it stands) and knows test "
                 "cases of another split: evaluate it on that one, or fine-tune another with "
                 f"`srec finetune data {_spoken(how._asdict())}`"

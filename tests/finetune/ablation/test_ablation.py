@@ -15,17 +15,21 @@ from typer.testing import CliRunner
 
 from mllm_srec.agent.deployment import WEIGHTS
 from mllm_srec.agent.ingest import fuse_missing
+from mllm_srec.agent.state import Settings
 from mllm_srec.finetune.ablation.measure import Measured
 from mllm_srec.finetune.ablation.records import later_steps
 from mllm_srec.finetune.ablation.report import SCORED_BEFORE, ablation_view, report_of
 from mllm_srec.finetune.ablation.runs import AblationPlan, ablate
 from mllm_srec.finetune.ablation.variants import VARIANTS, AblationError, chosen_variants
 from mllm_srec.finetune.cli import finetune_app
+from mllm_srec.finetune.data.learned import LEARNED, Learned
 from mllm_srec.finetune.data.records import RecordGroup
-from mllm_srec.finetune.data.settings import DataSettings
+from mllm_srec.finetune.data.settings import DataSettings, SplitHow
 from mllm_srec.finetune.errors import FinetuneError
+from mllm_srec.finetune.evaluation.evaluate import LeakError
 from mllm_srec.finetune.training.meter import Show, Standing, unseen
 from mllm_srec.finetune.training.recipe import Recipe
+from mllm_srec.finetune.training.run_settings import write_settings
 from mllm_srec.finetune.training.tiny import write_scratch
 from mllm_srec.llm.engine import Answer, EngineLost, LabelScores, Prompt, Usage
 from mllm_srec.llm.transformers_engine import TransformersEngine
@@ -279,6 +283,19 @@ def test_one_process_works_in_a_folder(full: Ablations) -> None:
 def test_an_unknown_variant_is_named_with_those_that_there_are() -> None:
     with pytest.raises(AblationError, match=r"no variant 'no-cats': there are \['not-tuned',"):
         chosen_variants(("full", "no-cats"))
+
+
+def test_a_base_that_was_taught_the_test_cases_is_refused_before_any_training(
+    full: Ablations, tmp_path: Path
+) -> None:
+    taught = shutil.copytree(full.plan.base, tmp_path / "taught")
+    with Home.open(full.home) as opened:
+        learned = Learned.of(opened, SplitHow("time", 1), Settings().liked_rating)
+    write_settings(taught, {LEARNED: learned.model_dump()})
+    full.plan = replace(full.plan, base=taught)
+    with pytest.raises(LeakError, match="'taught' was fine-tuned on this log"):
+        full()
+    assert full.said == []
 
 
 def test_without_descriptions_there_is_nothing_to_train(base: Path, tmp_path: Path) -> None:
