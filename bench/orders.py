@@ -64,13 +64,19 @@ def main() -> int:
             ]
             told, after = deployment.run(_described(srec.context, state, twins))
             changed = np.array([one != other for one, other in zip(plain, told, strict=True)])
-            moved = (after - before)[changed]
-            sys.stdout.write(
-                f"{name}: {changed.sum()} of {len(items)} descriptions changed; of their margins "
-                f"{(moved > 0).sum()} rose and {(moved < 0).sum()} fell, by {moved.mean():+.2f} "
-                f"nats on average, by {np.abs(moved).max(initial=0):.2f} at most\n"
-            )
+            sys.stdout.write(f"{name}: {told_of((after - before)[changed], len(items))}\n")
     return 0
+
+
+def told_of(moved: NDArray[np.float64], items: int) -> str:
+    """What is said of the margins of the changed descriptions, among so many items."""
+    said = f"{len(moved)} of {items} descriptions changed"
+    if not len(moved):
+        return said
+    return (
+        f"{said}; of their margins {(moved > 0).sum()} rose and {(moved < 0).sum()} fell, by "
+        f"{moved.mean():+.2f} nats on average, by {np.abs(moved).max():.2f} at most"
+    )
 
 
 async def _described(

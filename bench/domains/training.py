@@ -4,7 +4,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ class Training:
     def settings(self) -> Recipe:
         """The recipe with its minutes."""
         recipe = Recipe.load(self.recipe)
-        return recipe if self.minutes is None else replace(recipe, minutes=self.minutes)
+        return recipe if self.minutes is None else recipe.lasting(self.minutes)
 
     @property
     def asked(self) -> dict[str, Any]:

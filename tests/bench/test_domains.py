@@ -167,6 +167,14 @@ def test_another_question_is_another_training(tmp_path: Path) -> None:
     assert other != training.asked
 
 
+def test_a_recipe_that_counts_steps_is_laid_over_minutes_as_the_command_does(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "own.toml").write_text("steps = 5\n")
+    settings = Training(tmp_path, tmp_path / "own.toml", None, minutes=1.0).settings
+    assert (settings.minutes, settings.steps) == (1.0, None)
+
+
 def test_an_export_that_failed_is_made_again_without_training_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
