@@ -23,7 +23,11 @@ def write_later_steps(home: Home, variant: Variant, out: Path, *, seed: int) -> 
     Raises:
         AblationError: The home has no descriptions, or no histories to learn from.
     """
-    settings = DataSettings(seed=seed, windows_per_user=3, profiles_per_user=2, groups_per_user=6)
+    # With its picture every item of a group is a record of its own, ten in the place of one.
+    groups = 1 if variant.chain.scoring_picture else 6
+    settings = DataSettings(
+        seed=seed, windows_per_user=3, profiles_per_user=2, groups_per_user=groups
+    )
     made = list(later_steps(home, variant, settings))
     if lacking := set(variant.tasks) - {record.task for _, record in made}:
         raise AblationError(
