@@ -5,7 +5,7 @@ Altered items teach just that, to copy and to compare: not which brand goes with
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -128,7 +128,7 @@ def _said_colour(annotation: Annotation) -> str | None:
     return _text_words(annotation).get("colour")
 
 
-def _words(annotations: Iterable[Annotation]) -> dict[str, list[str]]:
+def _words(annotations: Collection[Annotation]) -> dict[str, list[str]]:
     """All words of each attribute; each once, so that rare ones come as often."""
     found: dict[str, dict[str, None]] = {name: {} for name in _CHANGED}
     for annotation in annotations:
@@ -136,6 +136,9 @@ def _words(annotations: Iterable[Annotation]) -> dict[str, list[str]]:
         for name, value in {"what": fused.what, **fused.seen, **fused.told}.items():
             if name in found and value != UNKNOWN:
                 found[name][value] = None
+    # Labels may tell what the texts call the colours, and of no picture what it is.
+    said = {said: None for one in annotations if (said := one.fused.conflicts.get("colour"))}
+    found["colour"] = found["colour"] or said
     return {name: list(values) for name, values in found.items()}
 
 

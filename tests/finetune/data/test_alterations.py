@@ -100,3 +100,12 @@ def test_a_look_without_colour_contradicts_nothing() -> None:
     rng = np.random.default_rng(1)
     alter = Alterations({"i1": ITEMS["i1"]}, {"i1": plain}, InventedWords([], rng), rng)
     assert all(not alter(ITEMS["i1"], plain)[1].fused.conflicts for _ in range(50))
+
+
+def test_labels_that_name_a_colour_in_texts_alone_are_enough() -> None:
+    labels = {"what": "robot", "pattern": "plain", "text_colour": "red"}
+    annotations = {item_id: annotate(labels, pictured=True) for item_id in ITEMS}
+    rng = np.random.default_rng(5)
+    alter = Alterations(ITEMS, annotations, InventedWords([], rng), rng)
+    for _ in range(50):
+        alter(ITEMS["i1"], annotations["i1"])
