@@ -207,6 +207,15 @@ def test_a_server_that_was_started_again_is_found_on_its_new_port(
     connection.close()
 
 
+@pytest.fixture
+def _ctrl_c_is_heard() -> Iterator[None]:
+    """A worker of pytest-xdist leaves Ctrl-C to its master."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_ctrl_c_is_heard")
 def test_ctrl_c_closes_the_connection_of_a_request(
     fakes: list[ThreadingHTTPServer], tmp_path: Path
 ) -> None:
