@@ -15,6 +15,7 @@ import json
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, Self
 from zipfile import BadZipFile
@@ -204,6 +205,7 @@ class CollaborativeModel:
         row = self.rows.get(item_id)
         return 0 if row is None else int(self.popularity[row])
 
+    @cached_property
     def log_popularity(self) -> NDArray[np.float64]:
         """Log share of each item in the likes of now (N,): likes for the time that it was there.
 

@@ -155,7 +155,7 @@ class Retriever:
         missing = count - len(set().union(*asking.found.values()))
         popular = max(round(count * POPULAR_SHARE), count if missing > 0 else 0)
         with asking.asked("popular", popular, why_not) as take:
-            popularity = items.log_popularity()
+            popularity = items.log_popularity
             take(_best(items.item_ids, popularity))
         union = sorted(set().union(*asking.found.values()))
         targets: dict[Source, NDArray[np.float32] | None] = {

@@ -91,7 +91,7 @@ def test_items_outside_the_catalogue_are_ignored() -> None:
 def test_a_fit_on_nothing_scores_nothing() -> None:
     model = CollaborativeModel.fit(log(), ITEMS)
     assert not model.scores(list("ab")).any()
-    assert model.log_popularity() == pytest.approx(np.log(np.full(5, 1 / 5)))
+    assert model.log_popularity == pytest.approx(np.log(np.full(5, 1 / 5)))
 
 
 def test_beyond_its_size_ease_gives_way_to_item_knn() -> None:
@@ -184,7 +184,7 @@ def test_a_like_of_what_came_late_says_more() -> None:
     frame = timed(log("ab", "cd"), 0, 50, 80, 100)
     model = CollaborativeModel.fit(frame, ["a", "b", "c", "d"])
     assert model.exposure == pytest.approx([1.0, 0.5, 0.2, 0.0])
-    popularity = model.log_popularity()
+    popularity = model.log_popularity
     assert (np.diff(popularity) > 0).all()
     assert np.exp(popularity).sum() == pytest.approx(1.0)
 
@@ -192,17 +192,15 @@ def test_a_like_of_what_came_late_says_more() -> None:
 def test_what_the_log_does_not_name_is_of_average_popularity() -> None:
     model = CollaborativeModel.fit(timed(log("ab", "b"), 0, 0, 10), ["a", "b", "new"])
     assert model.exposure.tolist() == [1.0, 1.0, 0.0]
-    a, b, new = model.log_popularity()
+    a, b, new = model.log_popularity
     assert a < new < b
 
 
 @pytest.mark.parametrize("times", [(7, 7, 7), (None, None, None), (1, None, 3)])
 def test_without_times_that_tell_popularity_counts_likes(times: tuple[int | None, ...]) -> None:
     frame = timed(log("ab", "b"), *times)
-    popularity = CollaborativeModel.fit(frame, ITEMS).log_popularity()
-    assert popularity == pytest.approx(
-        CollaborativeModel.fit(log("ab", "b"), ITEMS).log_popularity()
-    )
+    popularity = CollaborativeModel.fit(frame, ITEMS).log_popularity
+    assert popularity == pytest.approx(CollaborativeModel.fit(log("ab", "b"), ITEMS).log_popularity)
     assert popularity == pytest.approx(np.log(np.array([2, 3, 1, 1, 1]) / 8))
 
 
