@@ -63,7 +63,10 @@ class Others:
         return (liked, others) if others else ([], [])
 
     def unseen(self, historian: Historian, count: int) -> list[str]:
-        """Draw items by popularity that the user never met, each once."""
+        """Draw items by popularity that the user has not met in the training part, each once.
+
+        What the user likes later may be among them: to leave it out would tell of the test part.
+        """
         taken = {event["item_id"] for event in historian.events}
         count = min(count, len(self._ids) - len(taken))
         others: list[str] = []

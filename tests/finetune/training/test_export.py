@@ -85,7 +85,7 @@ def test_a_refusal_leaves_the_old_export_as_it_was(model: Path, tmp_path: Path) 
     with pytest.raises(ParityError, match="they differ"):
         export(model, tmp_path / "m", name="new", parity=differs)
     with pytest.raises(ExportError, match=r"at most 0\.25 are wanted: raise --max-mib"):
-        export(model, tmp_path / "m", name="new", max_bytes=2**18, parity=agrees)
+        export(model, tmp_path / "m", name="new", max_bytes=2**18, parity=differs)
     assert content(tmp_path / "m") == before
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
 
