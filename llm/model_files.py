@@ -47,13 +47,19 @@ def resolve_model(name: str | os.PathLike[str]) -> Path:
             f"{text!r} holds adapters: merge them with `srec finetune export --model {text} "
             "--out DIR` and give that folder"
         )
+    missing = f"{text!r} is no model folder: it needs a config.json"
     if folder.exists() or text.count("/") != 1 or text.startswith((".", "/", "~")):
-        raise ModelError(f"{text!r} is no model folder: it needs a config.json")
+        raise ModelError(missing)
     from huggingface_hub import snapshot_download  # noqa: PLC0415 — slow to import
-    from huggingface_hub.errors import LocalEntryNotFoundError  # noqa: PLC0415
+    from huggingface_hub.errors import (  # noqa: PLC0415
+        HFValidationError,
+        LocalEntryNotFoundError,
+    )
 
     try:
         return Path(snapshot_download(text, local_files_only=True))
+    except HFValidationError as error:
+        raise ModelError(missing) from error
     except LocalEntryNotFoundError as error:
         raise ModelError(
             f"model {text!r} is not on this machine, neither as a folder nor in the Hugging Face "

@@ -75,14 +75,21 @@ def read_entries(data: Path) -> tuple[dict[str, list[Entry]], list[Fault]]:
         if not path.is_file():
             raise FinetuneError(f"no {path.name!r} in {str(data)!r}: run `srec finetune data`")
         entries[name] = []
+        known, number = origins.get(name, ()), 0
         for number, line in _lines(path):
             try:
                 record = parse_record(line)
             except ValidationError as error:
                 faults.extend(_faults(path.name, number, error))
                 continue
-            origin = _origin(origins, name, number)
+            origin = known[number - 1] if number <= len(known) else None
             entries[name].append(Entry(path.name, number, record, origin))
+        # A line that was taken out would give every later one another's origin.
+        if origins and number != len(known):
+            raise FinetuneError(
+                f"{ORIGINS} knows {len(known)} lines of {path.name}, which has {number}: delete it "
+                "when you write the records yourself, else run `srec finetune data` again"
+            )
     return entries, faults
 
 
@@ -133,17 +140,6 @@ def _origins(data: Path) -> Mapping[str, Sequence[str]]:
         return {name: [str(origin) for origin in found[name]] for name in FILES}
     except (ValueError, KeyError, TypeError) as error:
         raise FinetuneError(f"{str(path)!r} is broken: run `srec finetune data` again") from error
-
-
-def _origin(origins: Mapping[str, Sequence[str]], name: str, number: int) -> str | None:
-    if not origins:
-        return None
-    if number > len(origins[name]):
-        raise FinetuneError(
-            f"{ORIGINS} knows {len(origins[name])} lines of {name}.jsonl, which has more: delete "
-            "it when you write the records yourself, else run `srec finetune data` again"
-        )
-    return origins[name][number - 1]
 
 
 def _faults(file: str, line: int, error: ValidationError) -> Iterator[Fault]:

@@ -34,7 +34,7 @@ class RecordError(FinetuneError):
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class TextPart(_Part):
@@ -134,7 +134,7 @@ class Branch(_Part):
 
     suffix: str
     """The rest of the user's turn, from the task's split on."""
-    label: str = Field(min_length=1)
+    label: str
     """What the model shall say; of a score `Yes` or `No`, one token of the model."""
     weight: float = Field(default=1.0, gt=0)
     doubt: float = Field(default=0.0, ge=0, lt=1)
@@ -158,6 +158,8 @@ class RecordGroup(_Part):
             )
         split = _split_of(self.task)
         for branch in self.branches:
+            if not branch.label.strip():
+                raise ValueError("the label of a branch is the answer, and must not be empty")
             if not branch.suffix.startswith(split):
                 raise ValueError(f"a branch must start with {split!r}, not {branch.suffix[:20]!r}")
             scored = self.task == "score_target" and branch.label in (YES, NO)

@@ -23,6 +23,12 @@ def test_adapters_are_told_from_a_model_with_the_command_that_merges_them(tmp_pa
     assert f"srec finetune export --model {tmp_path} --out DIR" in str(refused.value)
 
 
+@pytest.mark.parametrize("name", ["my models/m", "run--1/model", "run/model?"])
+def test_a_path_that_is_not_there_is_no_model(name: str) -> None:
+    with pytest.raises(ModelError, match=r"is no model folder: it needs a config\.json"):
+        resolve_model(name)
+
+
 def test_any_other_folder_is_no_model(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"is no model folder: it needs a config\.json"):
         resolve_model(tmp_path)

@@ -101,6 +101,18 @@ def test_an_empty_answer_is_named(check: Checker, answer: str) -> None:
     assert "not be empty" in check.only(record).problem
 
 
+@pytest.mark.parametrize("label", ["", "  \n"])
+def test_an_empty_answer_of_a_group_is_named(check: Checker, label: str) -> None:
+    record = plain(group())
+    record["branches"][1]["label"] = label
+    assert "not be empty" in check.only(record).problem
+
+
+def test_a_weight_without_end_is_named(check: Checker) -> None:
+    line = json.dumps(plain(group())).replace('"weight": 1.0', '"weight": 1e999', 1)
+    assert "finite" in check.only(line).problem
+
+
 def test_two_pictures_and_one_placeholder_are_named(check: Checker) -> None:
     record = plain(look("red")) | {"images": ["red.png", "blue.png"]}
     assert "1 image parts but 2 images" in check.only(record).problem
@@ -254,10 +266,11 @@ def test_a_user_on_both_sides_is_refused(check: Checker) -> None:
     assert (fault.line, fault.place, fault.value) == (3, "origin", "'user:mia'")
 
 
-def test_origins_of_other_records_are_refused(check: Checker) -> None:
+@pytest.mark.parametrize("known", [1, 9])
+def test_origins_of_other_records_are_refused(check: Checker, known: int) -> None:
     check()
-    write_origins(check.folder, {"train": ["item:red"], "validation": []})
-    with pytest.raises(FinetuneError, match="knows 1 lines"):
+    write_origins(check.folder, {"train": ["item:red"] * known, "validation": []})
+    with pytest.raises(FinetuneError, match=rf"knows {known} lines .* which has \d:"):
         check.again()
 
 
