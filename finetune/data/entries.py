@@ -87,8 +87,8 @@ def read_entries(data: Path) -> tuple[dict[str, list[Entry]], list[Fault]]:
         # A line that was taken out would give every later one another's origin.
         if origins and number != len(known):
             raise FinetuneError(
-                f"{ORIGINS} knows {len(known)} lines of {path.name}, which has {number}: delete it "
-                "when you write the records yourself, else run `srec finetune data` again"
+                f"{ORIGINS} knows {len(known)} lines of {path.name}, which has {number}: run "
+                f"`srec finetune data` again, or delete {ORIGINS} when the records are your own"
             )
     return entries, faults
 

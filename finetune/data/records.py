@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from mllm_srec.agent.nodes.score_targets import NO, YES
 from mllm_srec.finetune.errors import FinetuneError
@@ -140,6 +140,13 @@ class Branch(_Part):
     doubt: float = Field(default=0.0, ge=0, lt=1)
     """Of a score: how probable it is that the other label is right (`soft_labels`)."""
 
+    @field_validator("label")
+    @classmethod
+    def _told(cls, label: str) -> str:
+        if not label.strip():
+            raise ValueError("the label is the answer, and must not be empty")
+        return label
+
 
 class RecordGroup(_Part):
     """Records that share their beginning: computed once, learned from at every branch."""
@@ -158,8 +165,6 @@ class RecordGroup(_Part):
             )
         split = _split_of(self.task)
         for branch in self.branches:
-            if not branch.label.strip():
-                raise ValueError("the label of a branch is the answer, and must not be empty")
             if not branch.suffix.startswith(split):
                 raise ValueError(f"a branch must start with {split!r}, not {branch.suffix[:20]!r}")
             scored = self.task == "score_target" and branch.label in (YES, NO)

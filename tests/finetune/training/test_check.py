@@ -105,7 +105,9 @@ def test_an_empty_answer_is_named(check: Checker, answer: str) -> None:
 def test_an_empty_answer_of_a_group_is_named(check: Checker, label: str) -> None:
     record = plain(group())
     record["branches"][1]["label"] = label
-    assert "not be empty" in check.only(record).problem
+    fault = check.only(record)
+    assert fault.place.endswith("branches.1.label")
+    assert "not be empty" in fault.problem
 
 
 def test_a_weight_without_end_is_named(check: Checker) -> None:
